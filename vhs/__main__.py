@@ -1,0 +1,5 @@
+"""`python -m vhs`, which also runs uninstalled."""
+
+from vhs.cli import run
+
+run()

@@ -1,0 +1,30 @@
+"""Images with their answers, as every measure receives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One tile of samples, at the data's evaluation geometry, before any resizing to a model.
+
+    images_BCHW: uint8, C is 1 or 3.
+    labels_B: int64 class indices.
+    keys_B: int64, the bits of the unsigned 64-bit sample hash; random draws are keyed by it.
+    folds_B: int64 in 0..FOLDS-1, and FOLDS for padding.
+    size: how many of the B samples are real; the rest pad the tile and count nowhere.
+    """
+
+    images_BCHW: Tensor
+    labels_B: Tensor
+    keys_B: Tensor
+    folds_B: Tensor
+    size: int
+
+    def with_images(self, images_BCHW: Tensor) -> Batch:
+        return replace(self, images_BCHW=images_BCHW)

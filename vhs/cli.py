@@ -1,0 +1,103 @@
+"""The command line: the Typer app, and the only place that ends the program."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import typer
+
+from vhs import __version__
+from vhs.commands.ablate import ablate
+from vhs.commands.compare import compare
+from vhs.commands.evalshift import evalshift
+from vhs.commands.info import info
+from vhs.commands.plot import plot
+from vhs.commands.shard import shard
+from vhs.commands.specialize import specialize
+from vhs.commands.train import train
+from vhs.console import Console
+from vhs.errors import VhsError
+from vhs.options import EXIT_CODES
+from vhs.output import ClosedPipe, abandon
+
+COMMANDS = (shard, train, ablate, evalshift, specialize, compare, plot, info)
+
+app = typer.Typer(
+    name="vhs",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+for _command in COMMANDS:
+    app.command(epilog=EXIT_CODES)(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vhs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def vhs(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Which attention heads of a vision transformer do what, and which carry it through a distribution shift?
+
+    Example: vhs ablate ckpt.safetensors --shift imagenet-c | vhs plot
+    """
+    del version  # its callback has spoken
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns its exit code. Says what went wrong in one line on stderr."""
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    console = Console(f"vhs {name}".strip())
+    debug = "--debug" in arguments
+    try:
+        code = app(args=arguments, prog_name="vhs", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except ClosedPipe:
+        abandon()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Terminated:
+        return 143
+    except typer.TyperException as error:
+        return _explain(console, error, 2, debug)
+    except VhsError as error:
+        return _explain(console, error, error.exit_code, debug)
+    except BrokenPipeError:
+        abandon()
+        return 0
+    except (OSError, MemoryError) as error:
+        return _explain(console, error, 1, debug)
+
+
+def _explain(console: Console, error: Exception, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+    console.error(message or type(error).__name__)
+    return code
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def run() -> None:
+    """The `vhs` console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(main(sys.argv[1:]))

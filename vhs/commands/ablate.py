@@ -1,0 +1,84 @@
+"""`vhs ablate`: remove every head, under every condition, and count what changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.commands.measuring import open_measurement, plan
+from vhs.formats.schemas import ABLATE, FOLDS
+
+Folds = Annotated[
+    str | None,
+    typer.Option(
+        "--folds", metavar="FILE", help="Tallies by fold; - sends them down the pipe instead of the table.  "
+        "[default: OUT.folds.parquet with -o]",
+    ),
+]  # fmt: skip
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a killed run with the same -o.")]
+
+
+def ablate(
+    models: options.Models,
+    shift: options.Shifts = None,
+    data: options.Data = None,
+    out: options.Out = None,
+    folds: Folds = None,
+    form: options.Format = None,
+    max_samples: options.MaxSamples = None,
+    seed: options.Seed = 0,
+    tile: options.Tile = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    precision: options.Precision = "float32",
+    skip_bad: options.SkipBad = False,
+    resume: Resume = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove each attention head in turn (zero fill) and count the answers that change, exactly.
+
+    Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
+
+    Example: vhs ablate vit.safetensors --shift contrast:3,5 -o heads.csv
+    """
+    console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.figures.terminal import summary
+    from vhs.runs.ablation import ablate as sweep
+    from vhs.runs.journal import Journal
+
+    down_the_pipe = folds == "-"
+    file = None if down_the_pipe or out == Path("-") else out
+    main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
+    tallies = _folds_output(file, folds)
+    with console.progress() as progress:
+        run, provenance = open_measurement(
+            models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
+            threads=threads, precision=precision, skip_bad=skip_bad,
+        )  # fmt: skip
+        if dry_run:
+            return output.write(plan(run, ablating=True).encode())
+        parts = sweep(run, out=file, resume=resume)
+        for rows, by_fold in parts:
+            main.add(by_fold if down_the_pipe else rows)
+            if tallies:
+                tallies.add(by_fold)
+    if tallies:
+        tallies.finish(provenance)
+    main.finish(provenance)
+    if file:
+        Journal.discard(file)
+
+
+def _folds_output(file: Path | None, folds: str | None) -> output.TableOutput | None:
+    """Where the folds table goes beside the main one."""
+    if folds not in (None, "-"):
+        return output.TableOutput(FOLDS, Path(str(folds)), None)
+    if file is None or folds == "-" or (file.exists() and not file.is_file()):
+        return None
+    return output.TableOutput(FOLDS, file.with_suffix(".folds.parquet"), None)

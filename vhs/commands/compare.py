@@ -1,0 +1,83 @@
+"""`vhs compare`: do the heads that matter here matter there? Tables in, tables out, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.errors import UsageError, choices
+from vhs.formats.schemas import COMPARE, CONTRAST
+
+SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
+
+Tables = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TABLE]...", help="Ablation tables with their .folds.parquet beside them, or folds tables; "
+        "stdin when none is named.", show_default=False,
+    ),
+]  # fmt: skip
+Contrast = Annotated[
+    str | None,
+    typer.Option(
+        "--contrast", metavar="FILE", help="Contrasts head by head; - sends them down the pipe instead.  "
+        "[default: OUT.contrast.parquet with -o]",
+    ),
+]  # fmt: skip
+Scales = Annotated[
+    list[str] | None,
+    typer.Option("--scale", metavar="SCALE", help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]"),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
+
+
+def compare(
+    tables: Tables = None,
+    out: options.Out = None,
+    contrast: Contrast = None,
+    scale: Scales = None,
+    form: options.Format = None,
+    seed: Seed = 0,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compare head importances, clean against each shift: rank correlation with its ceiling, and contrasts.
+
+    Example: vhs ablate vit.safetensors --shift contrast --folds - | vhs compare
+
+    Example: vhs compare heads.csv -o agreement.csv
+    """
+    console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.figures.terminal import summary
+    from vhs.runs import comparison
+
+    scales = scale or ["accuracy", "loss"]
+    for name in scales:
+        if name not in SCALES:
+            raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
+    instead = contrast == "-"
+    main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, summary)
+    folds = comparison.read_folds(tables or ["-"])
+    beside = _contrast_output(out, contrast)
+    with console.progress() as progress:
+        if not instead:
+            main.add(comparison.correlations(folds, scales, seed=seed, progress=progress))
+        if instead or beside:
+            (main if instead else beside).add(comparison.contrasts(folds, scales))  # type: ignore[union-attr]
+    if beside:
+        beside.finish()
+    main.finish()
+
+
+def _contrast_output(out: Path | None, contrast: str | None) -> output.TableOutput | None:
+    if contrast == "-":
+        return None
+    if contrast is not None:
+        return output.TableOutput(CONTRAST, Path(contrast), None)
+    if out is None or out == Path("-") or (out.exists() and not out.is_file()):
+        return None
+    return output.TableOutput(CONTRAST, out.with_suffix(".contrast.parquet"), None)

@@ -1,0 +1,75 @@
+"""`vhs info`: what is this model, shard set or table?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.formats import checkpoints, tables
+from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+
+Things = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE...", help="Checkpoints, shard sets or tables.", show_default=False),
+]
+
+
+def info(
+    things: Things,
+    debug: options.Debug = False,
+) -> None:
+    """Say what a checkpoint, a shard set or a table is.
+
+    Example: vhs info vit.safetensors heads.csv data/fashion
+    """
+    del debug
+    for thing in things:
+        lines = [thing, *(f"  {name:<12}{value}" for name, value in _describe(thing))]
+        output.write(("\n".join(lines) + "\n").encode())
+
+
+def _describe(thing: str) -> list[tuple[str, object]]:
+    path = Path(thing)
+    if path.is_dir():
+        found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
+        return [row for item in found for row in _shards(item)]
+    if path.suffix == ".safetensors":
+        return _checkpoint(path)
+    return _table(thing)
+
+
+def _shards(item: ShardSet) -> list[tuple[str, object]]:
+    manifest = item.manifest
+    size = f"{manifest.height}x{manifest.width}" if manifest.height else "of several sizes"
+    return [
+        ("shard set", f"{manifest.name}/{manifest.split} in {item.folder}, {manifest.hash}"),
+        ("samples", f"{manifest.samples} in {len(manifest.tars)} tars, {size}, {manifest.channels} channels"),
+        ("classes", f"{len(manifest.classes)}: {', '.join(manifest.classes[:10])}"),
+        ("licence", manifest.licence or "not stated"),
+    ]
+
+
+def _checkpoint(path: Path) -> list[tuple[str, object]]:
+    described = checkpoints.read_info(path)
+    spec = described.spec
+    return [
+        ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {spec.heads} heads of {spec.head_width} a layer"),
+        ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),
+        ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
+        ("trained", f"{described.step} updates, seed {described.seed}, {described.weights} weights"),
+        ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
+        ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
+    ]
+
+
+def _table(thing: str) -> list[tuple[str, object]]:
+    schema, table = tables.read(thing)
+    rows: list[tuple[str, object]] = [("table", f"{schema.name}: {schema.row}"), ("rows", len(table))]
+    if "shift" in table.columns:
+        conditions = table.select("shift", "corruption", "severity").unique().height
+        rows += [("models", table["model"].n_unique()), ("conditions", conditions)]
+    made = tables.read_provenance(Path(thing)).get("command") if Path(thing).suffix == ".parquet" else None
+    return [*rows, ("made by", made)] if made else rows

@@ -1,0 +1,64 @@
+"""`vhs shard`: public layouts to shard sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.errors import UsageError, choices
+
+LAYOUT_NAMES = ("fashion-mnist", "idx", "npz", "folders")
+
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A folder, a .npz file, or fashion-mnist.", show_default=False)
+]
+Target = Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shard sets.", show_default=False)]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", metavar="LAYOUT", help=f"{choices(LAYOUT_NAMES)}.  [default: detected]"),
+]
+PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
+
+
+def shard(
+    source: Source,
+    out: Target,
+    layout: Layout = None,
+    per_tar: PerTar = 1000,
+    skip_bad: options.SkipBad = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Pack images into WebDataset shards with a manifest, byte-identically; a rerun continues a killed one.
+
+    Example: vhs shard fashion-mnist data/fashion
+
+    Example: vhs shard ~/imagenet data/imagenet   (train/CLASS/*.JPEG, val/CLASS/*.JPEG)
+    """
+    console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.formats.sharding import write_set
+    from vhs.sources import layouts
+
+    if layout is not None and layout not in layouts.LAYOUTS:
+        raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
+    splits = layouts.read(source, layout or layouts.detect(source))
+    for split in splits:
+        folder = out / split.split if len(splits) > 1 else out
+        if dry_run:
+            line = f"{folder}\t{len(split.ids)} samples\t{len(split.classes)} classes\n"
+            output.write(line.encode())
+            continue
+        with console.progress() as progress:
+            manifest, skipped = write_set(
+                folder, split, per_tar=per_tar, skip_bad=skip_bad,
+                progress=lambda done, total, folder=folder: progress(str(folder), done, total),  # type: ignore[misc]
+            )  # fmt: skip
+        if skipped:
+            console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
+        console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
+        output.write(f"{folder}\n".encode())

@@ -1,0 +1,81 @@
+"""`vhs specialize`: what every head looks at, and how differently heads look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.commands.measuring import open_measurement, plan
+from vhs.formats.schemas import HEADS, PAIRS
+
+Pairs = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs", metavar="FILE", help="Divergences between heads; - sends them down the pipe instead of the table.  "
+        "[default: OUT.pairs.parquet with -o]",
+    ),
+]  # fmt: skip
+WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
+
+
+def specialize(
+    models: options.Models,
+    shift: options.Shifts = None,
+    data: options.Data = None,
+    out: options.Out = None,
+    pairs: Pairs = None,
+    within_layer: WithinLayer = False,
+    form: options.Format = None,
+    max_samples: options.MaxSamples = None,
+    seed: options.Seed = 0,
+    tile: options.Tile = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    precision: options.Precision = "float32",
+    skip_bad: options.SkipBad = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure attention distance, entropy, class-token mass, and the divergence between heads.
+
+    Example: vhs specialize vit.safetensors | vhs plot -o heads.png
+
+    Example: vhs specialize vit.safetensors --pairs - | vhs plot -o jsd.png
+    """
+    console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.figures.terminal import summary
+    from vhs.runs.specialization import specialize as measure
+
+    instead = pairs == "-"
+    main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
+    beside = _pairs_output(out, pairs)
+    with console.progress() as progress:
+        run, provenance = open_measurement(
+            models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
+            threads=threads, precision=precision, skip_bad=skip_bad,
+        )  # fmt: skip
+        if dry_run:
+            return output.write(plan(run, ablating=False).encode())
+        for heads, divergences in measure(run, across=not within_layer):
+            main.add(divergences if instead else heads)
+            if beside:
+                beside.add(divergences)
+    if beside:
+        beside.finish(provenance)
+    main.finish(provenance)
+
+
+def _pairs_output(out: Path | None, pairs: str | None) -> output.TableOutput | None:
+    """Where the pairs table goes beside the main one."""
+    if pairs == "-":
+        return None
+    if pairs is not None:
+        return output.TableOutput(PAIRS, Path(pairs), None)
+    if out is None or out == Path("-") or (out.exists() and not out.is_file()):
+        return None
+    return output.TableOutput(PAIRS, out.with_suffix(".pairs.parquet"), None)

@@ -1,0 +1,78 @@
+"""Talk on stderr: notes, warnings, progress. Nothing else writes there, and nothing here writes data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@dataclass
+class Console:
+    """How much is said. level: 0 quiet, 1 notes and warnings, 2 details too."""
+
+    command: str = "vhs"
+    level: int = 1
+
+    def note(self, message: str) -> None:
+        """Something a reader of the result should know."""
+        if self.level >= 1:
+            self._say(message)
+
+    def detail(self, message: str) -> None:
+        """Something for -v."""
+        if self.level >= 2:
+            self._say(message)
+
+    def error(self, message: str) -> None:
+        self._say(message)
+
+    @contextmanager
+    def progress(self) -> Iterator[ProgressBar]:
+        """A progress bar where stderr is a terminal and nobody asked for quiet; else nothing."""
+        if self.level == 0 or not sys.stderr.isatty():
+            yield ProgressBar(None)
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+            yield ProgressBar(bar)
+
+    def _say(self, message: str) -> None:
+        line = " ".join(message.split("\n"))
+        try:
+            sys.stderr.write(f"{self.command}: {line}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):  # nobody listens
+            return
+
+
+class ProgressBar:
+    """Called with what is under way, how much of it is done, and how much there is."""
+
+    def __init__(self, bar: Progress | None, steps: int = 1) -> None:
+        self._bar = bar
+        self._task: int | None = None
+        self._what = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bar is None:
+            return
+        if what != self._what:
+            if self._task is not None:
+                self._bar.remove_task(self._task)  # type: ignore[arg-type]
+            self._task = self._bar.add_task(what, total=total, rate="")
+            self._what = what
+        speed = self._bar.tasks[-1].speed
+        rate = f"{speed:,.0f}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate)  # type: ignore[arg-type]

@@ -1,0 +1,34 @@
+"""What can go wrong, and the exit code each kind ends the program with.
+
+A message says what is wrong, where, what was expected, and what to do, in one line.
+"""
+
+
+class VhsError(Exception):
+    """The work failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(VhsError):
+    """The command line asks for something that cannot be (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(VhsError):
+    """An input is missing or unreadable (exit code 3)."""
+
+    exit_code = 3
+
+
+class MismatchError(VhsError):
+    """Inputs that are fine alone do not fit each other (exit code 4)."""
+
+    exit_code = 4
+
+
+def choices(names: object) -> str:
+    """`a, b or c`, for messages that list the legal values."""
+    words = [str(name) for name in names]  # type: ignore[attr-defined]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

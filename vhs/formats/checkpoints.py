@@ -1,0 +1,160 @@
+"""Checkpoints: one safetensors file, its description as JSON under the metadata key `vhs`.
+
+The header is read and bounded, and every tensor's shape compared with what the described sizes
+imply, before anything is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vhs.errors import InputError
+from vhs.formats.atomic import write_whole
+from vhs.models.spec import ViTSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "vhs"
+FORMAT = 1
+MAX_HEADER = 100 * 1024 * 1024
+TIMM_NAME = "vit_tiny_patch16_224"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    timm: {"name", "kwargs"} with which timm.create_model builds it, or None where timm cannot.
+    data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
+    to the checkpoint. recipe: the training options as resolved. weights: "raw" or "ema".
+    """
+
+    spec: ViTSpec
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    task: str = "classification"
+    timm: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    weights: str = "raw"
+    parent: str | None = None
+    teacher: str | None = None
+    step: int = 0
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> CheckpointInfo:
+        """Raises InputError naming what is wrong."""
+        try:
+            raw = json.loads(text)
+            if raw["format"] != FORMAT:
+                raise InputError(f"{where}: checkpoint format {raw['format']!r}, this vhs reads {FORMAT}.")
+            values = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
+            values["spec"] = ViTSpec.from_json(raw["spec"], where)
+            for name in ("classes", "mean", "std"):
+                values[name] = tuple(raw[name])
+            return cls(**values)._checked(where)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{where}: its `{KEY}` description is damaged: {error!r}.") from error
+
+    def _checked(self, where: str) -> CheckpointInfo:
+        spec = self.spec
+        if len(self.classes) != spec.classes:
+            raise InputError(f"{where}: {len(self.classes)} class names for {spec.classes} outputs.")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != spec.channels or len(self.std) != spec.channels:
+            raise InputError(f"{where}: {len(self.mean)} pixel means for {spec.channels} channels.")
+        if not all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers) or min(self.std) <= 0:
+            raise InputError(f"{where}: pixel mean and std must be numbers, std above 0; found {numbers}.")
+        return self
+
+
+def timm_arguments(spec: ViTSpec) -> dict[str, Any] | None:
+    """What builds this architecture with timm.create_model, or None for free head widths."""
+    return {"name": TIMM_NAME, "kwargs": spec.timm_kwargs()} if spec.stock else None
+
+
+def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
+    """Write weights and description, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    write_whole(path, to_bytes(tensors, metadata={KEY: info.to_json()}))
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """The description alone, checked against the tensor shapes in the header. Does not import torch."""
+    shapes, metadata = _read_header(path)
+    if KEY not in metadata:
+        raise InputError(
+            f"{path}: safetensors without a `{KEY}` description, so not a vhs checkpoint. "
+            f"For timm weights use timm:NAME@{path}."
+        )
+    info = CheckpointInfo.from_json(metadata[KEY], str(path))
+    _compare(shapes, info.spec, path)
+    return info
+
+
+def load(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """Description and weights (CPU). Raises InputError for anything that is not a sound vhs checkpoint."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    info = read_info(path)
+    try:
+        return info, load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}. Copy or train it again.") from error
+
+
+def weights_id(state: dict[str, Tensor]) -> str:
+    """12 hex digits that stand for names, shapes and values of all weights."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        values = np.ascontiguousarray(state[name].detach().float().cpu().numpy())
+        digest.update(f"{name}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """(shape of each tensor, metadata) of a safetensors file, nothing else read."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_HEADER:
+                raise ValueError("the header claims to be over 100 MB")
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__", {})
+            return {name: tuple(entry["shape"]) for name, entry in header.items()}, dict(metadata)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}. Name an existing checkpoint.") from error
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: is not a safetensors file: {error}. A vhs checkpoint was expected.") from error
+
+
+def _compare(found: dict[str, tuple[int, ...]], spec: ViTSpec, path: Path) -> None:
+    if spec.depth > len(found):
+        raise InputError(f"{path}: says depth {spec.depth} but holds {len(found)} tensors.")
+    expected = spec.parameter_shapes()
+    for name in sorted(set(expected) | set(found)):
+        if name not in found:
+            raise InputError(f"{path}: tensor {name} is missing; its architecture needs {expected[name]}.")
+        if name not in expected:
+            raise InputError(f"{path}: tensor {name} is not part of its architecture.")
+        if found[name] != expected[name]:
+            raise InputError(f"{path}: {name} has shape {found[name]}, its architecture says {expected[name]}.")

@@ -1,0 +1,115 @@
+"""Model references: a vhs checkpoint, `-` for its bytes on stdin, `timm:NAME`, `timm:NAME@FILE`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vhs.errors import InputError, UsageError
+from vhs.formats import checkpoints
+from vhs.formats.checkpoints import CheckpointInfo
+from vhs.models.model import Model, Preprocess, build
+
+if TYPE_CHECKING:
+    import torch
+
+TIMM = "timm:"
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the file it came from and that file's description, where it is a vhs checkpoint."""
+
+    model: Model
+    path: Path | None = None
+    info: CheckpointInfo | None = None
+
+
+def expand(references: Iterable[str]) -> Iterator[str]:
+    """Replace `@FILE` and `@-` by the references they list, one a line."""
+    for reference in references:
+        if not reference.startswith("@"):
+            yield reference
+            continue
+        try:
+            text = sys.stdin.read() if reference == "@-" else Path(reference[1:]).read_text()
+        except OSError as error:
+            raise InputError(f"{reference[1:]}: {error.strerror}. Name a file of model references.") from error
+        yield from (line.strip() for line in text.splitlines() if line.strip())
+
+
+def load(reference: str, device: torch.device, precision: str = "float32") -> Loaded:
+    """The model a reference names, in eval mode on `device`.
+
+    Raises InputError for what cannot be read, naming file and tensor.
+    """
+    if reference.startswith(TIMM):
+        return Loaded(_timm(reference, device, precision))
+    if reference.startswith("hf:"):
+        raise UsageError(f"{reference}: Hugging Face layouts are not read yet. Use a vhs checkpoint or timm:NAME.")
+    if reference == "-":
+        with tempfile.NamedTemporaryFile(prefix="vhs-", suffix=".safetensors") as spool:
+            spool.write(sys.stdin.buffer.read())
+            spool.flush()
+            return Loaded(_checkpoint(Path(spool.name), "stdin", device, precision).model)
+    return _checkpoint(Path(reference), reference, device, precision)
+
+
+def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> Loaded:
+    import torch
+
+    info, state = checkpoints.load(path)
+    with torch.device("meta"):
+        net = build(info.spec)
+    net.load_state_dict(state, strict=True, assign=True)
+    preprocess = Preprocess(
+        height=info.spec.height, width=info.spec.width, channels=info.spec.channels, mean=info.mean, std=info.std
+    )
+    model = Model(
+        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=info.classes, name=name,
+        weights_id=checkpoints.weights_id(state), step=info.step, seed=info.seed, precision=precision,
+    )  # fmt: skip
+    return Loaded(model, path, info)
+
+
+def _timm(reference: str, device: torch.device, precision: str) -> Model:
+    """`timm:NAME` through timm's cache or hub; `timm:NAME@FILE` from local weights, without network."""
+    import timm
+
+    name, _, file = reference.removeprefix(TIMM).partition("@")
+    if not timm.is_model(name):
+        raise InputError(f"{reference}: timm knows no architecture {name!r}. `timm.list_models()` lists them.")
+    local: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
+    if file and not Path(file).is_file():
+        raise InputError(f"{file}: is not there. Name a weights file for timm's {name}.")
+    try:
+        net = timm.create_model(name, pretrained=True, **local)
+    except Exception as error:  # timm and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error
+    from vhs.models import seam
+
+    seam.head_grid(net)
+    config = timm.data.resolve_data_config({}, model=net)
+    channels, height, width = config["input_size"]
+    preprocess = Preprocess(
+        height=height, width=width, channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"])
+    )
+    return Model(
+        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=_class_names(net.num_classes),
+        name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
+    )  # fmt: skip
+
+
+def _class_names(count: int) -> tuple[str, ...]:
+    """ImageNet's wnids, the names of its class folders, for 1000 outputs; else the indices."""
+    if count == IMAGENET_CLASSES:
+        from timm.data import ImageNetInfo
+
+        return tuple(ImageNetInfo().label_names())
+    return tuple(str(index) for index in range(count))

@@ -1,0 +1,45 @@
+"""The state of an unfinished training run: one safetensors file, `CKPT-stem.resume`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vhs.errors import InputError, MismatchError
+from vhs.formats.atomic import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "vhs-resume"
+
+
+def path_of(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".resume")
+
+
+def save(path: Path, tensors: dict[str, Tensor], described: dict[str, Any]) -> None:
+    from safetensors.torch import save as to_bytes
+
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_whole(path, to_bytes(plain, metadata={KEY: json.dumps(described, sort_keys=True)}))
+
+
+def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description. Raises MismatchError naming what of `expected` the stored run had otherwise."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: is no training state: {error}. Remove it to start anew.") from error
+    for key, value in expected.items():
+        if described.get(key) != json.loads(json.dumps(value)):
+            raise MismatchError(
+                f"{path}: was begun with {key} {described.get(key)!r}, now it is {value!r}. "
+                f"Go back to the old value, or start anew without --resume."
+            )
+    return tensors, described

@@ -1,0 +1,291 @@
+"""The tables vhs reads and writes: every column with its type, unit and meaning.
+
+docs/tables.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vhs.errors import InputError
+
+STRING, INTEGER, REAL, FLAG = "string", "integer", "real", "flag"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. A null is allowed only where `nullable`."""
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One table: its columns in order, and what a row is.
+
+    signature: the columns by which a table of this kind is told from the others.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    signature: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+def _text(name: str, meaning: str, nullable: bool = False) -> Column:
+    return Column(name, STRING, "", meaning, nullable)
+
+
+def _count(name: str, meaning: str, unit: str = "samples", nullable: bool = False) -> Column:
+    return Column(name, INTEGER, unit, meaning, nullable)
+
+
+def _real(name: str, unit: str, meaning: str, nullable: bool = False) -> Column:
+    return Column(name, REAL, unit, meaning, nullable)
+
+
+def _interval(name: str, unit: str, nullable: bool = False) -> tuple[Column, Column]:
+    return (
+        _real(f"{name}_lo", unit, f"lower 95 % bound of {name}", nullable),
+        _real(f"{name}_hi", unit, f"upper 95 % bound of {name}", nullable),
+    )
+
+
+MEASURED = (
+    _text("model", "name of the model, as it was referred to"),
+    _text("model_id", "hash of the model's weights"),
+    _count("step", "training step of the checkpoint", "updates", nullable=True),
+    _count("seed", "training seed of the checkpoint", "", nullable=True),
+    _text("data", "name of the data set the samples come from"),
+    _text("shift", "`clean`, or the family or set the condition belongs to"),
+    _text("category", "`noise`, `blur`, `weather`, `digital`; empty for clean", nullable=True),
+    _text("corruption", "name of the corruption; empty for clean", nullable=True),
+    _count("severity", "1 to 5; 0 for clean", ""),
+    _text("origin", "`generated` by vhs or `stored` in a shard set"),
+    _text("group", "`all`, or `name=value` of the samples counted"),
+    _text("label_set", "which classes the answer is chosen from"),
+)
+"""What every measured row starts with: whose, on what, under which condition."""
+
+EVALSHIFT = Schema(
+    "evalshift",
+    "one model under one condition",
+    (
+        *MEASURED,
+        _count("n", "samples scored"),
+        _count("n_correct", "samples answered right"),
+        _real("top1", "fraction", "n_correct / n"),
+        *_interval("top1", "fraction"),
+        _count("n_correct5", "samples with the label among the five highest"),
+        _real("top5", "fraction", "n_correct5 / n"),
+        _real("loss", "nats", "mean cross-entropy"),
+        *_interval("loss", "nats", nullable=True),
+        _real("ece", "fraction", "expected calibration error, 15 equal-width bins"),
+        _text("size", "image height x width the model saw, px"),
+        _text("preprocess", "geometry of the data, then of the model"),
+    ),
+    ("top1", "n_correct5", "ece"),
+)
+
+_UNIT = (
+    _text("unit", "`none` (the sham: nothing removed) or `head`"),
+    _text("module", "attention module inside the block; empty for the sham", nullable=True),
+    _count("layer", "block, 0-based; empty for the sham", "", nullable=True),
+    _count("head", "head, 0-based; empty for the sham", "", nullable=True),
+    _count("layer_b", "second head of a pair: its block", "", nullable=True),
+    _count("head_b", "second head of a pair", "", nullable=True),
+    _text("heads", "heads removed, `layer.head`, joined by `+`; empty for the sham", nullable=True),
+    _text("fill", "what replaces the head's output: `zero`"),
+    _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
+    _text("method", "`exact`: everything behind the head recomputed"),
+    _text("rescale", "`none`, or the factor on the kept heads"),
+    _text("precision", "`float32`, `tf32` or `bf16`"),
+    _text("target", "`class`, or the regression target"),
+)
+_ABLATION_COUNTS = (
+    _count("n", "samples scored"),
+    _count("n_correct_intact", "answered right by the intact model"),
+    _count("n_correct", "answered right after the ablation"),
+    _count("n_lost", "right before, wrong after"),
+    _count("n_gained", "wrong before, right after"),
+    _count("n_near_tie", "label within 1e-4 of the best other logit, before or after: rounding may decide these"),
+    _count("n_flip", "sham row under reduced precision: intact answers of fold 0 that differ in float32", nullable=True),
+)
+
+ABLATE = Schema(
+    "ablate",
+    "one head (or the sham) of one model removed under one condition",
+    (
+        *MEASURED,
+        *_UNIT,
+        *_ABLATION_COUNTS,
+        _real("drop", "fraction", "(n_correct_intact - n_correct) / n; positive: the head helped"),
+        *_interval("drop", "fraction"),
+        _real("p", "probability", "exact McNemar test of n_lost against n_gained, two-sided"),
+        _real("q", "probability", "p after Benjamini-Hochberg over the heads of the condition", nullable=True),
+        _real("loss_intact", "nats", "mean cross-entropy of the intact model"),
+        _real("loss", "nats", "mean cross-entropy after the ablation"),
+        _real("dloss", "nats", "loss - loss_intact; positive: the head helped"),
+        *_interval("dloss", "nats", nullable=True),
+        _real("score", "", "score of an estimator other than `exact`", nullable=True),
+    ),
+    ("drop", "n_lost", "n_near_tie"),
+)
+
+FOLDS = Schema(
+    "folds",
+    "one row of the ablate table on one fold of the samples; integers, exact sums",
+    (
+        *MEASURED,
+        *_UNIT,
+        _count("fold", "hash(sample id) mod 20; the same samples in every condition", ""),
+        *_ABLATION_COUNTS,
+        _count("loss_intact_sum", "sum of the intact loss", "2^-24 nats"),
+        _count("dloss_sum", "sum of the loss change", "2^-24 nats"),
+        _count("dloss_sq_sum", "sum of its square, rounded per sample", "2^-24 nats²"),
+    ),
+    ("fold", "dloss_sq_sum"),
+)
+
+HEADS = Schema(
+    "heads",
+    "one measure of one head under one condition",
+    (
+        *MEASURED,
+        _text("module", "attention module inside the block"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("metric", "name of the measure; see docs/methods.md"),
+        _text("of", "region or feature the measure is about; empty where it is about none", nullable=True),
+        _text("query", "queries averaged over: `all`, `class` or `patches`"),
+        _text("weighting", "`attention`: softmax weights; `value`: weights times the norm of what they carry"),
+        _count("n", "samples measured"),
+        _real("value", "in_unit", "mean over samples"),
+        _real("lo", "in_unit", "lower 95 % bound over samples", nullable=True),
+        _real("hi", "in_unit", "upper 95 % bound over samples", nullable=True),
+        _real("null_lo", "in_unit", "lower end of the measure's null, where it has one", nullable=True),
+        _real("null_hi", "in_unit", "upper end of the measure's null", nullable=True),
+        _text("in_unit", "unit of value: `px`, `nats` or `1`"),
+    ),
+    ("metric", "query", "in_unit"),
+)
+
+PAIRS = Schema(
+    "pairs",
+    "one measure of two heads under one condition",
+    (
+        *MEASURED,
+        _count("layer", "block of the first head, 0-based", ""),
+        _count("head", "first head", ""),
+        _text("model_b", "model of the second head"),
+        _count("layer_b", "block of the second head", ""),
+        _count("head_b", "second head", ""),
+        _text("metric", "`jsd`: Jensen-Shannon divergence of the attention maps, mean over queries"),
+        _real("value", "nats", "mean over samples; 0 to ln 2 for jsd"),
+        _real("lo", "nats", "lower 95 % bound over samples", nullable=True),
+        _real("hi", "nats", "upper 95 % bound over samples", nullable=True),
+        _count("n", "samples measured"),
+    ),
+    ("model_b", "layer_b", "metric"),
+)
+
+COMPARE = Schema(
+    "compare",
+    "agreement of head importances between two conditions",
+    (
+        _text("model", "name of the model"),
+        _text("model_id", "hash of the model's weights"),
+        _text("a", "first condition, `shift/corruption:severity`"),
+        _text("b", "second condition"),
+        _text("metric", "scale of the importances: `accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _text("fill", "fill of the ablations compared"),
+        Column("within_layer", FLAG, "", "whether depth is taken out: heads ranked and permuted within their layer"),
+        _real("r", "", "cross-fold rank correlation: a on one half of the samples, b on the other"),
+        _real("lo", "", "lower 95 % bound of r"),
+        _real("hi", "", "upper 95 % bound of r"),
+        _text("over", "what the interval is over: `images`, `heads` or `seeds`"),
+        _real("reliability_a", "", "split-half rank correlation of a with itself: the ceiling r is under"),
+        _real("reliability_b", "", "the same of b"),
+        _real("disattenuated", "", "r / sqrt(reliability_a * reliability_b); empty where a reliability's interval "
+              "touches 0", nullable=True),
+        _real("p", "probability", "two-sided, heads of b permuted"),
+        _count("n_heads", "heads compared", "heads"),
+        _count("n_images", "samples of each condition"),
+    ),
+    ("within_layer", "reliability_a"),
+)  # fmt: skip
+
+CONTRAST = Schema(
+    "contrast",
+    "one head under two conditions on the same images",
+    (
+        _text("model", "name of the model"),
+        _text("model_id", "hash of the model's weights"),
+        _text("fill", "fill of the ablations compared"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("a", "first condition, `shift/corruption:severity`"),
+        _text("b", "second condition"),
+        _text("scale", "`accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _real("value_a", "of the scale", "effect of removing the head under a; positive: it helped"),
+        _real("value_b", "of the scale", "the same under b"),
+        _real("diff", "of the scale", "value_b - value_a; positive: the head matters more under b"),
+        _real("lo", "of the scale", "lower 95 % bound of diff, fold jackknife"),
+        _real("hi", "of the scale", "upper 95 % bound of diff"),
+        _real("p", "probability", "two-sided, t with 19 degrees of freedom"),
+        _real("q", "probability", "p after Benjamini-Hochberg over the heads and conditions of the scale"),
+        _count("n", "samples of each condition"),
+    ),
+    ("value_a", "value_b", "diff"),
+)
+
+TRAIN = Schema(
+    "train",
+    "one epoch of a training run",
+    (
+        _count("epoch", "1-based", "epochs"),
+        _count("step", "updates so far", "updates"),
+        _count("steps_planned", "updates the schedule is laid out for", "updates"),
+        _real("lr", "", "learning rate of the epoch's last update"),
+        _real("train_loss", "nats", "mean training loss over the epoch, as optimised"),
+        _count("n", "validation samples"),
+        _count("n_correct", "validation samples answered right"),
+        _real("top1", "fraction", "n_correct / n on the validation split"),
+        _real("loss", "nats", "mean cross-entropy on the validation split"),
+    ),
+    ("steps_planned", "train_loss"),
+)
+
+SCHEMAS = {
+    schema.name: schema for schema in (EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
+}
+
+
+def recognise(columns: list[str], where: str) -> Schema:
+    """The schema of a table with these columns. Raises InputError naming what is missing."""
+    found = [schema for schema in SCHEMAS.values() if set(schema.signature) <= set(columns)]
+    if not found:
+        kinds = ", ".join(SCHEMAS)
+        raise InputError(f"{where}: its columns fit no vhs table ({kinds}); it starts with {', '.join(columns[:4])}.")
+    schema = found[0]
+    missing = [name for name in schema.names if name not in columns]
+    if missing:
+        raise InputError(
+            f"{where}: column `{missing[0]}` is missing from this {schema.name} table. "
+            f"`vhs {_WRITER[schema.name]}` writes it."
+        )
+    return schema
+
+
+_WRITER = {
+    "evalshift": "evalshift", "ablate": "ablate", "folds": "ablate", "heads": "specialize",
+    "pairs": "specialize --pairs", "compare": "compare", "contrast": "compare --contrast", "train": "train",
+}  # fmt: skip

@@ -1,0 +1,208 @@
+"""Shard sets: a folder of WebDataset tars and, written last, `shards.json`.
+
+A sample is `key.png|jpg|webp` and `key.cls`, optionally `key.json`. See docs/formats.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vhs.errors import InputError
+from vhs.formats import tar
+from vhs.formats.atomic import sha256
+from vhs.formats.images import SUFFIXES, decode
+
+MANIFEST = "shards.json"
+FORMAT = 1
+MEMBERS = (*SUFFIXES, "cls", "json", "regions.png", "bare.png")
+
+
+class TarEntry(NamedTuple):
+    """One tar of a set, as the manifest describes it."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `shards.json` says of a shard set.
+
+    channels: 1 or 3. height, width: of every image, or None where sizes differ. mean, std: per
+    channel, on the scale 0 to 1. base: the name and hash of the set this one is a shifted version of.
+    """
+
+    name: str
+    split: str
+    task: str = "classification"
+    classes: tuple[str, ...]
+    samples: int
+    tars: tuple[TarEntry, ...]
+    channels: int
+    height: int | None
+    width: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    groups: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    base: dict[str, str] | None = None
+    source: str = ""
+    licence: str = ""
+    format: int = FORMAT
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        data = asdict(self) | {"tars": [entry._asdict() for entry in self.tars]}
+        return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits that stand for the whole content, tars included."""
+        return sha256(self.to_bytes())[:16]
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> Manifest:
+        """Raises InputError when this is no manifest of this format."""
+        try:
+            raw = json.loads(data)
+            if raw.get("format") != FORMAT:
+                raise InputError(f"{where}: format {raw.get('format')!r}, this vhs reads {FORMAT}.")
+            known = {item.name for item in fields(cls)}
+            values = {key: _frozen(value) for key, value in raw.items() if key in known}
+            values["tars"] = tuple(TarEntry(**entry) for entry in raw["tars"])
+            manifest = cls(**values)
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
+        return manifest._checked(where)
+
+    def _checked(self, where: Path) -> Manifest:
+        for entry in self.tars:
+            if Path(entry.name).name != entry.name:
+                raise InputError(f"{where}: tar name {entry.name!r} leaves the folder.")
+        if self.channels not in (1, 3) or len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise InputError(f"{where}: {self.channels} channels with {len(self.mean)} means; expected 1 or 3.")
+        if self.samples < 1 or not self.tars:
+            raise InputError(f"{where}: the shard set is empty. Was the source folder empty?")
+        return self
+
+
+class Sample(NamedTuple):
+    """One sample as stored: its id, label, and encoded image (a view of the mapped tar)."""
+
+    id: str
+    label: int
+    image: memoryview
+    where: str
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """A complete shard set on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> ShardSet:
+        """Raises InputError when the folder holds no complete set."""
+        path = folder / MANIFEST
+        try:
+            data = path.read_bytes()
+        except OSError:
+            why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
+            raise InputError(f"{folder}: {why}. Make one with `vhs shard SOURCE {folder}`.") from None
+        return cls(folder, Manifest.from_bytes(data, path))
+
+    def samples(self) -> Iterator[Sample]:
+        """Every sample once, in stored order. Raises InputError naming tar and member for what is wrong."""
+        seen: set[str] = set()
+        for entry in self.manifest.tars:
+            yield from self._tar_samples(entry, seen)
+
+    def _tar_samples(self, entry: TarEntry, seen: set[str]) -> Iterator[Sample]:
+        path = self.folder / entry.name
+        data = tar.open_tar(path)
+        if len(data) != entry.bytes:
+            raise InputError(f"{path}: {len(data)} bytes, {MANIFEST} says {entry.bytes}; truncated? Shard it again.")
+        count = 0
+        for key, parts in _grouped(tar.members(data, path), path):
+            if key in seen:
+                raise InputError(f"{path}: {key}: this sample id stands twice in the set.")
+            seen.add(key)
+            count += 1
+            yield self._sample(key, parts, data, path)
+        if count != entry.samples:
+            raise InputError(f"{path}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
+
+    def _sample(self, key: str, parts: dict[str, tar.Member], data: Any, path: Path) -> Sample:
+        image = next((parts[suffix] for suffix in SUFFIXES if suffix in parts), None)
+        if image is None or "cls" not in parts:
+            missing = "image" if image is None else ".cls"
+            raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
+        text = bytes(data[parts["cls"].offset : parts["cls"].offset + parts["cls"].size])
+        classes = len(self.manifest.classes)
+        if not text.isdigit() or int(text) >= classes:
+            raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
+        encoded = memoryview(data)[image.offset : image.offset + image.size]
+        return Sample(key, int(text), encoded, f"{path}: {image.name}")
+
+    def decoded(self, sample: Sample) -> np.ndarray:
+        """uint8 [H, W, C]."""
+        return decode(sample.image, self.manifest.channels, sample.where)
+
+
+def _grouped(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+    """Consecutive members with the same key; the key ends at the first dot of the file name."""
+    key, parts = None, {}
+    for member in members:
+        folder, slash, base = member.name.rpartition("/")
+        stem, _, suffix = base.partition(".")
+        if suffix not in MEMBERS:
+            raise InputError(f"{where}: {member.name}: unexpected kind of member; known are .{', .'.join(MEMBERS)}.")
+        name = folder + slash + stem
+        if name != key and key is not None:
+            yield key, parts
+            parts = {}
+        key = name
+        parts[suffix] = member
+    if key is not None:
+        yield key, parts
+
+
+def find_sets(folder: Path) -> Iterator[ShardSet]:
+    """Complete shard sets in `folder` or up to two levels below it, by path; unreadable ones are passed over."""
+    for pattern in (MANIFEST, f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
+        for path in sorted(folder.glob(pattern)):
+            try:
+                yield ShardSet.open(path.parent)
+            except InputError:
+                continue
+
+
+def pick(folder: Path, want: Callable[[Manifest], bool], what: str) -> ShardSet:
+    """The one set in or below `folder` that is wanted; `what` words it for the error."""
+    if (folder / MANIFEST).exists():
+        return ShardSet.open(folder)
+    found = [item for item in find_sets(folder) if want(item.manifest)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"{folder}: holds no {what} shard set. Make one with `vhs shard SOURCE {folder}`.")
+    names = ", ".join(str(item.folder) for item in found)
+    raise InputError(f"{folder}: holds several {what} shard sets: {names}. Name one.")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

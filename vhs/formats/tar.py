@@ -1,0 +1,119 @@
+"""Tar files: written byte-identically, read through an index.
+
+The reader walks the 512-byte headers itself (tarfile's parsing is what costs) and believes nothing:
+only regular files, listed suffixes, plain relative names.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vhs.errors import InputError
+
+BLOCK = 512
+REGULAR = (b"0", b"\0")
+KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a FIFO"}
+
+
+class Member(NamedTuple):
+    """A regular file inside a tar: its name and where its bytes lie."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def tar_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A USTAR archive of (name, data) with fixed times, modes and owners."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o644
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def open_tar(path: Path) -> mmap.mmap | bytes:
+    """The bytes of a tar, mapped. Raises InputError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        return b""  # an empty file cannot be mapped
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
+    """Index a tar. Raises InputError naming the tar and member for anything but plain regular files."""
+    position, long_name, size_override = 0, None, None
+    while True:
+        header = data[position : position + BLOCK]
+        if len(header) < BLOCK:
+            raise InputError(f"{where}: ends in the middle of a header; the file is truncated. Write it again.")
+        if not header.strip(b"\0"):
+            return
+        name, size, kind = _parse(header, where)
+        offset = position + BLOCK
+        size = size_override if size_override is not None and kind in REGULAR else size
+        if offset + size > len(data):
+            raise InputError(f"{where}: {name}: is cut off; the file is truncated. Write it again.")
+        position = offset + -(-size // BLOCK) * BLOCK
+        if kind == b"L":
+            long_name = _text(data[offset : offset + size])
+        elif kind in (b"x", b"X"):
+            long_name, size_override = _pax(data[offset : offset + size], where)
+        elif kind in (b"g", b"5"):
+            continue
+        else:
+            yield _checked(Member(long_name or name, offset, size), kind, where)
+            long_name, size_override = None, None
+
+
+def _parse(header: bytes, where: Path) -> tuple[str, int, bytes]:
+    stored = header[148:156].split(b"\0")[0].strip()
+    actual = sum(header[:148]) + 32 * 8 + sum(header[156:])
+    try:
+        if int(stored, 8) != actual:
+            raise ValueError
+        size = int.from_bytes(header[125:136], "big") if header[124] & 0x80 else int(header[124:135].strip() or b"0", 8)
+    except ValueError:
+        raise InputError(f"{where}: damaged header; this is not a tar file, or it is corrupt.") from None
+    name = _text(header[:100])
+    prefix = _text(header[345:500]) if header[257:262] == b"ustar" else ""
+    return (f"{prefix}/{name}" if prefix else name), size, header[156:157]
+
+
+def _pax(data: bytes, where: Path) -> tuple[str | None, int | None]:
+    """The path and size records of a PAX extended header."""
+    records: dict[str, str] = {}
+    while data:
+        try:
+            length = int(data.split(b" ", 1)[0])
+            record = data[:length].split(b" ", 1)[1].rstrip(b"\n").decode()
+            key, value = record.split("=", 1)
+        except (ValueError, IndexError):
+            raise InputError(f"{where}: damaged PAX header; the file is corrupt.") from None
+        records[key] = value
+        data = data[length:]
+    return records.get("path"), int(records["size"]) if "size" in records else None
+
+
+def _checked(member: Member, kind: bytes, where: Path) -> Member:
+    if kind not in REGULAR:
+        what = KINDS.get(kind, f"of tar type {kind!r}")
+        raise InputError(f"{where}: {member.name}: is {what}; a shard holds regular files only.")
+    parts = member.name.split("/")
+    if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+        raise InputError(f"{where}: {member.name}: leaves the archive; a shard holds plain relative names only.")
+    return member
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""What vhs measures: tallies over batches, and statistics over tallies."""

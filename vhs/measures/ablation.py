@@ -1,0 +1,114 @@
+"""Remove one head at a time and count the answers that change.
+
+Zero fill: the head's slice at the seam is set to zero, the projection's bias stays (Michel et al.
+2019, arXiv:1905.10650, as a total effect: everything behind the head is recomputed).
+
+Letters: B samples, U units (the sham first, then the heads in grid order), V variants of one layer
+in one stack, N tokens, D width, H heads, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vhs.batch import Batch
+from vhs.counts import Counts, to_fixed
+from vhs.measures.scoring import Outcome, Tally, outcome
+from vhs.models import prefix
+from vhs.models.model import Model
+
+FIELDS = (
+    "n", "n_correct_intact", "n_correct", "n_lost", "n_gained", "n_near_tie", "n_flip", "n_nonfinite",
+    "loss_intact", "dloss", "dloss_sq",
+)  # fmt: skip
+
+
+class HeadAblation:
+    """Tallies of one model; `add` batches of one condition, then read `results`.
+
+    group: how many variants are stacked on the batch axis at most. Like the tile it may change the
+    last bits of logits, so a run keeps it fixed.
+    """
+
+    def __init__(self, model: Model, group: int) -> None:
+        self.model = model
+        self.group = group
+        self._tally = Tally((1 + len(model.grid),), FIELDS, model.device)
+
+    def add(self, batch: Batch) -> None:
+        with torch.inference_mode():
+            pixels = self.model.preprocess(batch.images_BCHW)
+            intact, ablated = self._outcomes(pixels, batch.labels_B)
+            flips = self._reference_flips(pixels, intact, batch)
+        self._tally.add(batch.folds_B, _changes(intact, ablated, flips))
+
+    def results(self) -> dict[str, Counts]:
+        """units: int64 [U, FOLDS, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
+        return {"units": self._tally.counts()}
+
+    def _outcomes(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Outcome, Outcome]:
+        """Outcomes of the intact model [B] and of every unit [U, B]."""
+        ablated: list[Outcome] = []
+        with self.model.autocast():
+            for state in prefix.intact(self.model.net, pixels_BCHW):
+                if isinstance(state, Tensor):
+                    return outcome(state.float(), labels_B), _stack(ablated)
+                for logits_VBC in self._variants(state):
+                    ablated += [outcome(logits_BC.float(), labels_B) for logits_BC in logits_VBC]
+        raise AssertionError("the intact pass yields logits last")
+
+    def _variants(self, state: prefix.LayerState) -> Iterator[Tensor]:
+        """Logits [V, B, C] of each stack of this layer's units; the sham rides with layer 0."""
+        removed_HBND = prefix.contributions(self.model.net.blocks[state.layer], state.heads_BNK)
+        if state.layer == 0:
+            removed_HBND = torch.cat([torch.zeros_like(removed_HBND[:1]), removed_HBND])
+        for part in removed_HBND.split(self.group):
+            residual = (state.residual_BND - part).flatten(0, 1)
+            logits = prefix.suffix(self.model.net, state.layer, residual)
+            yield logits.view(len(part), -1, logits.shape[-1])
+
+    def _reference_flips(self, pixels_BCHW: Tensor, intact: Outcome, batch: Batch) -> Tensor:
+        """[B] where reduced precision alone changes the intact answer, on the samples of fold 0."""
+        if self.model.precision == "float32":
+            return torch.zeros_like(intact.correct)
+        with exact_matmul():
+            logits = self.model.net(pixels_BCHW).float()
+        return (logits.argmax(1) != intact.answer) & (batch.folds_B == 0)
+
+
+class exact_matmul:  # noqa: N801 - used like a function
+    """Inside the block float32 products are float32 products (TF32 off)."""
+
+    def __enter__(self) -> None:
+        self._before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = self._before
+
+
+def _changes(intact: Outcome, ablated: Outcome, flips_B: Tensor) -> dict[str, Tensor]:
+    """What changed per unit and sample, [U, B] each. Intact flips are told of the sham (unit 0) only."""
+    dloss = ablated.loss - intact.loss
+    n_flip = torch.zeros_like(ablated.correct)
+    n_flip[0] = flips_B
+    return {
+        "n": torch.ones_like(ablated.answer),
+        "n_correct_intact": intact.correct.expand_as(ablated.correct),
+        "n_correct": ablated.correct,
+        "n_lost": intact.correct & ~ablated.correct,
+        "n_gained": ~intact.correct & ablated.correct,
+        "n_near_tie": intact.near_tie | ablated.near_tie,
+        "n_flip": n_flip,
+        "n_nonfinite": ~(intact.finite & ablated.finite),
+        "loss_intact": to_fixed(intact.loss).expand_as(ablated.answer),
+        "dloss": to_fixed(dloss),
+        "dloss_sq": to_fixed(dloss**2),
+    }
+
+
+def _stack(outcomes: list[Outcome]) -> Outcome:
+    return Outcome(*(torch.stack(column) for column in zip(*outcomes, strict=True)))

@@ -1,0 +1,75 @@
+"""Does a head matter more under shift? The same head, the same images, two conditions.
+
+Letters: H heads, F folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vhs.counts import Counts, from_fixed
+from vhs.measures.intervals import jackknife
+
+
+def accuracy(sums: Counts) -> np.ndarray:
+    """Drop in accuracy: (lost - gained) / n; in [-1, 1]."""
+    return (sums["n_lost"] - sums["n_gained"]) / sums["n"]
+
+
+def lost_rate(sums: Counts) -> np.ndarray:
+    """Lost answers among those the intact model has right; in [0, 1]."""
+    return sums["n_lost"] / np.maximum(sums["n_correct_intact"], 1)
+
+
+def loss(sums: Counts) -> np.ndarray:
+    """Mean change of the loss, nats."""
+    return from_fixed(sums["dloss"]) / sums["n"]
+
+
+def log_odds(sums: Counts) -> np.ndarray:
+    """Drop in the log-odds of being right, with half a count added to each cell; nats."""
+    return _logit(sums["n_correct_intact"], sums["n"]) - _logit(sums["n_correct"], sums["n"])
+
+
+def paired(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
+    """Effect of each head under `a` and `b` and their difference b - a, with a fold-jackknife interval.
+
+    a, b: Counts [H, F] of the same samples in the same folds. scale: a key of SCALES.
+    Images are paired because a fold holds the same images in both. p is two-sided from t with F - 1
+    degrees of freedom. Returns value_a, value_b, diff, lo, hi, p, each [H].
+    """
+    from scipy.special import stdtr
+
+    value = SCALES[scale]
+    value_a, value_b = value(_sum(a)), value(_sum(b))
+    without = _leave_one_out(value, b) - _leave_one_out(value, a)
+    diff = value_b - value_a
+    lo, hi, error = jackknife(diff, without)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.where(error > 0, np.abs(diff) / error, np.where(diff == 0, 0.0, np.inf))
+    p = 2 * stdtr(len(without) - 1, -t)
+    return {"value_a": value_a, "value_b": value_b, "diff": diff, "lo": lo, "hi": hi, "p": p}
+
+
+def _logit(correct: np.ndarray, n: np.ndarray) -> np.ndarray:
+    return np.log((correct + 0.5) / (n - correct + 0.5))
+
+
+def _sum(counts: Counts) -> Counts:
+    return Counts(counts.values.sum(-2), counts.fields)
+
+
+def _leave_one_out(value: Callable[[Counts], np.ndarray], counts: Counts) -> np.ndarray:
+    """[F, H]: the statistic without each fold."""
+    rest = counts.values.sum(-2, keepdims=True) - counts.values
+    return np.moveaxis(value(Counts(rest, counts.fields)), -1, 0)
+
+
+SCALES: dict[str, Callable[[Counts], np.ndarray]] = {
+    "accuracy": accuracy,
+    "lost_rate": lost_rate,
+    "loss": loss,
+    "log_odds": log_odds,
+}

@@ -1,0 +1,62 @@
+"""From logits to what is counted of one sample.
+
+Letters: M rows (samples, or variants times samples), B samples, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vhs.counts import Counts
+from vhs.seeds import FOLDS
+
+NEAR_TIE = 1e-4
+"""Logit margin between the label and the best other class below which rounding may decide the answer."""
+
+
+class Outcome(NamedTuple):
+    """Per row: correct [M] bool, answer [M] int64, loss [M] float64 nats, near_tie [M] bool, finite [M] bool."""
+
+    correct: Tensor
+    answer: Tensor
+    loss: Tensor
+    near_tie: Tensor
+    finite: Tensor
+
+
+def outcome(logits_MC: Tensor, labels_M: Tensor) -> Outcome:
+    """Score logits against labels. The loss is the cross-entropy, computed in float64."""
+    logits = logits_MC.double()
+    finite = logits.isfinite().all(1)
+    logits = torch.where(finite[:, None], logits, 0.0)
+    of_label = logits.gather(1, labels_M[:, None])[:, 0]
+    others = logits.scatter(1, labels_M[:, None], -torch.inf).amax(1)
+    answer = logits.argmax(1)
+    return Outcome(
+        correct=(answer == labels_M) & finite,
+        answer=answer,
+        loss=logits.logsumexp(1) - of_label,
+        near_tie=(of_label - others).abs() < NEAR_TIE,
+        finite=finite,
+    )
+
+
+class Tally:
+    """int64 sums [*units, FOLDS, fields] on the device; adding never waits for the host."""
+
+    def __init__(self, units: tuple[int, ...], fields: tuple[str, ...], device: torch.device) -> None:
+        self.fields = fields
+        self._sums = torch.zeros(*units, FOLDS + 1, len(fields), dtype=torch.int64, device=device)
+
+    def add(self, folds_B: Tensor, values: dict[str, Tensor], unit: int | slice | tuple = ()) -> None:
+        """Add integer or boolean `values` [*units, B], one per field, to the fold of each sample."""
+        stacked = torch.stack([values[field].to(torch.int64) for field in self.fields], dim=-1)
+        part = self._sums[unit]
+        part.index_add_(part.dim() - 2, folds_B, stacked)
+
+    def counts(self) -> Counts:
+        """The sums so far, without the padding's."""
+        return Counts(self._sums[..., :FOLDS, :].cpu().numpy(), self.fields)

@@ -1,0 +1,1 @@
+"""Vision transformers: how they are built, and the seam where their heads lie apart."""

@@ -1,0 +1,85 @@
+"""A network with what it takes to feed it: image size, channels, pixel statistics, classes, heads.
+
+Letters: B images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vhs.grid import HeadGrid
+from vhs.models import seam
+from vhs.models.spec import ViTSpec
+
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """What a network expects of its input: pixels for the sides, statistics on the scale 0 to 1."""
+
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images_BCHW: Tensor) -> Tensor:
+        """uint8 at the data's geometry -> float32 at the model's: channels, resize, mean and std."""
+        images = _match_channels(images_BCHW, self.channels)
+        pixels = images.float()
+        if tuple(images.shape[-2:]) != (self.height, self.width):
+            size = (self.height, self.width)
+            pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
+        scale = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1) * 255
+        shift = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1) * 255
+        return (pixels - shift) / scale
+
+
+def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
+    """Replicate grey to RGB, or reduce RGB to luminance."""
+    if images_BCHW.shape[1] == channels:
+        return images_BCHW
+    if channels == 3:
+        return images_BCHW.expand(-1, 3, -1, -1)
+    from vhs.shifts.corruption import luminance
+
+    return luminance(images_BCHW)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network in eval mode on its device. `name` and `weights_id` are what tables call it."""
+
+    net: VisionTransformer
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    name: str
+    weights_id: str
+    step: int | None = None
+    seed: int | None = None
+    precision: str = "float32"
+
+    @cached_property
+    def grid(self) -> HeadGrid:
+        return seam.head_grid(self.net)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    def autocast(self) -> torch.autocast:
+        """Lower precision where asked for; weights stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def build(spec: ViTSpec, *, drop_path: float = 0.0) -> VisionTransformer:
+    """A timm VisionTransformer of these sizes with timm's own initial weights (from the global generator)."""
+    attention: type[nn.Module] = seam.Attention if spec.stock else seam.attention_of_width(spec.head_width)
+    return VisionTransformer(**spec.timm_kwargs(), attn_layer=attention, drop_path_rate=drop_path)

@@ -1,0 +1,93 @@
+"""One intact pass that stops at every layer, and the suffix that continues from there.
+
+Letters: B images (one tile), V variants, M = V * B, N tokens, Q tokens the classifier reads, D width,
+H heads, K = H * features a head, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor
+
+from vhs.models import seam
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """The intact pass at one layer, between its attention and its MLP.
+
+    residual_BND: the residual stream with the intact attention added.
+    heads_BNK: the heads' outputs at the seam. In the last block N is only the Q tokens the classifier reads.
+    """
+
+    layer: int
+    residual_BND: Tensor
+    heads_BNK: Tensor
+
+
+def queries_needed(net: VisionTransformer) -> int | None:
+    """How many leading tokens the classifier reads after the last block; None for all of them."""
+    return 1 if net.global_pool == "token" else None
+
+
+def embed(net: VisionTransformer, pixels_BCHW: Tensor) -> Tensor:
+    """Normalised pixels -> the residual stream [B, N, D] before the first block, by timm's own parts."""
+    tokens = net._pos_embed(net.patch_embed(pixels_BCHW))
+    return net.norm_pre(net.patch_drop(tokens))
+
+
+def intact(net: VisionTransformer, pixels_BCHW: Tensor) -> Iterator[LayerState | Tensor]:
+    """Yield a LayerState for each block in order, then the intact logits [B, C]."""
+    tokens = embed(net, pixels_BCHW)
+    last = len(net.blocks) - 1
+    for layer, block in enumerate(net.blocks):
+        queries = queries_needed(net) if layer == last else None
+        state = _layer_state(block, layer, tokens, queries)
+        yield state
+        tokens = _mlp(block, state.residual_BND)
+    yield classify(net, tokens)
+
+
+def suffix(net: VisionTransformer, layer: int, residual_MND: Tensor) -> Tensor:
+    """Logits [M, C] from the residual stream between the attention and the MLP of `layer`."""
+    last = len(net.blocks) - 1
+    tokens = _mlp(net.blocks[layer], residual_MND)
+    for block in net.blocks[layer + 1 : last]:
+        tokens = block(tokens)
+    if layer < last:
+        tokens = _last_block(net.blocks[last], tokens, queries_needed(net))
+    return classify(net, tokens)
+
+
+def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
+    """Logits from the tokens the classifier reads, by timm's own norm, pooling and head."""
+    return net.forward_head(net.norm(tokens_BQD))
+
+
+def contributions(block: Block, heads_BNK: Tensor) -> Tensor:
+    """[H, B, N, D]: what each head adds to the residual stream, LayerScale included, bias apart."""
+    return block.ls1(seam.head_contributions(block.attn, heads_BNK))
+
+
+def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | None) -> LayerState:
+    normed = block.norm1(tokens_BND)
+    if queries is None:
+        heads = seam.head_outputs(block.attn, normed)
+    else:
+        heads = seam.class_head_outputs(block.attn, normed, queries)
+        tokens_BND = tokens_BND[:, :queries]
+    residual = tokens_BND + block.ls1(seam.project(block.attn, heads))
+    return LayerState(layer, residual, heads)
+
+
+def _last_block(block: Block, tokens_MND: Tensor, queries: int | None) -> Tensor:
+    if queries is None:
+        return block(tokens_MND)
+    return _mlp(block, _layer_state(block, -1, tokens_MND, queries).residual_BND)
+
+
+def _mlp(block: Block, residual_BND: Tensor) -> Tensor:
+    return residual_BND + block.ls2(block.mlp(block.norm2(residual_BND)))

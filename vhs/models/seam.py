@@ -1,0 +1,119 @@
+"""The head seam: the input of the attention output projection, where heads lie apart.
+
+The one module that touches the inside of timm's attention. timm's own forward is called with its
+projection swapped out; only the one-query attention of the last block is ours.
+
+Letters: B images, N tokens, Q query tokens, D model width, H heads, W features a head, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from vhs.errors import MismatchError
+from vhs.grid import HeadGrid
+
+
+def head_grid(net: nn.Module) -> HeadGrid:
+    """The heads of a timm VisionTransformer.
+
+    Raises MismatchError, with the reason, for a network whose heads cannot be reached this way.
+    """
+    reason = refusal(net)
+    if reason:
+        raise MismatchError(f"{type(net).__name__}: {reason}. A timm VisionTransformer was expected.")
+    return HeadGrid.of([block.attn.num_heads for block in net.blocks])  # type: ignore[union-attr, operator]
+
+
+def refusal(net: nn.Module) -> str | None:
+    """Why the heads of this network cannot be reached here; None when they can."""
+    if not isinstance(net, VisionTransformer):
+        return "not a timm VisionTransformer"
+    if any(type(block) is not Block for block in net.blocks):
+        return f"its blocks are {type(net.blocks[0]).__name__}, not the standard one"
+    if any(not isinstance(block.attn, Attention) for block in net.blocks):
+        return f"its attention is {type(net.blocks[0].attn).__name__}, not the standard one"
+    if net.attn_pool is not None:
+        return "it pools by attention"
+    return None
+
+
+@cache
+def attention_of_width(head_width: int) -> type[Attention]:
+    """A timm Attention class whose heads have `head_width` features whatever the model's width.
+
+    A class, not a partial, because timm asks whether it is a subclass.
+    """
+
+    class WideAttention(Attention):
+        def __init__(self, dim: int, num_heads: int, **options: object) -> None:
+            super().__init__(dim, num_heads, attn_head_dim=head_width, **options)  # type: ignore[arg-type]
+
+    return WideAttention
+
+
+@contextmanager
+def without_projection(attn: Attention) -> Iterator[nn.Linear]:
+    """Inside the block, calling `attn` returns what its projection would have received; yields the projection."""
+    projection = attn.proj
+    attn.proj = nn.Identity()
+    try:
+        yield projection
+    finally:
+        attn.proj = projection
+
+
+def head_outputs(attn: Attention, tokens_BND: Tensor) -> Tensor:
+    """[B, N, H * W]: the heads' outputs at the seam, by timm's own forward."""
+    with without_projection(attn):
+        return attn(tokens_BND)
+
+
+def class_head_outputs(attn: Attention, tokens_BND: Tensor, queries: int) -> Tensor:
+    """[B, Q, H * W]: the heads' outputs for the first `queries` tokens alone, keys over all tokens.
+
+    What a classifier that reads only the class token needs of the last block.
+    """
+    batch, count, _ = tokens_BND.shape
+    inner = attn.attn_dim
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    q = F.linear(tokens_BND[:, :queries], weight[:inner], None if bias is None else bias[:inner])
+    kv = F.linear(tokens_BND, weight[inner:], None if bias is None else bias[inner:])
+    q = q.view(batch, queries, attn.num_heads, attn.head_dim).transpose(1, 2)
+    k, v = kv.view(batch, count, 2, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    out = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, scale=attn.scale)
+    out = attn.norm(out.transpose(1, 2).reshape(batch, queries, inner))
+    return out if attn.gate is None else out * attn.gate(tokens_BND[:, :queries]).sigmoid()
+
+
+def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
+    """The output projection with its bias: all heads' contribution to the residual stream."""
+    return attn.proj(heads_BNK)
+
+
+def head_contributions(attn: Attention, heads_BNK: Tensor) -> Tensor:
+    """[H, B, N, D]: what each head adds to the residual stream through the projection, bias apart.
+
+    Summed over heads, plus the bias, it is `project`.
+    """
+    batch, count, _ = heads_BNK.shape
+    z_HBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)
+    w_HWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)
+    return torch.bmm(z_HBnW, w_HWD).view(attn.num_heads, batch, count, -1)
+
+
+def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:
+    """float32 [B, H, N, N]: softmax attention, recomputed from the layer's normed input. Rows sum to 1."""
+    batch, count, _ = tokens_BND.shape
+    qkv = attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)
+    q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)
+    return scores.float().softmax(-1)

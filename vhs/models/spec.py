@@ -1,0 +1,130 @@
+"""The architecture of a vision transformer, in the numbers a checkpoint records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vhs.errors import InputError, UsageError, choices
+
+POOLS = ("token", "avg")
+LIMITS = {
+    "depth": 1024, "dim": 65536, "heads": 4096, "head_width": 65536, "hidden": 1 << 20, "patch": 4096,
+    "height": 16384, "width": 16384, "channels": 3, "classes": 1 << 20, "registers": 4096,
+}  # fmt: skip
+"""The largest value believed of each size read from a file; beyond it the header is not to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTSpec:
+    """Sizes of a plain ViT; pixels for `patch`, `height` and `width`, features for the rest.
+
+    hidden: width of the MLP. head_width: features of one head; heads * head_width need not equal dim.
+    pool: "token" reads the class token, "avg" averages the patches.
+    """
+
+    depth: int
+    dim: int
+    heads: int
+    head_width: int
+    hidden: int
+    patch: int
+    height: int
+    width: int
+    channels: int
+    classes: int
+    registers: int = 0
+    pool: str = "token"
+
+    def __post_init__(self) -> None:
+        if self.height % self.patch or self.width % self.patch:
+            raise UsageError(
+                f"image {self.height}x{self.width} is not a whole number of {self.patch} px patches. "
+                f"Choose a --patch that divides both sides."
+            )
+
+    @property
+    def stock(self) -> bool:
+        """Whether timm builds it by name: the heads share the model's width evenly."""
+        return self.heads * self.head_width == self.dim
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the sequence: class token, registers and patches."""
+        patches = (self.height // self.patch) * (self.width // self.patch)
+        return patches + self.registers + (self.pool == "token")
+
+    def timm_kwargs(self) -> dict[str, Any]:
+        """Arguments for timm's VisionTransformer, or for create_model with the name "vit_tiny_patch16_224"."""
+        return {
+            "img_size": [self.height, self.width],
+            "patch_size": self.patch,
+            "in_chans": self.channels,
+            "num_classes": self.classes,
+            "embed_dim": self.dim,
+            "depth": self.depth,
+            "num_heads": self.heads,
+            "mlp_ratio": self.hidden / self.dim,
+            "reg_tokens": self.registers,
+            "class_token": self.pool == "token",
+            "global_pool": self.pool,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> ViTSpec:
+        """A spec from untrusted JSON; raises InputError naming the field, before anything is built."""
+        if not isinstance(data, dict):
+            raise InputError(f"{where}: the architecture is not an object. Is this a vhs checkpoint?")
+        names = {field.name for field in fields(cls)}
+        if set(data) != names:
+            odd = sorted(set(data) ^ names)
+            raise InputError(f"{where}: architecture fields missing or unknown: {', '.join(map(str, odd))}.")
+        for name, limit in LIMITS.items():
+            value, least = data[name], int(name != "registers")
+            if type(value) is not int or not least <= value <= limit:
+                raise InputError(f"{where}: {name} is {value!r}, expected a whole number {least} to {limit}.")
+        if data["pool"] not in POOLS:
+            raise InputError(f"{where}: pool is {data['pool']!r}, expected {choices(POOLS)}.")
+        try:
+            return cls(**data)
+        except UsageError as error:
+            raise InputError(f"{where}: {error}") from error
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The name and shape of every tensor of the model, computed from the sizes alone."""
+        inner = self.heads * self.head_width
+        shapes: dict[str, tuple[int, ...]] = {
+            "pos_embed": (1, self.tokens, self.dim),
+            "patch_embed.proj.weight": (self.dim, self.channels, self.patch, self.patch),
+            "patch_embed.proj.bias": (self.dim,),
+            "head.weight": (self.classes, self.dim),
+            "head.bias": (self.classes,),
+        }
+        if self.pool == "token":
+            shapes["cls_token"] = (1, 1, self.dim)
+        if self.registers:
+            shapes["reg_token"] = (1, self.registers, self.dim)
+        norm = "norm" if self.pool == "token" else "fc_norm"
+        shapes |= {f"{norm}.weight": (self.dim,), f"{norm}.bias": (self.dim,)}
+        for layer in range(self.depth):
+            shapes |= {f"blocks.{layer}.{name}": shape for name, shape in self._block_shapes(inner).items()}
+        return shapes
+
+    def _block_shapes(self, inner: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "norm1.weight": (self.dim,),
+            "norm1.bias": (self.dim,),
+            "attn.qkv.weight": (3 * inner, self.dim),
+            "attn.qkv.bias": (3 * inner,),
+            "attn.proj.weight": (self.dim, inner),
+            "attn.proj.bias": (self.dim,),
+            "norm2.weight": (self.dim,),
+            "norm2.bias": (self.dim,),
+            "mlp.fc1.weight": (self.hidden, self.dim),
+            "mlp.fc1.bias": (self.hidden,),
+            "mlp.fc2.weight": (self.dim, self.hidden),
+            "mlp.fc2.bias": (self.dim,),
+        }

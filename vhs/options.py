@@ -1,0 +1,66 @@
+"""Option types the commands share, so that each means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs.console import Console
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="A vhs checkpoint, - for its bytes on stdin, timm:NAME, timm:NAME@WEIGHTS; @FILE lists references.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Shard set to measure on.  [default: the model's validation split]"),
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shift",
+        metavar="SHIFT",
+        help="imagenet-c, a corruption (contrast), with severities (contrast:3,5), or a shard set. Repeats; "
+        "clean is always measured.",
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the result here, whole or not at all.")
+]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="csv, parquet or jsonl.  [default: by suffix, or csv]")
+]
+MaxSamples = Annotated[
+    int | None,
+    typer.Option("--max-samples", metavar="N", min=1, help="Score a class-stratified subset; larger ones contain it."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of corruptions and subsets.")]
+Tile = Annotated[
+    int | None, typer.Option("--tile", metavar="N", help="Samples a batch, a multiple of 16.  [default: by memory]")
+]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.  [default: all cores]")
+]
+Precision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, tf32 or bf16.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and say how many.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes, no progress.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the work failed; 2 usage; 3 unreadable or missing input; "
+    "4 inputs that do not fit each other; 130, 143 interrupted."
+)
+
+
+def console(command: str, *, quiet: bool, verbose: bool, debug: bool) -> Console:
+    """The talk of one command."""
+    return Console(f"vhs {command}", 0 if quiet else 2 if verbose or debug else 1)

@@ -1,0 +1,125 @@
+"""Comparing conditions by their folds tables. Does not import torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from vhs.counts import Counts
+from vhs.errors import InputError, MismatchError, UsageError
+from vhs.formats import schemas, tables
+from vhs.formats.tables import condition_name, frame
+from vhs.measures import contrast, correlation
+from vhs.measures.intervals import benjamini_hochberg
+
+RUN_KEYS = ["model", "model_id", "data", "group", "label_set", "fill", "method"]
+CONDITION = ["shift", "corruption", "severity"]
+KEYS = [*RUN_KEYS, *CONDITION, "unit", "layer", "head", "fold"]
+
+
+class Pair(NamedTuple):
+    """Clean and one shifted condition of one model: run keys, names, tallies [H, F], layers and heads [H]."""
+
+    keys: dict[str, Any]
+    a: str
+    b: str
+    counts_a: Counts
+    counts_b: Counts
+    layers: np.ndarray
+    heads: np.ndarray
+
+
+def read_folds(paths: Sequence[str]) -> pl.DataFrame:
+    """The folds of all `paths`: folds tables, or ablation tables with `.folds.parquet` beside them.
+
+    Equal duplicate rows are dropped; rows that share keys and differ are a MismatchError.
+    """
+    joined = pl.concat([_folds_of(path) for path in paths]).unique(maintain_order=True)
+    twice = joined.filter(pl.struct(KEYS).is_duplicated())
+    if len(twice):
+        row = twice.row(0, named=True)
+        name = condition_name(row["shift"], row["corruption"], row["severity"])
+        raise MismatchError(f"{row['model']}: {name} stands in the tables twice with unlike counts. Name one of them.")
+    return joined
+
+
+def correlations(
+    folds: pl.DataFrame, scales: Sequence[str], *, seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> pl.DataFrame:  # fmt: skip
+    """The compare table: clean against each shifted condition, overall and within layers."""
+    rows = []
+    pairs = list(_pairs(folds))
+    for number, pair in enumerate(pairs):
+        progress("correlating", number, len(pairs))
+        for scale in scales:
+            for layers in (None, pair.layers):
+                result = correlation.correlate(pair.counts_a, pair.counts_b, scale, layers=layers, seed=seed)
+                rows.append(pair.keys | vars(result) | {
+                    "a": pair.a, "b": pair.b, "metric": scale, "within_layer": layers is not None, "over": "images",
+                    "n_heads": len(pair.heads), "n_images": int(pair.counts_a["n"][0].sum()),
+                })  # fmt: skip
+    return frame(schemas.COMPARE, rows)
+
+
+def contrasts(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
+    """The contrast table: each head, clean against each shifted condition, paired; q over a whole scale."""
+    parts = []
+    for scale in scales:
+        rows = [row for pair in _pairs(folds) for row in _contrast_rows(pair, scale)]
+        q = benjamini_hochberg([row["p"] for row in rows])
+        parts.append(frame(schemas.CONTRAST, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
+    return pl.concat(parts)
+
+
+def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
+    result = contrast.paired(pair.counts_a, pair.counts_b, scale)
+    for index in range(len(pair.heads)):
+        numbers = {name: float(values[index]) for name, values in result.items()}
+        yield pair.keys | numbers | {
+            "layer": int(pair.layers[index]), "head": int(pair.heads[index]), "a": pair.a, "b": pair.b,
+            "scale": scale, "n": int(pair.counts_a["n"][0].sum()),
+        }  # fmt: skip
+
+
+def _pairs(folds: pl.DataFrame) -> Iterator[Pair]:
+    from vhs.runs.folding import fold_counts
+
+    found = False
+    heads = folds.filter(pl.col("unit") == "head")
+    for keys, of_run in heads.group_by(RUN_KEYS, maintain_order=True):
+        conditions = of_run.partition_by(CONDITION, maintain_order=True)
+        clean = next((part for part in conditions if part["shift"][0] == "clean"), None)
+        for part in conditions:
+            if clean is None or part is clean:
+                continue
+            found = True
+            a, b = fold_counts(clean), fold_counts(part)
+            name = condition_name(*part.select(CONDITION).row(0))
+            if a.values.shape != b.values.shape or not np.array_equal(a["n"], b["n"]):
+                raise MismatchError(f"{name}: was measured on other samples or heads than clean. Run both in one go.")
+            grid = part.select("layer", "head").unique().sort("layer", "head")
+            layers, numbers = grid["layer"].to_numpy(), grid["head"].to_numpy()
+            yield Pair(dict(zip(RUN_KEYS, keys, strict=True)), "clean", name, a, b, layers, numbers)
+    if not found:
+        raise InputError("no shifted condition beside clean in the tables. Run `vhs ablate` with --shift.")
+
+
+def _folds_of(path: str) -> pl.DataFrame:
+    if path == "-" and sys.stdin.isatty():
+        raise UsageError("no table named, and stdin is a terminal. Name an ablation table.")
+    schema, table = tables.read(path)
+    if schema is schemas.FOLDS:
+        return table
+    if schema is not schemas.ABLATE:
+        raise InputError(f"{path}: is a {schema.name} table; an ablation or folds table was expected.")
+    beside = Path(path).with_suffix(".folds.parquet")
+    if path == "-" or not beside.exists():
+        hint = "`vhs ablate … --folds -` sends them down the pipe" if path == "-" else f"{beside} is not there"
+        raise InputError(f"{'stdin' if path == '-' else path}: has no folds: {hint}.")
+    return tables.read(str(beside))[1]

@@ -1,0 +1,60 @@
+"""Which shard set a model is measured on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vhs.errors import InputError
+from vhs.formats import shards
+from vhs.formats.references import Loaded
+from vhs.formats.shards import ShardSet
+
+VARIABLE = "VHS_SHARDS"
+
+
+def resolve(loaded: list[Loaded], data: Path | None, warn: Callable[[str], None]) -> ShardSet:
+    """The data named with --data, or the validation split the first checkpoint records.
+
+    The recorded split is searched in $VHS_SHARDS, at the recorded path beside the checkpoint, and in
+    ./shards. A set of that name with another content warns. Raises InputError saying where was looked.
+    """
+    if data is not None:
+        return shards.pick(data, lambda manifest: manifest.split == "val", "validation")
+    wanted, base = _recorded(loaded)
+    if wanted is None:
+        raise InputError(f"{loaded[0].model.name}: records no validation split. Name a shard set with --data.")
+    looked = _places(wanted, base)
+    found = [item for place in looked for item in shards.find_sets(place) if _is(item, wanted)]
+    exact = [item for item in found if item.manifest.hash == wanted["hash"]]
+    if exact:
+        return exact[0]
+    if found:
+        warn(f"{found[0].folder}: is not the validation split the checkpoint records (another content hash)")
+        return found[0]
+    places = ", ".join(str(place) for place in looked)
+    raise InputError(f"validation split {wanted['name']}: not found in {places}. Name it with --data.")
+
+
+def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint records of a shard set."""
+    path = os.path.relpath(data.folder.resolve(), checkpoint.resolve().parent)
+    return {"name": data.manifest.name, "split": data.manifest.split, "hash": data.manifest.hash, "path": path}
+
+
+def _recorded(loaded: list[Loaded]) -> tuple[dict[str, Any] | None, Path]:
+    for item in loaded:
+        if item.info is not None and "val" in item.info.data:
+            return item.info.data["val"], (item.path or Path()).resolve().parent
+    return None, Path()
+
+
+def _places(wanted: dict[str, Any], base: Path) -> list[Path]:
+    named = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
+    return [*named, base / str(wanted.get("path", ".")), Path("shards")]
+
+
+def _is(item: ShardSet, wanted: dict[str, Any]) -> bool:
+    return item.manifest.name == wanted.get("name") and item.manifest.split == wanted.get("split", "val")

@@ -1,0 +1,142 @@
+"""Tallies to table rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from vhs.counts import Counts
+from vhs.formats import schemas
+from vhs.formats.tables import frame
+from vhs.measures import intervals
+from vhs.measures.evaluation import calibration_error
+from vhs.measures.specialization import Specialization
+from vhs.models.model import Model
+from vhs.runs.conditions import Condition
+from vhs.runs.run import Run
+
+Row = dict[str, Any]
+
+
+def measured(run: Run, condition: Condition, model: Model) -> Row:
+    """The columns every measured row starts with."""
+    data = condition.data.manifest if condition.data else run.data.manifest
+    return {
+        "model": model.name,
+        "model_id": model.weights_id,
+        "step": model.step,
+        "seed": model.seed,
+        "data": f"{data.name}/{data.split}",
+        "shift": condition.shift,
+        "category": condition.category,
+        "corruption": condition.corruption,
+        "severity": condition.severity,
+        "origin": condition.origin,
+        "group": "all",
+        "label_set": "all",
+    }
+
+
+def evaluation_row(run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]) -> Row:
+    """One row of the evalshift table."""
+    sums = tallies["folds"]
+    n, right, right5 = (int(sums.total(name)) for name in ("n", "n_correct", "n_correct5"))
+    lo, hi = intervals.wilson(right, n)
+    loss = intervals.mean_interval(sums.total("loss"), sums.total("loss_sq"), n)
+    size = f"{model.preprocess.height}x{model.preprocess.width}"
+    return measured(run, condition, model) | {
+        "n": n, "n_correct": right, "top1": right / n, "top1_lo": float(lo), "top1_hi": float(hi),
+        "n_correct5": right5, "top5": right5 / n,
+        "loss": number(loss[0]), "loss_lo": number(loss[1]), "loss_hi": number(loss[2]),
+        "ece": calibration_error(tallies["bins"]), "size": size,
+        "preprocess": f"{run.data.geometry}; model {size}",
+    }  # fmt: skip
+
+
+def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
+    """The ablate rows of one model under one condition: the sham, then the heads in grid order."""
+    n, lost, gained = (sums.total(name) for name in ("n", "n_lost", "n_gained"))
+    intact, right = sums.total("n_correct_intact"), sums.total("n_correct")
+    drop_lo, drop_hi = intervals.bonett_price(lost, gained, n)
+    p = intervals.mcnemar(lost, gained)
+    q = intervals.benjamini_hochberg(p[1:])
+    dloss, dloss_lo, dloss_hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
+    loss_intact = sums.total_float("loss_intact") / n
+    rows = []
+    for unit, keys in enumerate(_units(run, condition, model)):
+        rows.append(keys | _tallied(sums, unit, model.precision) | {
+            "drop": (intact[unit] - right[unit]) / n[unit], "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
+            "p": p[unit], "q": q[unit - 1] if unit else None,
+            "loss_intact": loss_intact[unit], "loss": loss_intact[unit] + dloss[unit], "dloss": dloss[unit],
+            "dloss_lo": number(dloss_lo[unit]), "dloss_hi": number(dloss_hi[unit]),
+        })  # fmt: skip
+    return frame(schemas.ABLATE, rows)
+
+
+def fold_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
+    """The folds rows of one model under one condition."""
+    rows = []
+    for unit, keys in enumerate(_units(run, condition, model)):
+        for fold in range(sums.values.shape[1]):
+            part = Counts(sums.values[:, fold : fold + 1], sums.fields)
+            rows.append(keys | {"fold": fold} | _tallied(part, unit, model.precision) | {
+                f"{name}_sum": int(part.total(name)[unit]) for name in ("loss_intact", "dloss", "dloss_sq")
+            })  # fmt: skip
+    return frame(schemas.FOLDS, rows)
+
+
+def head_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
+    """The heads rows of one model under one condition."""
+    keys = measured(run, condition, measure.model)
+    rows = []
+    for position, (metric, query, unit) in enumerate(measure.metrics):
+        part = Counts(sums.values[position], sums.fields)
+        for index, head in enumerate(measure.model.grid):
+            rows.append(keys | head._asdict() | _mean(part, index) | {
+                "metric": metric, "query": query, "weighting": "attention", "in_unit": unit,
+            })  # fmt: skip
+    return frame(schemas.HEADS, rows)
+
+
+def pair_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
+    """The pairs rows of one model under one condition."""
+    keys = measured(run, condition, measure.model)
+    heads = list(measure.model.grid)
+    rows = []
+    for index, (a, b) in enumerate(measure.pair_heads()):
+        rows.append(keys | _mean(sums, index) | {
+            "layer": heads[a].layer, "head": heads[a].head, "model_b": measure.model.name,
+            "layer_b": heads[b].layer, "head_b": heads[b].head, "metric": "jsd",
+        })  # fmt: skip
+    return frame(schemas.PAIRS, rows)
+
+
+def number(value: Any) -> float | None:
+    """A float for a table; NaN is null."""
+    return None if math.isnan(value) else float(value)
+
+
+def _units(run: Run, condition: Condition, model: Model) -> Iterator[Row]:
+    keys = measured(run, condition, model) | {
+        "fill": "zero", "method": "exact", "rescale": "none", "precision": model.precision, "target": "class",
+    }  # fmt: skip
+    yield keys | {"unit": "none"}
+    for head in model.grid:
+        yield keys | {"unit": "head", "heads": str(head)} | head._asdict()
+
+
+def _tallied(sums: Counts, unit: int, precision: str) -> Row:
+    names = ("n", "n_correct_intact", "n_correct", "n_lost", "n_gained", "n_near_tie")
+    counted: Row = {name: int(sums.total(name)[unit]) for name in names}
+    told = unit == 0 and precision != "float32"
+    return counted | {"n_flip": int(sums.total("n_flip")[unit]) if told else None}
+
+
+def _mean(sums: Counts, index: int) -> Row:
+    n = int(sums.total("n")[index])
+    value, lo, hi = intervals.mean_interval(sums.total("value")[index], sums.total("value_sq")[index], n)
+    return {"n": n, "value": float(value), "lo": number(lo), "hi": number(hi)}
+

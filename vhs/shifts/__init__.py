@@ -1,0 +1,1 @@
+"""Distribution shifts as batched tensor code. Numbers in, numbers out."""

@@ -1,0 +1,70 @@
+"""Class folders: `CLASS/IMAGE`, or `SPLIT/CLASS/IMAGE` with train, val or test as the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from vhs.errors import InputError
+from vhs.formats.atomic import sha256
+from vhs.formats.images import SUFFIXES
+from vhs.sources.split import Split, sample_ids
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PROBED = 100
+"""Images looked at to tell a grey set from a coloured one."""
+
+
+def splits(folder: Path) -> list[Split]:
+    """One split for each split folder, or a single one, `val`, when the classes lie directly in `folder`."""
+    named = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+    if named:
+        return [_split(path, folder.resolve().name, SPLITS[name]) for name, path in named.items()]
+    return [_split(folder, folder.resolve().name, "val")]
+
+
+def _split(folder: Path, name: str, split: str) -> Split:
+    classes = _class_folders(folder)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, class_folder in enumerate(classes):
+        images = sorted(path for path in class_folder.rglob("*") if path.suffix[1:].lower() in SUFFIXES)
+        paths += images
+        labels += [label] * len(images)
+    if not paths:
+        raise InputError(f"{folder}: holds no images in class folders (CLASS/IMAGE.png, .jpg or .webp).")
+    relative = [path.relative_to(folder) for path in paths]
+    sizes = [f"{path}:{full.stat().st_size}" for path, full in zip(relative, paths, strict=True)]
+    return Split(
+        name=name, split=split, classes=tuple(path.name for path in classes), ids=sample_ids(relative), labels=labels,
+        encoded=lambda position: _read(paths[position]), channels=_channels(paths[:PROBED]),
+        fingerprint=sha256("\n".join(sizes).encode()), source=folder.name,
+    )  # fmt: skip
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """By name; by number where all names are numbers, because "10" sorts before "2"."""
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if all(path.name.isdigit() for path in found):
+        found.sort(key=lambda path: int(path.name))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.") from error
+
+
+def _channels(paths: list[Path]) -> int:
+    """1 when every image looked at is grey, else 3."""
+    modes = set()
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                modes.add(image.mode)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue  # the writer names it when its turn comes
+    return 1 if modes and modes <= {"1", "L", "I;16"} else 3

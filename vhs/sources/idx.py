@@ -1,0 +1,78 @@
+"""IDX files, the format of MNIST and its successors: plain or gzipped, in pairs of images and labels."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from vhs.errors import InputError
+from vhs.sources import fashion
+from vhs.sources.split import Split, class_names, from_arrays
+
+SPLITS = {"train": "train", "t10k": "val", "test": "val"}
+MAX_VALUES = 1 << 34
+
+
+def splits(folder: Path) -> list[Split]:
+    """The train and test pairs of a folder, `train-images-idx3-ubyte[.gz]` and so on."""
+    found = [_pair(folder, prefix, split) for prefix, split in SPLITS.items() if _find(folder, prefix, "images")]
+    if not found:
+        raise InputError(f"{folder}: holds no train-images-idx3-ubyte or t10k-images-idx3-ubyte, plain or .gz.")
+    return found
+
+
+def is_folder(folder: Path) -> bool:
+    return folder.is_dir() and any(_find(folder, prefix, "images") for prefix in SPLITS)
+
+
+def parse(data: bytes, where: str) -> tuple[np.ndarray, bytes]:
+    """One uint8 or uint32 IDX array from the start of `data`, and the bytes after it."""
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in (0x08, 0x0C):
+        raise InputError(f"{where}: is not an IDX file of unsigned bytes.")
+    dtype = np.dtype(">u1" if data[2] == 0x08 else ">i4")
+    head = 4 + 4 * data[3]
+    if len(data) < head:
+        raise InputError(f"{where}: ends in its header; the file is truncated.")
+    shape = struct.unpack(f">{data[3]}I", data[4:head])
+    count = int(np.prod(shape, dtype=object))
+    end = head + count * dtype.itemsize
+    if count > MAX_VALUES or len(data) < end:
+        raise InputError(f"{where}: says {shape}, which is {end} bytes, but has {len(data)}; truncated?")
+    return np.frombuffer(data[head:end], dtype).reshape(shape), data[end:]
+
+
+def _pair(folder: Path, prefix: str, split: str) -> Split:
+    image_path = _find(folder, prefix, "images")
+    label_path = _find(folder, prefix, "labels")
+    assert image_path is not None
+    if label_path is None:
+        raise InputError(f"{folder}: has {image_path.name} but no {prefix}-labels-idx1-ubyte beside it.")
+    raw = _read(image_path)
+    images, labels = parse(raw, str(image_path))[0], parse(_read(label_path), str(label_path))[0]
+    if images.ndim != 3 or labels.ndim != 1:
+        raise InputError(f"{image_path}: {images.ndim} dimensions and {labels.ndim}; expected images 3, labels 1.")
+    known = hashlib.md5(raw, usedforsecurity=False).hexdigest() in fashion.MD5.values()
+    names = fashion.CLASSES if known else class_names(labels.astype(np.int64), str(label_path))
+    return from_arrays(
+        images, labels, name=fashion.NAME if known else folder.resolve().name, split=split, classes=names,
+        prefix=prefix, source=fashion.SOURCE if known else image_path.name, licence=fashion.LICENCE if known else "",
+    )  # fmt: skip
+
+
+def _find(folder: Path, prefix: str, kind: str) -> Path | None:
+    rank = {"images": 3, "labels": 1}[kind]
+    names = (f"{prefix}-{kind}{dash}idx{rank}-ubyte{suffix}" for dash in "-." for suffix in ("", ".gz"))
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}. Copy it again.") from error
