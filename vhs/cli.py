@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from types import FrameType
 
 import typer
@@ -23,7 +25,16 @@ from vhs.errors import VhsError
 from vhs.options import EXIT_CODES
 from vhs.output import ClosedPipe, abandon
 
-COMMANDS = (shard, train, ablate, evalshift, specialize, compare, plot, info)
+COMMANDS: dict[Callable[..., None], str] = {
+    shard: "images to WebDataset shards",
+    train: "shards to a ViT checkpoint",
+    ablate: "remove every head, count what changes",
+    evalshift: "accuracy and loss, clean and shifted",
+    specialize: "what heads look at, how they differ",
+    compare: "do the same heads matter there?",
+    plot: "tables to figures",
+    info: "what is this file?",
+}
 
 app = typer.Typer(
     name="vhs",
@@ -33,8 +44,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in COMMANDS:
-    app.command(epilog=EXIT_CODES)(_command)
+
+
+def _help_of(command: Callable[..., None]) -> str:
+    """A command's docstring with its examples first."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    examples = [text for text in paragraphs if text.startswith("Example:")]
+    return "\n\n".join(examples + [text for text in paragraphs if text not in examples])
+
+
+for _command, _words in COMMANDS.items():
+    app.command(help=_help_of(_command), short_help=_words, epilog=EXIT_CODES)(_command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -83,6 +103,11 @@ def main(arguments: list[str]) -> int:
         return 0
     except (OSError, MemoryError) as error:
         return _explain(console, error, 1, debug)
+    except Exception as error:
+        if debug:
+            raise
+        console.error(f"a defect of vhs: {type(error).__name__}: {error}. Run it again with --debug and report that.")
+        return 1
 
 
 def _explain(console: Console, error: Exception, code: int, debug: bool) -> int:

@@ -60,7 +60,7 @@ class Console:
 class ProgressBar:
     """Called with what is under way, how much of it is done, and how much there is."""
 
-    def __init__(self, bar: Progress | None, steps: int = 1) -> None:
+    def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
         self._task: int | None = None
         self._what = ""

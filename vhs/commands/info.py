@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
+from vhs.errors import UsageError
+from vhs.figures import findings
 from vhs.formats import checkpoints, tables
 from vhs.formats.shards import MANIFEST, ShardSet, find_sets
 
@@ -17,16 +19,23 @@ Things = Annotated[
 ]
 
 
+Say = Annotated[bool, typer.Option("--say", help="Only what each table says, in one sentence.")]
+
+
 def info(
     things: Things,
+    say: Say = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what a checkpoint, a shard set or a table is.
+    """Say what a checkpoint, a shard set or a table is, and what a table says.
 
     Example: vhs info vit.safetensors heads.csv data/fashion
     """
-    del debug
+    del debug  # read where the program ends
     for thing in things:
+        if say:
+            output.write(f"{_sentence(thing)}\n".encode())
+            continue
         lines = [thing, *(f"  {name:<12}{value}" for name, value in _describe(thing))]
         output.write(("\n".join(lines) + "\n").encode())
 
@@ -71,5 +80,15 @@ def _table(thing: str) -> list[tuple[str, object]]:
     if "shift" in table.columns:
         conditions = table.select("shift", "corruption", "severity").unique().height
         rows += [("models", table["model"].n_unique()), ("conditions", conditions)]
+    says = findings.sentence(schema.name, table)
+    rows += [("says", says)] if says else []
     made = tables.read_provenance(Path(thing)).get("command") if Path(thing).suffix == ".parquet" else None
     return [*rows, ("made by", made)] if made else rows
+
+
+def _sentence(thing: str) -> str:
+    schema, table = tables.read(thing)
+    says = findings.sentence(schema.name, table)
+    if says is None:
+        raise UsageError(f"{thing}: a {schema.name} table has no sentence. Without --say it is described.")
+    return says

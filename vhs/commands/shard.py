@@ -54,10 +54,7 @@ def shard(
             output.write(line.encode())
             continue
         with console.progress() as progress:
-            manifest, skipped = write_set(
-                folder, split, per_tar=per_tar, skip_bad=skip_bad,
-                progress=lambda done, total, folder=folder: progress(str(folder), done, total),  # type: ignore[misc]
-            )  # fmt: skip
+            manifest, skipped = write_set(folder, split, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
         if skipped:
             console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
         console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")

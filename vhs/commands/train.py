@@ -107,7 +107,7 @@ def train(
     output.write(f"{out}\n".encode())
 
 
-def _recipe(file: Path | None, flags: dict[str, object], settings: list[str] | None):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _recipe(file: Path | None, flags: dict[str, object], settings: list[str] | None):  # type: ignore[no-untyped-def]
     """Defaults, then the file, then flags, then --set."""
     from vhs.training.recipe import Recipe, from_toml, parse_settings
 
@@ -121,16 +121,18 @@ def _recipe(file: Path | None, flags: dict[str, object], settings: list[str] | N
     return resolved.with_values(given, "train").with_values(parse_settings(settings or []), "--set")
 
 
-def _validation(shards: Path, val: Path | None, training_set):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _validation(shards: Path, val: Path | None, training_set):  # type: ignore[no-untyped-def]
     """The validation set named, or the one of the same name beside the training set."""
     from vhs.formats import shards as sets
 
     folder = val or (shards if training_set.folder != shards else shards.resolve().parent)
     name = training_set.manifest.name
-    return sets.pick(folder, lambda manifest: manifest.split == "val" and (val or manifest.name == name), "validation")
+    return sets.pick(
+        folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
+    )
 
 
-def _write_log(path: Path, table) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+def _write_log(path: Path, table) -> None:  # type: ignore[no-untyped-def]
     from vhs.formats.atomic import write_whole
     from vhs.formats.tables import format_of, render
 

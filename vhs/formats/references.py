@@ -92,9 +92,12 @@ def _timm(reference: str, device: torch.device, precision: str) -> Model:
     except Exception as error:  # timm and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error
+    from timm.models.vision_transformer import VisionTransformer
+
     from vhs.models import seam
 
     seam.head_grid(net)
+    assert isinstance(net, VisionTransformer)
     config = timm.data.resolve_data_config({}, model=net)
     channels, height, width = config["input_size"]
     preprocess = Preprocess(

@@ -117,7 +117,9 @@ _ABLATION_COUNTS = (
     _count("n_lost", "right before, wrong after"),
     _count("n_gained", "wrong before, right after"),
     _count("n_near_tie", "label within 1e-4 of the best other logit, before or after: rounding may decide these"),
-    _count("n_flip", "sham row under reduced precision: intact answers of fold 0 that differ in float32", nullable=True),
+    _count(
+        "n_flip", "sham row under reduced precision: intact answers of fold 0 that differ in float32", nullable=True
+    ),
 )
 
 ABLATE = Schema(
@@ -264,9 +266,7 @@ TRAIN = Schema(
     ("steps_planned", "train_loss"),
 )
 
-SCHEMAS = {
-    schema.name: schema for schema in (EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
-}
+SCHEMAS = {schema.name: schema for schema in (EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)}
 
 
 def recognise(columns: list[str], where: str) -> Schema:

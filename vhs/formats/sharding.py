@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,25 +16,12 @@ from vhs.errors import InputError, UsageError
 from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.shards import MANIFEST, Manifest, TarEntry
+from vhs.formats.split import Split
 from vhs.formats.tar import tar_bytes
+from vhs.progress import Progress, silent
 
 JOURNAL = "shards.partial.json"
 PER_TAR = 1000
-
-
-class Labelled(Protocol):
-    """What is written: see vhs.sources.split.Split."""
-
-    name: str
-    split: str
-    classes: tuple[str, ...]
-    ids: Sequence[str]
-    labels: Sequence[int]
-    encoded: Callable[[int], bytes]
-    channels: int
-    fingerprint: str
-    source: str
-    licence: str
 
 
 class Encoded(NamedTuple):
@@ -47,7 +34,7 @@ class Encoded(NamedTuple):
 
 
 @dataclass
-class Progress:
+class Written:
     """What a finished tar adds to the manifest; kept in the journal."""
 
     tars: list[dict[str, Any]] = field(default_factory=list)
@@ -59,8 +46,8 @@ class Progress:
 
 
 def write_set(
-    out: Path, split: Labelled, *, per_tar: int = PER_TAR, skip_bad: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    out: Path, split: Split, *, per_tar: int = PER_TAR, skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> tuple[Manifest, list[str]]:  # fmt: skip
     """Write `split` as a shard set to the folder `out`; returns its manifest and the messages of skipped samples.
 
@@ -77,17 +64,17 @@ def write_set(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number in range(len(state.tars), -(-len(split.ids) // per_tar)):
             chunk = range(number * per_tar, min((number + 1) * per_tar, len(split.ids)))
-            progress(chunk.start, len(split.ids))
+            progress(str(out), chunk.start, len(split.ids))
             _write_tar(out, f"{number:06d}.tar", _encode(split, chunk, pool, skip_bad, state.skipped), state)
             _save_journal(out, plan, state)
-    progress(len(split.ids), len(split.ids))
+    progress(str(out), len(split.ids), len(split.ids))
     manifest = _manifest(split, state, plan)
     write_whole(out / MANIFEST, manifest.to_bytes())
     (out / JOURNAL).unlink(missing_ok=True)
     return manifest, state.skipped
 
 
-def _plan(split: Labelled, per_tar: int, skip_bad: bool) -> str:
+def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
     import PIL
 
     parts = [split.fingerprint, split.name, split.split, split.classes, split.channels, per_tar, skip_bad]
@@ -104,20 +91,20 @@ def _finished(out: Path, plan: str) -> Manifest | None:
     return manifest
 
 
-def _resumed(out: Path, plan: str) -> Progress:
+def _resumed(out: Path, plan: str) -> Written:
     """The state of an interrupted run of this plan whose tars are still whole; else a fresh start."""
     try:
         saved = json.loads((out / JOURNAL).read_bytes())
-        state = Progress(**saved["state"])
+        state = Written(**saved["state"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Progress()
+        return Written()
     entries = [TarEntry(**entry) for entry in state.tars]
     whole = all((out / e.name).is_file() and sha256_file(out / e.name) == e.sha256 for e in entries)
-    return state if saved["plan"] == plan and whole else Progress()
+    return state if saved["plan"] == plan and whole else Written()
 
 
 def _encode(
-    split: Labelled, chunk: range, pool: ThreadPoolExecutor, skip_bad: bool, skipped: list[str]
+    split: Split, chunk: range, pool: ThreadPoolExecutor, skip_bad: bool, skipped: list[str]
 ) -> Iterator[Encoded]:
     def attempt(position: int) -> Encoded | InputError:
         try:
@@ -134,7 +121,7 @@ def _encode(
             raise InputError(f"{result} Mend it, or leave such images out with --skip-bad.")
 
 
-def _sample(split: Labelled, position: int) -> Encoded:
+def _sample(split: Split, position: int) -> Encoded:
     key, label = split.ids[position], split.labels[position]
     if not 0 <= label < len(split.classes):
         raise InputError(f"{split.name}: {key}: label {label}, expected a class below {len(split.classes)}.")
@@ -144,7 +131,7 @@ def _sample(split: Labelled, position: int) -> Encoded:
     return Encoded(members, values.sum((0, 1)), (values**2).sum((0, 1)), values.shape[:2])
 
 
-def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Progress) -> None:
+def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written) -> None:
     encoded = list(samples)
     data = tar_bytes(member for sample in encoded for member in sample.members)
     write_whole(out / name, data)
@@ -155,11 +142,11 @@ def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Progress
     state.pixels.append(sum(sample.size[0] * sample.size[1] for sample in encoded))
 
 
-def _save_journal(out: Path, plan: str, state: Progress) -> None:
+def _save_journal(out: Path, plan: str, state: Written) -> None:
     write_whole(out / JOURNAL, json.dumps({"plan": plan, "state": vars(state)}).encode())
 
 
-def _manifest(split: Labelled, state: Progress, plan: str) -> Manifest:
+def _manifest(split: Split, state: Written, plan: str) -> Manifest:
     entries = tuple(TarEntry(**entry) for entry in state.tars)
     samples = sum(entry.samples for entry in entries)
     if not samples:
@@ -174,7 +161,7 @@ def _manifest(split: Labelled, state: Progress, plan: str) -> Manifest:
     )  # fmt: skip
 
 
-def _statistics(state: Progress, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(state: Written, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel on the scale 0 to 1, from whole-number sums."""
     total = sum(state.pixels)
     mean, std = [], []

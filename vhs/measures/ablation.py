@@ -17,7 +17,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.scoring import Outcome, Tally, outcome
-from vhs.models import prefix
+from vhs.models import prefix, seam
 from vhs.models.model import Model
 
 FIELDS = (
@@ -62,7 +62,7 @@ class HeadAblation:
 
     def _variants(self, state: prefix.LayerState) -> Iterator[Tensor]:
         """Logits [V, B, C] of each stack of this layer's units; the sham rides with layer 0."""
-        removed_HBND = prefix.contributions(self.model.net.blocks[state.layer], state.heads_BNK)
+        removed_HBND = prefix.contributions(seam.blocks(self.model.net)[state.layer], state.heads_BNK)
         if state.layer == 0:
             removed_HBND = torch.cat([torch.zeros_like(removed_HBND[:1]), removed_HBND])
         for part in removed_HBND.split(self.group):
@@ -79,7 +79,7 @@ class HeadAblation:
         return (logits.argmax(1) != intact.answer) & (batch.folds_B == 0)
 
 
-class exact_matmul:  # noqa: N801 - used like a function
+class exact_matmul:
     """Inside the block float32 products are float32 products (TF32 off)."""
 
     def __enter__(self) -> None:

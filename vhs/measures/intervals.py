@@ -62,7 +62,7 @@ def mean_interval(total: ArrayLike, squares: ArrayLike, n: ArrayLike) -> tuple[n
     n = np.asarray(n, float)
     mean = from_fixed(np.asarray(total)) / n
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.maximum(from_fixed(np.asarray(squares)) / n - mean**2, 0) * n / (n - 1)
+        variance = np.maximum(from_fixed(np.asarray(squares)) / n - mean**2, 0) * n / np.where(n > 1, n - 1, np.nan)
         half = z_value() * np.sqrt(variance / n)
     return mean, mean - half, mean + half
 

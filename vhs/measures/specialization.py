@@ -32,11 +32,11 @@ class Specialization:
         self.model = model
         net, grid = model.net, model.grid
         has_class = net.has_class_token
-        self.metrics = [m for m in attention.METRICS if has_class or m[0] != "class_mass" and m[1] != "class"]
+        self.metrics = [m for m in attention.METRICS if has_class or (m[0] != "class_mass" and m[1] != "class")]
         groups = [
             list(range(grid.first(layer), grid.first(layer) + count)) for layer, count in enumerate(grid.per_layer)
         ]
-        self.pairs = divergence.pairs([sum(groups, [])] if across else groups)
+        self.pairs = divergence.pairs([list(range(len(grid)))] if across else groups)
         patch = net.patch_embed.patch_size[0]
         self._distances = attention.patch_distances(net.patch_embed.grid_size, patch, model.device)
         self._heads = Tally((len(self.metrics), len(grid)), FIELDS, model.device)
@@ -62,8 +62,8 @@ class Specialization:
         maps = []
         with self.model.autocast():
             tokens = prefix.embed(net, pixels_BCHW)
-            for block in net.blocks:
-                maps.append(seam.attention_maps(block.attn, block.norm1(tokens)))
+            for block in seam.blocks(net):
+                maps.append(seam.attention_maps(seam.attention(block), block.norm1(tokens)))
                 tokens = block(tokens)
         return divergence.stack_layers(maps)
 

@@ -42,8 +42,8 @@ def embed(net: VisionTransformer, pixels_BCHW: Tensor) -> Tensor:
 def intact(net: VisionTransformer, pixels_BCHW: Tensor) -> Iterator[LayerState | Tensor]:
     """Yield a LayerState for each block in order, then the intact logits [B, C]."""
     tokens = embed(net, pixels_BCHW)
-    last = len(net.blocks) - 1
-    for layer, block in enumerate(net.blocks):
+    last = len(seam.blocks(net)) - 1
+    for layer, block in enumerate(seam.blocks(net)):
         queries = queries_needed(net) if layer == last else None
         state = _layer_state(block, layer, tokens, queries)
         yield state
@@ -53,12 +53,12 @@ def intact(net: VisionTransformer, pixels_BCHW: Tensor) -> Iterator[LayerState |
 
 def suffix(net: VisionTransformer, layer: int, residual_MND: Tensor) -> Tensor:
     """Logits [M, C] from the residual stream between the attention and the MLP of `layer`."""
-    last = len(net.blocks) - 1
-    tokens = _mlp(net.blocks[layer], residual_MND)
-    for block in net.blocks[layer + 1 : last]:
+    last = len(seam.blocks(net)) - 1
+    tokens = _mlp(seam.blocks(net)[layer], residual_MND)
+    for block in seam.blocks(net)[layer + 1 : last]:
         tokens = block(tokens)
     if layer < last:
-        tokens = _last_block(net.blocks[last], tokens, queries_needed(net))
+        tokens = _last_block(seam.blocks(net)[last], tokens, queries_needed(net))
     return classify(net, tokens)
 
 
@@ -69,17 +69,17 @@ def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
 
 def contributions(block: Block, heads_BNK: Tensor) -> Tensor:
     """[H, B, N, D]: what each head adds to the residual stream, LayerScale included, bias apart."""
-    return block.ls1(seam.head_contributions(block.attn, heads_BNK))
+    return block.ls1(seam.head_contributions(seam.attention(block), heads_BNK))
 
 
 def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | None) -> LayerState:
     normed = block.norm1(tokens_BND)
     if queries is None:
-        heads = seam.head_outputs(block.attn, normed)
+        heads = seam.head_outputs(seam.attention(block), normed)
     else:
-        heads = seam.class_head_outputs(block.attn, normed, queries)
+        heads = seam.class_head_outputs(seam.attention(block), normed, queries)
         tokens_BND = tokens_BND[:, :queries]
-    residual = tokens_BND + block.ls1(seam.project(block.attn, heads))
+    residual = tokens_BND + block.ls1(seam.project(seam.attention(block), heads))
     return LayerState(layer, residual, heads)
 
 

@@ -8,9 +8,10 @@ Letters: B images, N tokens, Q query tokens, D model width, H heads, W features 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,17 +31,28 @@ def head_grid(net: nn.Module) -> HeadGrid:
     reason = refusal(net)
     if reason:
         raise MismatchError(f"{type(net).__name__}: {reason}. A timm VisionTransformer was expected.")
-    return HeadGrid.of([block.attn.num_heads for block in net.blocks])  # type: ignore[union-attr, operator]
+    return HeadGrid.of([attention(block).num_heads for block in blocks(net)])
+
+
+def blocks(net: nn.Module) -> Sequence[Block]:
+    """The transformer blocks in order."""
+    return cast(Sequence[Block], net.blocks)
+
+
+def attention(block: Block) -> Attention:
+    """The attention module of a block."""
+    return cast(Attention, block.attn)
 
 
 def refusal(net: nn.Module) -> str | None:
     """Why the heads of this network cannot be reached here; None when they can."""
     if not isinstance(net, VisionTransformer):
         return "not a timm VisionTransformer"
-    if any(type(block) is not Block for block in net.blocks):
-        return f"its blocks are {type(net.blocks[0]).__name__}, not the standard one"
-    if any(not isinstance(block.attn, Attention) for block in net.blocks):
-        return f"its attention is {type(net.blocks[0].attn).__name__}, not the standard one"
+    first = blocks(net)[0]
+    if any(type(block) is not Block for block in blocks(net)):
+        return f"its blocks are {type(first).__name__}, not the standard one"
+    if any(not isinstance(block.attn, Attention) for block in blocks(net)):
+        return f"its attention is {type(first.attn).__name__}, not the standard one"
     if net.attn_pool is not None:
         return "it pools by attention"
     return None
@@ -64,7 +76,7 @@ def attention_of_width(head_width: int) -> type[Attention]:
 def without_projection(attn: Attention) -> Iterator[nn.Linear]:
     """Inside the block, calling `attn` returns what its projection would have received; yields the projection."""
     projection = attn.proj
-    attn.proj = nn.Identity()
+    attn.proj = nn.Identity()  # type: ignore[assignment]
     try:
         yield projection
     finally:
@@ -89,7 +101,11 @@ def class_head_outputs(attn: Attention, tokens_BND: Tensor, queries: int) -> Ten
     kv = F.linear(tokens_BND, weight[inner:], None if bias is None else bias[inner:])
     q = q.view(batch, queries, attn.num_heads, attn.head_dim).transpose(1, 2)
     k, v = kv.view(batch, count, 2, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-    out = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, scale=attn.scale)
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    if attn.fused_attn:
+        out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale)
+    else:
+        out = ((q * attn.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
     out = attn.norm(out.transpose(1, 2).reshape(batch, queries, inner))
     return out if attn.gate is None else out * attn.gate(tokens_BND[:, :queries]).sigmoid()
 

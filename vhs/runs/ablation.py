@@ -34,4 +34,3 @@ def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterat
             pl.concat([ablation_frame(run, condition, model, sums) for model, sums in pairs]),
             pl.concat([fold_frame(run, condition, model, sums) for model, sums in pairs]),
         )
-

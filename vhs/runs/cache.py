@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from vhs.batch import Batch
 from vhs.errors import InputError
 from vhs.formats.shards import Manifest, Sample, ShardSet
+from vhs.progress import Progress, silent
 from vhs.runs.runtime import memory_bytes
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
 
@@ -69,7 +70,7 @@ class Decoded:
 
 def decode(
     data: ShardSet, *, max_samples: int | None = None, seed: int = 0, skip_bad: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Decoded:  # fmt: skip
     """Decode a shard set, or a nested class-stratified subset of `max_samples`.
 
@@ -109,7 +110,7 @@ def _chosen(samples: list[Sample], max_samples: int | None, seed: int) -> list[S
 
 
 def _decode_all(
-    data: ShardSet, samples: Sequence[Sample], skip_bad: bool, progress: Callable[[int, int], None]
+    data: ShardSet, samples: Sequence[Sample], skip_bad: bool, progress: Progress
 ) -> tuple[np.ndarray, list[Sample], list[str]]:
     manifest = data.manifest
     side = (manifest.height or CROP, manifest.width or CROP)
@@ -136,7 +137,7 @@ def _decode_all(
                 else:
                     images[len(kept)] = result
                     kept.append(sample)
-            progress(min(start + CHUNK, len(samples)), len(samples))
+            progress(f"decoding {manifest.name}", min(start + CHUNK, len(samples)), len(samples))
     return images, kept, skipped
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from vhs.formats import schemas, tables
 from vhs.formats.tables import condition_name, frame
 from vhs.measures import contrast, correlation
 from vhs.measures.intervals import benjamini_hochberg
+from vhs.progress import Progress, silent
 
 RUN_KEYS = ["model", "model_id", "data", "group", "label_set", "fill", "method"]
 CONDITION = ["shift", "corruption", "severity"]
@@ -50,7 +51,7 @@ def read_folds(paths: Sequence[str]) -> pl.DataFrame:
 
 def correlations(
     folds: pl.DataFrame, scales: Sequence[str], *, seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> pl.DataFrame:  # fmt: skip
     """The compare table: clean against each shifted condition, overall and within layers."""
     rows = []

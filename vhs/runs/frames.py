@@ -139,4 +139,3 @@ def _mean(sums: Counts, index: int) -> Row:
     n = int(sums.total("n")[index])
     value, lo, hi = intervals.mean_interval(sums.total("value")[index], sums.total("value_sq")[index], n)
     return {"n": n, "value": float(value), "lo": number(lo), "hi": number(hi)}
-

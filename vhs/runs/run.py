@@ -16,17 +16,12 @@ from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import MismatchError, VhsError
 from vhs.formats.shards import ShardSet
+from vhs.measures.steadiness import settle
 from vhs.models.model import Model
+from vhs.progress import Progress, silent
 from vhs.runs import cache, runtime
 from vhs.runs.conditions import Condition
 from vhs.runs.journal import Journal, Results
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is under way, how much of it is done, and how much there is."""
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Progress for those who do not want any."""
 
 
 class Measure(Protocol):
@@ -63,7 +58,7 @@ class Run:
         check_classes(condition.data, self.models)
         return cache.decode(
             condition.data, max_samples=self.max_samples, seed=self.seed, skip_bad=self.skip_bad,
-            progress=lambda done, total: self.progress(f"decoding {condition.name}", done, total),
+            progress=self.progress,
         )  # fmt: skip
 
     def fingerprint(self) -> dict[str, Any]:
@@ -96,7 +91,7 @@ def open_run(
     check_classes(data, models)
     decoded = cache.decode(
         data, max_samples=max_samples, seed=seed, skip_bad=skip_bad,
-        progress=lambda done, total: progress(f"decoding {data.manifest.name}", done, total),
+        progress=progress,
     )  # fmt: skip
     fixed_tile, group = runtime.fit(models, len(decoded), tile)
     run = Run(
@@ -104,10 +99,13 @@ def open_run(
         max_samples=max_samples, skip_bad=skip_bad, progress=progress,
     )  # fmt: skip
     run.notes.extend(_notes(run))
+    run.notes.extend(_unsteady(run))
     return run
 
 
-def sweep(run: Run, make: Callable[[Model], Measure], journal: Journal | None = None) -> Iterator[tuple[Condition, Results]]:
+def sweep(
+    run: Run, make: Callable[[Model], Measure], journal: Journal | None = None
+) -> Iterator[tuple[Condition, Results]]:
     """Yield each condition, in order, with the tallies of every model under it."""
     for condition in run.conditions:
         results = journal.load(condition.name) if journal else None
@@ -158,6 +156,16 @@ def _check_finite(run: Run, condition: Condition, results: Results) -> None:
                         f"{model.name}: {bad} answers under {condition.name} are infinite or not a number. "
                         f"Try --precision float32; if it stays, the weights are damaged."
                     )
+
+
+def _unsteady(run: Run) -> list[str]:
+    """Settle every model on kernels that keep a sample's bits; name those for which there are none."""
+    tile = next(run.data.tiles(run.tile, run.device))
+    return [
+        f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
+        for model in run.models
+        if not settle(model, tile.images_BCHW, run.group)
+    ]
 
 
 def _notes(run: Run) -> list[str]:

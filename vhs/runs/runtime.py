@@ -92,10 +92,12 @@ def _rows(model: Model) -> int:
     """Samples times variants that fit one stack."""
     import torch
 
+    from vhs.models import seam
+
     net = model.net
     tokens = net.patch_embed.num_patches + net.num_prefix_tokens
-    block = net.blocks[0]
-    widest = max(block.mlp.fc1.out_features, 3 * block.attn.attn_dim, net.embed_dim)
+    attended = 3 * seam.attention(seam.blocks(net)[0]).attn_dim
+    widest = max(net.get_parameter("blocks.0.mlp.fc1.weight").shape[0], attended, net.embed_dim)
     budget: float = CPU_ROW_BYTES
     if model.device.type == "cuda":
         budget = torch.cuda.mem_get_info(model.device)[0] * GPU_SHARE

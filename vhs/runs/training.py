@@ -19,9 +19,9 @@ from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
 from vhs.models.model import Model, Preprocess
 from vhs.models.spec import ViTSpec
+from vhs.progress import Progress, silent
 from vhs.runs import cache, runtime
 from vhs.runs.data import record
-from vhs.runs.run import Progress, silent
 from vhs.training import loop, schedule
 from vhs.training.recipe import Recipe
 
@@ -93,7 +93,7 @@ class Training:
     def _decode(self, data: ShardSet) -> cache.Decoded:
         return cache.decode(
             data, skip_bad=self.skip_bad,
-            progress=lambda done, total: self.progress(f"decoding {data.manifest.split}", done, total),
+            progress=self.progress,
         )  # fmt: skip
 
     def _samples(self) -> loop.Samples:

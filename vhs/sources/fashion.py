@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vhs.errors import InputError
-from vhs.sources.split import Split, from_arrays
+from vhs.formats.split import Split, from_arrays
 
 NAME = "fashion-mnist"
 FILE = "fashion-mnist.xz"

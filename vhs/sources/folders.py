@@ -9,7 +9,7 @@ from PIL import Image
 from vhs.errors import InputError
 from vhs.formats.atomic import sha256
 from vhs.formats.images import SUFFIXES
-from vhs.sources.split import Split, sample_ids
+from vhs.formats.split import Split, sample_ids
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 PROBED = 100

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vhs.errors import InputError
+from vhs.formats.split import Split, class_names, from_arrays
 from vhs.sources import fashion
-from vhs.sources.split import Split, class_names, from_arrays
 
 SPLITS = {"train": "train", "t10k": "val", "test": "val"}
 MAX_VALUES = 1 << 34

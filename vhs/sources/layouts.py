@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vhs.errors import InputError
+from vhs.formats.split import Split
 from vhs.sources import fashion, folders, idx, npz
-from vhs.sources.split import Split
 
 LAYOUTS = {
     "fashion-mnist": "the embedded subset of Fashion-MNIST, no path needed",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vhs.errors import InputError
-from vhs.sources.split import Split, class_names, from_arrays
+from vhs.formats.split import Split, class_names, from_arrays
 
 PAIRS = (
     ("x_train", "y_train", "train"), ("x_val", "y_val", "val"), ("x_test", "y_test", "val"),

@@ -1,4 +1,4 @@
-"""One labelled split of a source, as the shard writer consumes it."""
+"""A labelled split of images, as sources make it and the shard writer packs it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+# Every target makes what it needs. A machine with everything installed: make test PYTHON=python3
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BASE ?= python3
+VENV ?= .venv
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+endif
+VHS := $(PYTHON) -m vhs
+D := demo
+JOBS ?= 2
+
+help:  ## these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(BASE) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# --- the demo: shards -> model -> tables -> figures, 500 images a condition ---
+demo: $(D)/heads.png $(D)/conditions.png $(D)/severity.png $(D)/agreement.png $(D)/training.png $(D)/attention.png $(D)/jsd.png  ## the main job on embedded images (minutes)
+	@echo; $(VHS) info --say $(D)/shift.csv $(D)/heads.csv $(D)/agreement.csv; echo
+	@echo "open: $^"; echo "tables: $(D)/heads.csv $(D)/shift.csv $(D)/agreement.csv $(D)/attention.csv"
+
+$(D)/shards/val/shards.json: shards/fashion-mnist.xz | $(READY)
+	rm -rf $(D)/shards
+	$(VHS) shard fashion-mnist $(D)/shards
+$(D)/vit.safetensors: $(D)/shards/val/shards.json | $(READY)
+	$(VHS) train $(D)/shards --minutes 3 -o $@
+$(D)/heads.csv: $(D)/vit.safetensors | $(READY)
+	$(VHS) ablate $< --shift imagenet-c --max-samples 500 -o $@
+$(D)/shift.csv: $(D)/vit.safetensors | $(READY)
+	$(VHS) evalshift $< --shift imagenet-c -o $@
+$(D)/attention.csv: $(D)/vit.safetensors | $(READY)
+	$(VHS) specialize $< --shift contrast:3 --max-samples 500 -o $@
+$(D)/agreement.csv: $(D)/heads.csv | $(READY)
+	$(VHS) compare $< -o $@
+$(D)/heads.png $(D)/agreement.png $(D)/attention.png: $(D)/%.png: $(D)/%.csv | $(READY)
+	$(VHS) plot $< -o $@
+$(D)/conditions.png: $(D)/heads.csv | $(READY)
+	$(VHS) plot $< --kind conditions -o $@
+$(D)/severity.png: $(D)/shift.csv | $(READY)
+	$(VHS) plot $< -o $@
+$(D)/training.png: $(D)/vit.safetensors | $(READY)
+	$(VHS) plot $(D)/vit.train.csv -o $@
+$(D)/jsd.png: $(D)/attention.csv | $(READY)
+	$(VHS) plot $(D)/attention.pairs.parquet -o $@
+
+# --- checks ---
+test: $(READY)  ## the tests
+	$(PYTHON) -m pytest -q -n $(JOBS)
+
+test-all: $(READY)  ## the tests and the long checks
+	$(PYTHON) -m pytest -q -n $(JOBS) -m ''
+
+check: $(READY)  ## style, types, tests, docs up to date
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m tests.docs --check
+	$(PYTHON) -m pytest -q -n $(JOBS)
+
+docs: $(READY)  ## generate docs/cli.md and docs/tables.md
+	$(PYTHON) -m tests.docs
+
+bench: $(READY)  ## our code against the alternative, alternating in one process
+	$(PYTHON) -m tests.bench.sweep
+	$(PYTHON) -m tests.bench.reading
+
+bench-gpu:  ## the sweep on one GPU; needs torch and timm only
+	$(or $(PYTHON_GPU),python3) -m tests.bench.sweep --device cuda
+
+clean:  ## remove what make made
+	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help demo test test-all check docs bench bench-gpu clean

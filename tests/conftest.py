@@ -1,0 +1,73 @@
+"""Small real inputs, made once a worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CLASSES = ("ant", "bee", "cat", "dog", "eel")
+SIDE = (15, 10)
+
+
+def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [count, 15, 10] with a class-dependent bar on noise, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % len(CLASSES)
+    images = rng.integers(0, 120, (count, *SIDE), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[label * 3 : label * 3 + 3] += 100
+    return images, labels
+
+
+@pytest.fixture(scope="session")
+def toy_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a train set of 120 and a val set of 85 grey images, 15 x 10 px, 5 classes."""
+    from vhs.formats.sharding import write_set
+    from vhs.formats.split import from_arrays
+
+    folder = tmp_path_factory.mktemp("toy") / "shards"
+    for split, count, seed in (("train", 120, 1), ("val", 85, 2)):
+        images, labels = toy_images(count, seed)
+        data = from_arrays(images, labels, name="toy", split=split, classes=CLASSES, prefix=split)
+        write_set(folder / split, data, per_tar=50)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(toy_shards: Path) -> Path:
+    """A briefly trained ViT, depth 3, 2 heads, beside the toy shards."""
+    from vhs.formats.shards import ShardSet
+    from vhs.runs import runtime
+    from vhs.runs.training import Training
+    from vhs.training.recipe import Recipe
+
+    path = toy_shards.parent / "toy.safetensors"
+    recipe = Recipe(depth=3, dim=14, heads=2, patch=5, epochs=4, batch=24, lr=1e-2)
+    Training(
+        out=path, train=ShardSet.open(toy_shards / "train"), val=ShardSet.open(toy_shards / "val"), recipe=recipe,
+        device=runtime.prepare("cpu", 1, "float32"),
+    ).run(resuming=False)  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def vhs(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run a command in this process, in an empty folder: vhs("info", "x") -> (exit code, stdout, stderr)."""
+    from vhs.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("VHS_SHARDS", raising=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfdbinary.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfdbinary.readouterr()
+        return code, out.decode(), err.decode()
+
+    return run

@@ -1,0 +1,97 @@
+"""Counter-based random fields: known answers, distributions, independence of batching."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import ndtri
+
+from vhs.seeds import hash64
+from vhs.shifts import fields
+
+MASK = 2**32 - 1
+
+
+def philox_reference(counter: list[int], key: list[int], width: int, rounds: int = 10) -> list[int]:
+    """Philox4xW in Python integers, for W = 32 and 64 (Salmon et al. 2011, table 2)."""
+    multiplier, weyl = {
+        32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),
+        64: ((0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)),
+    }[width]
+    mask, (k0, k1), (c0, c1, c2, c3) = 2**width - 1, key, counter
+    for _ in range(rounds):
+        p0, p1 = multiplier[0] * c0, multiplier[1] * c2
+        c0, c1, c2, c3 = (p1 >> width) ^ c1 ^ k0, p1 & mask, (p0 >> width) ^ c3 ^ k1, p0 & mask
+        k0, k1 = (k0 + weyl[0]) & mask, (k1 + weyl[1]) & mask
+    return [c0, c1, c2, c3]
+
+
+def test_the_reference_is_numpys_philox() -> None:
+    generator = np.random.Philox(counter=[5, 6, 7, 8], key=[3, 4])
+    # NumPy increments the counter before it generates
+    assert philox_reference([6, 6, 7, 8], [3, 4], 64) == generator.random_raw(4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "answer"),
+    [  # Random123's published known answers
+        ([0, 0, 0, 0], 0, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+        ([MASK] * 4, 2**64 - 1, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], 0x299F31D0A4093822,
+            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+        ),
+    ],
+)  # fmt: skip
+def test_philox_known_answers(counter: list[int], key: int, answer: list[int]) -> None:
+    drawn = fields.philox(tuple(torch.tensor([word]) for word in counter), key)
+    assert [int(word) for word in drawn] == answer
+    assert philox_reference(counter, [key & MASK, key >> 32], 32) == answer
+
+
+def test_words_are_keyed_by_sample_purpose_stream_and_element() -> None:
+    keys = torch.tensor([17, -(2**60), 2**62 + 3])
+    key = hash64(0, "test")
+    drawn = fields.words(keys, 11, key, stream=2)
+    for row, sample in zip(drawn, keys.tolist(), strict=True):
+        sample %= 2**64
+        for block in range(3):
+            want = philox_reference([block, 2, sample & MASK, sample >> 32], [key & MASK, key >> 32], 32)
+            assert row[block * 4 : block * 4 + 4].tolist() == want[: 11 - block * 4]
+
+
+def test_words_do_not_depend_on_the_batch() -> None:
+    keys = torch.arange(50) * 7919
+    together = fields.normal(fields.words(keys, 301, 5))
+    order = torch.randperm(50)
+    assert torch.equal(fields.normal(fields.words(keys[order], 301, 5)), together[order])
+    alone = torch.cat([fields.normal(fields.words(keys[i : i + 1], 301, 5)) for i in range(50)])
+    assert torch.equal(alone, together)
+
+
+def test_normal_is_the_quantile_function_everywhere() -> None:
+    edges = torch.cat([torch.arange(70_000), 2**31 - 500 + torch.arange(1000), 2**32 - 70_000 + torch.arange(70_000)])
+    words = torch.cat([edges, fields.words(torch.arange(3), 100_000, 9).flatten()])[None]
+    exact = ndtri((words.double().numpy() + 0.5) / 2**32)
+    assert np.abs(fields.normal(words).numpy() - exact).max() < 5e-6
+
+
+def test_fields_have_their_distributions() -> None:
+    words = fields.words(torch.arange(20), 20_000, 1)
+    z, u = fields.normal(words).flatten().numpy(), fields.uniform(words).flatten().numpy()
+    assert stats.kstest(z, "norm").pvalue > 1e-3
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+    assert u.min() >= 0 and u.max() < 1
+    neighbours = np.corrcoef(z[:-1], z[1:])[0, 1]
+    assert abs(neighbours) < 4 / np.sqrt(len(z))
+
+
+@pytest.mark.parametrize("strength", [3.0, 60.0, 500.0])
+def test_poisson_is_the_inverse_distribution_function(strength: float) -> None:
+    rates = tuple(level / 255 * strength for level in range(256))
+    edges = torch.cat([torch.arange(3000), 2**31 - 500 + torch.arange(1000), 2**32 - 3000 + torch.arange(3000)])
+    words = torch.cat([edges, fields.words(torch.arange(2), 30_000, 4).flatten()])[None]
+    rows = torch.arange(words.shape[1])[None] % 256
+    drawn = fields.poisson(words, rows, rates)
+    exact = stats.poisson.ppf((words.double().numpy() + 0.5) / 2**32, np.array(rates)[rows.numpy()])
+    assert (drawn.numpy() != exact).sum() == 0

@@ -1,0 +1,112 @@
+"""`vhs plot`: a table to a figure."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vhs import options, output
+from vhs.errors import InputError, MismatchError, UsageError, choices
+
+IMAGE_FORMATS = ("png", "pdf", "svg")
+
+Tables = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TABLE]...", help="Tables of one kind; stdin when none is named.", show_default=False),
+]
+Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="heads, scatter, conditions, … by table.")]
+Metric = Annotated[str | None, typer.Option("--metric", metavar="METRIC", help="drop, dloss, top1, loss, … by table.")]
+ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Draw this model of several.")]
+ImageFormat = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="png, pdf or svg.  [default: by suffix, or png]")
+]
+Figure = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="The figure; - for its bytes on stdout.  [default: by table]"),
+]
+
+
+def plot(
+    tables: Tables = None,
+    out: Figure = None,
+    kind: Kind = None,
+    metric: Metric = None,
+    model: ModelName = None,
+    form: ImageFormat = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Draw what a table says: heat maps, scatter, severity curves, divergence matrix, training curve.
+
+    Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
+
+    Example: vhs plot heads.csv --kind conditions -o conditions.pdf
+    """
+    console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
+    paths = tables or ["-"]
+    if paths == ["-"] and sys.stdin.isatty():
+        raise UsageError("no table named, and stdin is a terminal. Name a table, or pipe one in.")
+    name, table = _read(paths, model)
+    target = out or _default_name(paths, name)
+    image_format = _format(target, form)
+    from vhs.figures import gallery, style
+
+    figure = gallery.draw(name, table, kind, metric)
+    with style.styled():
+        data = style.render(figure, image_format)
+    console.detail(f"{name} table, {len(table)} rows")
+    if target == Path("-"):
+        if output.is_terminal():
+            raise UsageError("an image is not for a terminal. Name a file with -o, or pipe it.")
+        return output.write(data)
+    from vhs.formats.atomic import write_whole
+
+    write_whole(target, data)
+    if output.is_terminal() and not quiet:
+        from vhs.figures.terminal import plot_summary
+
+        output.write(plot_summary(name, table).encode())
+    output.write(f"{target}\n".encode())
+
+
+def _read(paths: list[str], model: str | None):  # type: ignore[no-untyped-def]
+    """(kind, rows) of the tables, joined; equal rows once."""
+    import polars as pl
+
+    from vhs.formats import schemas
+    from vhs.formats import tables as reader
+
+    read = [reader.read(path) for path in paths]
+    schema = read[0][0]
+    for path, (other, _) in zip(paths, read, strict=True):
+        if other is not schema:
+            raise MismatchError(f"{path}: is a {other.name} table, {paths[0]} a {schema.name} table. Draw them apart.")
+    table = pl.concat([part for _, part in read]).unique(maintain_order=True)
+    if model is not None:
+        names = table["model"].unique(maintain_order=True).to_list()
+        table = table.filter(pl.col("model") == model)
+        if not len(table):
+            raise InputError(f"--model {model}: not in the table, which has {choices(names)}.")
+    if schema is schemas.ABLATE:
+        reader.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
+    return schema.name, table
+
+
+def _default_name(paths: list[str], name: str) -> Path:
+    """Beside the table; for stdin, named after the kind of table, here."""
+    return Path(f"{name}.png") if paths[0] == "-" else Path(paths[0]).with_suffix(".png")
+
+
+def _format(target: Path, asked: str | None) -> str:
+    named = target.suffix[1:].lower()
+    if asked is not None and asked not in IMAGE_FORMATS:
+        raise UsageError(f"--format {asked}: expected {choices(IMAGE_FORMATS)}.")
+    if target != Path("-") and named and named not in IMAGE_FORMATS:
+        raise UsageError(f"{target}: expected a name that ends in .png, .pdf or .svg.")
+    if asked and named in IMAGE_FORMATS and named != asked:
+        raise UsageError(f"{target}: the suffix says {named} and --format says {asked}. Drop one of them.")
+    return asked or (named if named in IMAGE_FORMATS else "png")

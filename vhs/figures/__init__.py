@@ -1,0 +1,1 @@
+"""Tables to figures. Nothing here measures anything: what is drawn stands in the table."""

@@ -1,0 +1,81 @@
+"""What `vhs compare` found: correlations with their ceilings, and contrasts head by head."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import style
+from vhs.figures.heatmap import centred
+
+SCALE_WORDS = {
+    "accuracy": "drop in accuracy (points)", "lost_rate": "lost rate (points)", "loss": "added loss (nats)",
+    "log_odds": "drop in log-odds (nats)",
+}  # fmt: skip
+
+
+def correlations(table: pl.DataFrame, metric: str = "all") -> Figure:
+    """Rank correlation of head importances, clean against each condition, beside the ceiling it is under."""
+    table = table if metric == "all" else table.filter(pl.col("metric") == metric)
+    if not len(table):
+        raise InputError(f"the table has no metric {metric}.")
+    metrics = table["metric"].unique(maintain_order=True).to_list()
+    conditions = table["b"].unique(maintain_order=True).to_list()
+    figure = style.new(2.2 + 3.0 * len(metrics), 0.2 * len(conditions) + 1.6)
+    grid = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for place, name in zip(grid, metrics, strict=True):
+        _correlation_panel(place, table.filter(pl.col("metric") == name), conditions)
+        place.set_title(f"importance by {name.replace('_', ' ')}", loc="left")
+    grid[0].set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
+    grid[0].set_ylim(len(conditions) - 0.5, -0.5)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
+    """Heads across, conditions down: how much more a head matters there than on clean images."""
+    rows = table.filter(pl.col("scale") == metric)
+    if not len(rows):
+        raise InputError(f"the table has no scale {metric}; it has {', '.join(table['scale'].unique())}.")
+    heads = rows.select("layer", "head").unique().sort("layer", "head").rows()
+    conditions = rows["b"].unique(maintain_order=True).to_list()
+    factor = 100 if metric in ("accuracy", "lost_rate") else 1
+    values, marked = np.full((len(conditions), len(heads)), np.nan), np.zeros((len(conditions), len(heads)), bool)
+    for layer, head, b, diff, q in rows.select("layer", "head", "b", "diff", "q").iter_rows():
+        place = conditions.index(b), heads.index((layer, head))
+        values[place], marked[place] = diff * factor, q < style.ALPHA
+    figure = style.new(0.2 * len(heads) + 3.4, 0.2 * len(conditions) + 1.5)
+    axes = figure.subplots()
+    norm = centred(values)
+    axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
+    down, across = np.nonzero(marked)
+    axes.plot(across, down, "o", color="black", markersize=2.5)
+    axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
+    axes.set_xticks(range(len(heads)), [f"{layer}.{head}" for layer, head in heads], rotation=90)
+    axes.set_xlabel("head (layer.head)   (dot: q < 0.05)")
+    style.bare(axes)
+    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=axes, fraction=0.04, pad=0.02)
+    bar.set_label(f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _correlation_panel(axes: Axes, rows: pl.DataFrame, conditions: list[str]) -> None:
+    for index, (within, words) in enumerate(((False, "all heads"), (True, "within layers"))):
+        part = rows.filter(pl.col("within_layer") == within)
+        y = np.array([conditions.index(name) for name in part["b"]]) + (index - 0.5) * 0.36
+        r = part["r"].to_numpy()
+        spread = [np.clip(r - part["lo"].to_numpy(), 0, None), np.clip(part["hi"].to_numpy() - r, 0, None)]
+        colour = style.COLOURS[index]
+        axes.errorbar(r, y, xerr=spread, fmt="o", color=colour, markersize=3, elinewidth=0.8, label=words)
+        product = (part["reliability_a"] * part["reliability_b"]).to_numpy()
+        ceiling = np.sqrt(np.clip(product, 0, None))
+        axes.plot(ceiling, y, "|", color=colour, markersize=7, label=f"ceiling, {words}")
+    axes.axvline(0, color="0.7", lw=0.8)
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_xlabel("rank correlation with clean (95 %)")

@@ -1,0 +1,112 @@
+"""Curves: accuracy against severity, and training against time."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import style
+
+COLUMNS = 5
+
+
+def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
+    """One panel a corruption, one line a model; the clean score is severity 0. Other shifts are bars of points."""
+    names = table.filter(pl.col("corruption").is_not_null())["corruption"].unique(maintain_order=True).to_list()
+    if not names:
+        return _bars(table, metric)
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure = style.new(2.1 * columns + 0.6, 1.9 * rows + 0.7)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for place, name in zip(grid.ravel(), names, strict=False):
+        _panel(place, table, name, metric)
+    for index, place in enumerate(grid.ravel()):
+        if index >= len(names):
+            place.set_visible(False)
+        elif index + columns >= len(names):
+            place.tick_params(labelbottom=True)
+    figure.supxlabel("severity (0 = clean)", fontsize=9)
+    figure.supylabel(_label(metric) + ", 95 % interval", fontsize=9)
+    _legend(figure, grid.ravel()[0], table)
+    return figure
+
+
+def training(table: pl.DataFrame, metric: str = "top1") -> Figure:
+    """Loss and validation accuracy by epoch."""
+    del metric  # both are drawn
+    figure = style.new(7.2, 3.0)
+    left, right = figure.subplots(1, 2)
+    epoch = table["epoch"].to_numpy()
+    left.plot(epoch, table["train_loss"], color=style.COLOURS[0], label="training, as optimised")
+    left.plot(epoch, table["loss"], color=style.COLOURS[1], label="validation")
+    left.set_ylabel("loss (nats)")
+    left.legend()
+    right.plot(epoch, table["top1"] * 100, color=style.COLOURS[1])
+    right.set_ylabel("validation accuracy (%)")
+    right.set_title(f"last epoch {table['top1'][-1]:.1%}, n = {table['n'][-1]:,}", loc="left")
+    for axes in (left, right):
+        axes.set_xlabel(f"epoch ({table['step'][0]} updates each)")
+        axes.grid(axis="y", color="0.92")
+    return figure
+
+
+def _panel(axes: Axes, table: pl.DataFrame, name: str, metric: str) -> None:
+    wanted = table.filter((pl.col("corruption") == name) | (pl.col("shift") == "clean"))
+    for colour, (_, rows) in zip(_cycle(table), wanted.group_by("model", maintain_order=True), strict=False):
+        rows = rows.sort("severity")
+        scale = 100 if metric in ("top1", "top5", "ece") else 1
+        x, y = rows["severity"].to_numpy(), rows[metric].to_numpy() * scale
+        axes.plot(x, y, "o-", color=colour, markersize=3, lw=1.3)
+        if f"{metric}_lo" in rows.columns:
+            axes.fill_between(
+                x, rows[f"{metric}_lo"].to_numpy() * scale, rows[f"{metric}_hi"].to_numpy() * scale,
+                color=colour, alpha=0.2, lw=0,
+            )  # fmt: skip
+        axes.axhline(y[0], color=colour, lw=0.7, ls=":")
+    axes.set_title(name.replace("_", " "), loc="left")
+    axes.set_xticks(range(6))
+    axes.grid(axis="y", color="0.92")
+
+
+def _bars(table: pl.DataFrame, metric: str) -> Figure:
+    """One point a shift for tables without severities."""
+    if f"{metric}_lo" not in table.columns:
+        raise InputError(f"{metric} has no interval to draw. Use top1 or loss.")
+    shifts = table["shift"].unique(maintain_order=True).to_list()
+    figure = style.new(max(3.0, 1.1 * len(shifts) + 1), 3.2)
+    axes = figure.subplots()
+    scale = 100 if metric == "top1" else 1
+    for colour, (_, rows) in zip(_cycle(table), table.group_by("model", maintain_order=True), strict=False):
+        y = rows[metric].to_numpy() * scale
+        spread = [y - rows[f"{metric}_lo"].to_numpy() * scale, rows[f"{metric}_hi"].to_numpy() * scale - y]
+        axes.errorbar([shifts.index(s) for s in rows["shift"]], y, yerr=spread, fmt="o", color=colour, capsize=3)
+    axes.set_xticks(range(len(shifts)), shifts)
+    axes.set_xlim(-0.5, len(shifts) - 0.5)
+    axes.set_ylabel(_label(metric) + ", 95 % interval")
+    _legend(figure, axes, table)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes, table: pl.DataFrame) -> None:
+    models = table["model"].unique(maintain_order=True).to_list()
+    if len(models) > 1:
+        handles = [
+            axes.plot([], [], "o-", color=c, markersize=3)[0] for c, _ in zip(_cycle(table), models, strict=False)
+        ]
+        figure.legend(handles, [style.short(model) for model in models], loc="outside upper center", ncols=4)
+    else:
+        figure.suptitle(f"{style.short(models[0])} on {table['data'][0]}, n = {table['n'][0]:,}", fontsize=10)
+
+
+def _cycle(table: pl.DataFrame) -> list[str]:
+    models = table["model"].n_unique()
+    return [style.COLOURS[index % len(style.COLOURS)] for index in range(models)]
+
+
+def _label(metric: str) -> str:
+    return {"top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)", "loss": "loss (nats)"}.get(
+        metric, f"{metric} (%)"
+    )

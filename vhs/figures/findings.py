@@ -1,0 +1,90 @@
+"""What a table says, in one sentence made from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from vhs.figures import effects
+from vhs.figures.style import short
+from vhs.formats.tables import condition_name
+
+CONDITION = ["shift", "corruption", "severity"]
+
+
+def sentence(kind: str, table: pl.DataFrame) -> str | None:
+    """One sentence; None for a kind of table that has none."""
+    return SENTENCES[kind](table) if kind in SENTENCES else None
+
+
+def _evaluation(table: pl.DataFrame) -> str:
+    model = table["model"][0]
+    rows = table.filter(pl.col("model") == model)
+    clean, shift = rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")
+    text = f"{short(model)} answers {clean['top1'][0]:.1%} of {clean['n'][0]:,} clean images right"
+    if not len(shift):
+        return text + "."
+    worst = shift.sort("top1").row(0, named=True)
+    name = condition_name(worst["shift"], worst["corruption"], worst["severity"]).rpartition("/")[2]
+    mean = shift["top1"].to_numpy().mean()
+    conditions = f"{len(shift)} shifted conditions, worst {name} with {worst['top1']:.1%}"
+    return f"{text} and {mean:.1%} on average over {conditions}."
+
+
+def _ablation(table: pl.DataFrame) -> str:
+    heads = effects.single_fill(table)
+    heads = heads.filter(pl.col("model") == heads["model"][0])
+    clean, shift = heads.filter(pl.col("shift") == "clean"), heads.filter(pl.col("shift") != "clean")
+    text = f"On clean images {clean.filter(pl.col('q') < 0.05).height} of {len(clean)} heads matter (q < 0.05)"
+    top = clean.sort("drop", descending=True, maintain_order=True).row(0, named=True)
+    text += f", most of all head {top['heads']}: {_points(top['drop'])} without it ({_range(top)})"
+    if not len(shift):
+        return text + "."
+    mean = shift.group_by("heads", maintain_order=True).agg(pl.col("drop").mean()).sort("drop", descending=True)
+    count = shift.select(CONDITION).unique().height
+    return (
+        f"{text}; over {count} shifted conditions it is head {mean['heads'][0]}: {_points(mean['drop'][0])} on average."
+    )
+
+
+def _agreement(table: pl.DataFrame) -> str:
+    rows = table.filter(~pl.col("within_layer"))
+    rows = rows.filter(pl.col("metric") == ("loss" if "loss" in rows["metric"] else rows["metric"][0])).sort("r")
+    ceiling = np.median(np.sqrt(np.clip((rows["reliability_a"] * rows["reliability_b"]).to_numpy(), 0, None)))
+    low, high = rows.row(0, named=True), rows.row(-1, named=True)
+    first = (
+        f"How much each head matters (by {low['metric']}) on clean images agrees with how much it matters under shift"
+    )
+    least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
+    median = np.median(rows["r"].to_numpy())
+    found = f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f})"
+    return f"{first} at {found}, least under {least} and most under {most}."
+
+
+def _contrast(table: pl.DataFrame) -> str:
+    hits = table.filter(pl.col("q") < 0.05).group_by("layer", "head", "b").agg(pl.col("scale").n_unique())
+    hits = hits.filter(pl.col("scale") >= 2).sort("layer", "head", "b")
+    if not len(hits):
+        return "No head's effect under a shift differs from its effect on clean images on two scales (q < 0.05)."
+    heads = hits.group_by("layer", "head").len().sort("len", "layer", "head", descending=[True, False, False])
+    names = ", ".join(f"{layer}.{head} ({count})" for layer, head, count in heads.head(5).iter_rows())
+    more = " and more" if len(heads) > 5 else ""
+    return f"The effect of these heads differs under shift on two scales or more (q < 0.05; conditions): {names}{more}."
+
+
+def _points(drop: float) -> str:
+    return f"{drop * 100:+.1f} points of accuracy lost"
+
+
+def _range(row: dict[str, float]) -> str:
+    return f"95 % {row['drop_lo'] * 100:.1f} to {row['drop_hi'] * 100:.1f}"
+
+
+SENTENCES: dict[str, Callable[[pl.DataFrame], str]] = {
+    "evalshift": _evaluation,
+    "ablate": _ablation,
+    "compare": _agreement,
+    "contrast": _contrast,
+}

@@ -1,0 +1,44 @@
+"""Which figures each table can become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from vhs.errors import UsageError, choices
+from vhs.figures import agreement, curves, heads, heatmap, style
+
+Draw = Callable[[pl.DataFrame, str], Figure]
+
+FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
+    "ablate": {
+        "heads": (heatmap.overview, ("drop", "dloss")),
+        "scatter": (heatmap.clean_against_shift, ("drop", "dloss")),
+        "conditions": (heatmap.conditions, ("drop", "dloss")),
+    },
+    "evalshift": {"severity": (curves.severity, ("top1", "loss", "top5", "ece"))},
+    "heads": {
+        "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))
+    },
+    "pairs": {"matrix": (heads.divergence, ("jsd",))},
+    "train": {"training": (curves.training, ("top1",))},
+    "compare": {"correlation": (agreement.correlations, ("all", "accuracy", "lost_rate", "loss", "log_odds"))},
+    "contrast": {"contrast": (agreement.contrasts, ("accuracy", "lost_rate", "loss", "log_odds"))},
+}
+"""table -> kind of figure -> (function, metrics it can draw); the first of each is the default."""
+
+
+def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -> Figure:
+    """The figure of a table. Raises UsageError listing the kinds and metrics there are."""
+    if name not in FIGURES:
+        raise UsageError(f"a {name} table is not drawn. `vhs compare` reads it.")
+    kinds = FIGURES[name]
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"--kind {kind}: a {name} table is drawn as {choices(kinds)}.")
+    function, metrics = kinds[kind or next(iter(kinds))]
+    if metric is not None and metric not in metrics:
+        raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
+    with style.styled():
+        return function(table, metric or metrics[0])

@@ -1,0 +1,126 @@
+"""What heads look at: measures by layer, and the divergence matrix."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import style
+from vhs.figures.effects import shifted_title
+
+QUERIES = {"patches": "patch queries", "all": "all queries", "class": "class-token query"}
+TITLES = {
+    "distance": "attention distance", "distance_patch": "attention distance, patches only",
+    "entropy": "entropy", "entropy_normalised": "entropy / ln(keys)", "class_mass": "mass on the class token",
+}  # fmt: skip
+
+
+def by_layer(table: pl.DataFrame, metric: str = "all") -> Figure:
+    """One panel a measure: every head a dot at its layer, clean, and under shift where the table has it."""
+    table = _one_model(table)
+    kinds = table.select("metric", "query", "in_unit").unique(maintain_order=True)
+    if metric != "all":
+        kinds = kinds.filter(pl.col("metric") == metric)
+        if not len(kinds):
+            raise InputError(f"the table has no metric {metric}; it has {', '.join(table['metric'].unique())}.")
+    columns = min(3, len(kinds))
+    rows = -(-len(kinds) // columns)
+    figure = style.new(3.3 * columns, 2.7 * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for place, (name, query, unit) in zip(grid.ravel(), kinds.iter_rows(), strict=False):
+        _dots(place, table.filter((pl.col("metric") == name) & (pl.col("query") == query)))
+        place.set_title(TITLES.get(name, name), loc="left")
+        place.set_ylabel(QUERIES.get(query, query) + ("" if unit == "1" else f" ({unit})"))
+        place.set_xlabel("layer")
+    for place in grid.ravel()[len(kinds) :]:
+        place.set_visible(False)
+    figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}, n = {table['n'][0]:,}", fontsize=10)
+    if table["shift"].n_unique() > 1:
+        handles = [grid[0][0].plot([], [], "o", color=colour, markersize=4)[0] for colour in style.COLOURS[:2]]
+        figure.legend(handles, ["clean", "mean over shifts"], loc="outside lower center", ncols=2)
+    return figure
+
+
+def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
+    """The matrix of divergences between heads, layers ruled off; clean, and the mean over shifts."""
+    table = _one_model(table.filter(pl.col("metric") == metric))
+    clean, shift = table.filter(pl.col("shift") == "clean"), table.filter(pl.col("shift") != "clean")
+    parts = [("clean", clean)] * bool(len(clean))
+    if len(shift):
+        parts.append((shifted_title(shift), shift))
+    heads = _head_positions(table)
+    matrices = [_matrix(part, heads) for _, part in parts]
+    figure = style.new(4.0 * len(parts) + 1.0, 4.4)
+    grid = figure.subplots(1, len(parts), squeeze=False)[0]
+    limit = max(float(np.nanmax(matrix)) for matrix in matrices)
+    for place, (name, part), matrix in zip(grid, parts, matrices, strict=True):
+        image = place.imshow(matrix, cmap=style.SEQUENTIAL, vmin=0, vmax=limit)
+        _rule_layers(place, list(heads))
+        place.set_title(f"{name}, n = {part['n'][0]:,}", loc="left")
+        place.set_xlabel("layer (heads in order inside it)")
+    grid[0].set_ylabel("layer")
+    bar = figure.colorbar(image, ax=list(grid), fraction=0.05, pad=0.02)
+    bar.set_label(f"JSD of attention maps (nats, at most {math.log(2):.2f})")
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}", fontsize=10)
+    return figure
+
+
+def _dots(axes: Axes, rows: pl.DataFrame) -> None:
+    layers = int(rows["layer"].max()) + 1  # type: ignore[arg-type]
+    groups = [rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")]
+    shown = [(index, group) for index, group in enumerate(groups) if len(group)]
+    for index, group in shown:
+        mean = group.group_by("layer", "head").agg(pl.col("value").mean()).sort("layer", "head")
+        offset = (index - 0.5) * 0.24 if len(shown) > 1 else 0
+        colour = style.COLOURS[index]
+        axes.plot(mean["layer"] + offset, mean["value"], "o", color=colour, markersize=4, alpha=0.75, mew=0)
+        line = mean.group_by("layer").agg(pl.col("value").mean()).sort("layer")
+        axes.plot(line["layer"] + offset, line["value"], color=colour, lw=0.9, alpha=0.6)
+    style.whole_ticks(axes, x=layers)
+    axes.margins(y=0.08)
+    axes.autoscale_view()
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.grid(axis="y", color="0.92")
+
+
+def _head_positions(table: pl.DataFrame) -> dict[tuple[int, int], int]:
+    first, second = table.select("layer", "head"), table.select(layer="layer_b", head="head_b")
+    heads = pl.concat([first, second]).unique().sort("layer", "head")
+    return {key: index for index, key in enumerate(heads.iter_rows())}
+
+
+def _matrix(part: pl.DataFrame, heads: dict[tuple[int, int], int]) -> np.ndarray:
+    mean = part.group_by("layer", "head", "layer_b", "head_b").agg(pl.col("value").mean())
+    matrix = np.full((len(heads), len(heads)), np.nan)
+    np.fill_diagonal(matrix, 0)
+    for layer, head, layer_b, head_b, value in mean.iter_rows():
+        a, b = heads[layer, head], heads[layer_b, head_b]
+        matrix[a, b] = matrix[b, a] = value
+    return matrix
+
+
+def _rule_layers(axes: Axes, heads: list[tuple[int, int]]) -> None:
+    layers = np.array([layer for layer, _ in heads])
+    for edge in np.flatnonzero(np.diff(layers)) + 0.5:
+        axes.axhline(edge, color="white", lw=0.8)
+        axes.axvline(edge, color="white", lw=0.8)
+    names = np.unique(layers)
+    centres = [float(np.flatnonzero(layers == name).mean()) for name in names]
+    axes.set_xticks(centres, [str(name) for name in names])
+    axes.set_yticks(centres, [str(name) for name in names])
+    style.bare(axes)
+
+
+def _one_model(table: pl.DataFrame) -> pl.DataFrame:
+    if not len(table):
+        raise InputError("the table has no rows for this figure.")
+    models = table["model"].unique(maintain_order=True).to_list()
+    if len(models) > 1:
+        raise InputError(f"the table holds {len(models)} models; this figure draws one. Name one with --model.")
+    return table

@@ -1,0 +1,162 @@
+"""Layer x head heat maps of an ablation table, and clean against shift head by head."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import effects, style
+from vhs.figures.effects import METRICS, Effects
+
+NAMED = 5
+"""How many heads the scatter names: those farthest from zero, as far as the names do not touch."""
+NAME_GAP = 0.07
+"""How near, as a share of the axes, a name may stand to another."""
+
+
+def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
+    """For each model: the clean heat map, the mean over shifts, and one against the other."""
+    heads = effects.single_fill(table)
+    models = heads["model"].unique(maintain_order=True).to_list()
+    rows = [_panels(heads.filter(pl.col("model") == model), metric) for model in models]
+    columns = max(len(panels) for panels in rows)
+    depth, width = rows[0][0].value_LH.shape
+    panel = min(max(0.42 * width + 1.3, 2.8), 5.0)
+    height = min(max(0.34 * depth + 1.5, 3.2), 7.0)
+    has_scatter = columns == 2
+    figure = style.new(panel * columns + (height + 0.4 if has_scatter else 0) + 0.9, height * len(rows))
+    axes = figure.subplots(
+        len(rows), columns + has_scatter, squeeze=False,
+        width_ratios=[panel] * columns + [height * 1.05] * has_scatter,
+    )  # fmt: skip
+    norm = centred(np.concatenate([p.value_LH.ravel() for panels in rows for p in panels]))
+    for index, (model, panels) in enumerate(zip(models, rows, strict=True)):
+        prefix = f"{style.short(model)}: " if len(models) > 1 else ""
+        for place, panel_effects in zip(axes[index], panels, strict=False):
+            draw(place, panel_effects, norm, prefix)
+        if has_scatter and len(panels) == 2:
+            scatter(axes[index][-1], panels[0], panels[1], metric)
+    bar = figure.colorbar(
+        ScalarMappable(norm, style.DIVERGING), ax=axes[:, :columns], pad=0.02, fraction=0.08, aspect=25
+    )
+    words, unit, _ = METRICS[metric]
+    bar.set_label(f"{words} ({unit})\nred: the head helps · blue: removing it helps")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def clean_against_shift(table: pl.DataFrame, metric: str = "drop") -> Figure:
+    """The scatter alone, one panel a model."""
+    heads = effects.single_fill(table)
+    models = heads["model"].unique(maintain_order=True).to_list()
+    figure = style.new(4.2 * len(models), 4.0)
+    for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
+        panels = _panels(heads.filter(pl.col("model") == model), metric)
+        if len(panels) < 2:
+            raise InputError("the table needs clean and a shift for this figure. Run `vhs ablate` with --shift.")
+        scatter(axes, panels[0], panels[1], metric)
+        if len(models) > 1:
+            axes.set_title(style.short(model))
+    return figure
+
+
+def conditions(table: pl.DataFrame, metric: str = "drop") -> Figure:
+    """Small multiples: one heat map a condition, corruptions down, severities across."""
+    heads = effects.single_fill(table)
+    if heads["model"].n_unique() > 1:
+        raise InputError("the table holds several models; this figure draws one. Name one with --model.")
+    found = effects.by_condition(heads, metric)
+    names = list(dict.fromkeys(corruption or shift for (shift, corruption, _), _ in found))
+    columns = max(len([key for key, _ in found if (key[1] or key[0]) == name]) for name in names)
+    norm = centred(np.concatenate([item.value_LH.ravel() for _, item in found]))
+    figure = Figure(figsize=(1.25 * columns + 2.4, 1.15 * len(names) + 1.3))
+    grid = figure.subplots(len(names), columns, squeeze=False)
+    figure.subplots_adjust(left=1.55 / figure.get_figwidth(), right=1 - 0.95 / figure.get_figwidth(),
+                           top=1 - 0.45 / figure.get_figheight(), bottom=0.55 / figure.get_figheight())  # fmt: skip
+    for row, name in zip(grid, names, strict=True):
+        own = [(key, item) for key, item in found if (key[1] or key[0]) == name]
+        for place, (key, item) in zip(row, own, strict=False):
+            _small(place, item, norm, f"severity {key[2]}" if key[1] else "")
+        for place in row[len(own) :]:
+            place.set_visible(False)
+        row[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
+    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(grid.ravel()), fraction=0.03, pad=0.03)
+    words, unit, _ = METRICS[metric]
+    bar.set_label(f"{words} ({unit})")
+    bar.outline.set_visible(False)
+    figure.text(0.5, 0.15 / figure.get_figheight(), "rows: layers, top = 0 · columns: heads · dot: q < 0.05",
+                ha="center", fontsize=8)  # fmt: skip
+    return figure
+
+
+def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> None:
+    """One heat map with marked cells and its accuracy in the title."""
+    axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
+    layers, heads = np.nonzero(effect.marked_LH)
+    axes.plot(heads, layers, "o", color="black", markersize=3)
+    often = " in half of them" if effect.conditions > 1 else ""
+    mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {style.ALPHA:g}{often}"
+    axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
+    axes.set_xlabel(f"head   ({mark})")
+    axes.set_ylabel("layer")
+    style.whole_ticks(axes, x=effect.value_LH.shape[1], y=effect.value_LH.shape[0])
+    style.bare(axes)
+
+
+def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
+    """Each head's effect on clean images against its effect under shift, coloured by layer."""
+    layers, heads = np.nonzero(~np.isnan(clean.value_LH))
+    x, y = clean.value_LH[layers, heads], shift.value_LH[layers, heads]
+    low, high = min(x.min(), y.min(), 0), max(x.max(), y.max(), 0)
+    margin = 0.06 * (high - low or 1)
+    axes.plot([low - margin, high + margin], [low - margin, high + margin], color="0.6", lw=0.8, zorder=0)
+    axes.axhline(0, color="0.85", lw=0.8, zorder=0)
+    axes.axvline(0, color="0.85", lw=0.8, zorder=0)
+    spread = [np.clip(x - clean.low_LH[layers, heads], 0, None), np.clip(clean.high_LH[layers, heads] - x, 0, None)]
+    axes.errorbar(x, y, xerr=spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
+    points = axes.scatter(x, y, c=layers, cmap=style.SEQUENTIAL, s=24, edgecolors="white", linewidths=0.5, zorder=2)
+    for index in _apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
+        name = f"{layers[index]}.{heads[index]}"
+        axes.annotate(name, (x[index], y[index]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    unit = METRICS[metric][1]
+    axes.set_xlabel(f"clean ({unit}, 95 % interval)")
+    axes.set_ylabel(f"under shift ({unit})")
+    axes.set_title("each head, clean against shift", loc="left")
+    legend = axes.legend(*points.legend_elements(num=min(6, len(np.unique(layers)))), title="layer", loc="best")
+    legend.get_title().set_fontsize(8)
+
+
+def centred(values: np.ndarray) -> TwoSlopeNorm:
+    """A colour scale symmetric about zero that holds all values."""
+    limit = float(np.nanmax(np.abs(values))) or 1e-9
+    return TwoSlopeNorm(0, -limit, limit)
+
+
+def _panels(heads: pl.DataFrame, metric: str) -> list[Effects]:
+    return [item for item in (effects.clean(heads, metric), effects.shifted(heads, metric)) if item is not None]
+
+
+def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> None:
+    axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
+    layers, heads = np.nonzero(effect.marked_LH)
+    axes.plot(heads, layers, "o", color="black", markersize=1.8)
+    axes.set_title(title, fontsize=7, pad=2)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _apart(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> list[int]:
+    """Of `wanted`, in order, those whose points are not too near one already taken."""
+    spread = np.array([np.ptp(x) or 1.0, np.ptp(y) or 1.0])
+    points = np.stack([x, y], axis=1) / spread
+    taken: list[int] = []
+    for index in wanted.tolist():
+        if all(np.abs(points[index] - points[other]).max() > NAME_GAP for other in taken):
+            taken.append(index)
+    return taken

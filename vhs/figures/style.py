@@ -1,0 +1,67 @@
+"""How every figure looks, and the one way to turn it into bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, told apart with any colour vision."""
+DIVERGING = "RdBu_r"
+"""Red for positive (the head helps), blue for negative, white for none."""
+SEQUENTIAL = "viridis"
+ALPHA = 0.05
+"""q below which a head is marked."""
+RC: dict[Any, Any] = {
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
+    "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
+    "savefig.dpi": 200, "svg.hashsalt": "vhs", "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False,
+}  # fmt: skip
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Inside the block figures are made in the house style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure; inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def render(figure: Figure, form: str) -> bytes:
+    """The figure as PNG, PDF or SVG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
+    figure.savefig(buffer, format=form, metadata=metadata[form])
+    return buffer.getvalue()
+
+
+def whole_ticks(axes: Axes, *, x: int | None = None, y: int | None = None) -> None:
+    """Ticks at whole numbers 0 to x - 1 and 0 to y - 1, thinned so that labels do not touch."""
+    if x is not None:
+        axes.set_xticks(range(0, x, max(1, -(-x // 16))))
+    if y is not None:
+        axes.set_yticks(range(0, y, max(1, -(-y // 16))))
+
+
+def bare(axes: Axes) -> None:
+    """No frame and no tick marks, for matrices."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def short(name: str) -> str:
+    """A model's name as a label: the file's stem."""
+    return name.rsplit("/", 1)[-1].removesuffix(".safetensors")

@@ -1,0 +1,144 @@
+"""Tables as text: what a terminal shows instead of a thousand rows of CSV."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.text import Text
+
+from vhs.figures import effects
+from vhs.figures.effects import Effects
+from vhs.formats.schemas import recognise
+from vhs.formats.tables import condition_name
+
+STRONGEST = 5
+RED, BLUE = (178, 24, 43), (33, 102, 172)
+"""The ends of the diverging scale, as in the figures."""
+
+
+def summary(table: pl.DataFrame) -> str:
+    """What a table says, in a screenful, with colours unless NO_COLOR is set."""
+    kind = recognise(table.columns, "table").name
+    return _render(_SUMMARIES.get(kind, _first_rows)(table))
+
+
+def heat_maps(table: pl.DataFrame) -> list[Text]:
+    """The heat maps of an ablation table, clean and mean over shifts, for each model."""
+    heads = effects.single_fill(table)
+    lines = []
+    for model, rows in heads.group_by("model", maintain_order=True):
+        for effect in (effects.clean(rows, "drop"), effects.shifted(rows, "drop")):
+            if effect is not None:
+                lines += [Text(f"{model[0]}: {effect.title}"), *_heat_map(effect), Text()]
+    return lines
+
+
+def _ablation(table: pl.DataFrame) -> list[Text]:
+    heads = effects.single_fill(table)
+    lines = [
+        Text("accuracy lost without each head (points; red: it helps, blue: removing it helps; * q < 0.05)"),
+        Text(),
+    ]
+    lines += heat_maps(table)
+    clean = heads.filter(pl.col("shift") == "clean").sort("drop", descending=True, maintain_order=True).head(STRONGEST)
+    lines.append(Text(f"strongest on clean images (95 % interval, n = {clean['n'][0]:,})"))
+    for row in clean.iter_rows(named=True):
+        interval = f"{row['drop_lo'] * 100:+.1f} to {row['drop_hi'] * 100:+.1f}"
+        lines.append(
+            Text(f"  head {row['heads']:<6} {row['drop'] * 100:+5.1f} points  ({interval})  q = {row['q']:.2g}")
+        )
+    return [*lines, *_rest("heads.csv")]
+
+
+def _evaluation(table: pl.DataFrame) -> list[Text]:
+    lines = [Text(f"{'model':<24} {'condition':<34} {'top-1':>6}  {'95 % interval':>15} {'loss':>7}")]
+    for row in table.iter_rows(named=True):
+        name = condition_name(row["shift"], row["corruption"], row["severity"])
+        interval = f"{row['top1_lo']:.1%} to {row['top1_hi']:.1%}"
+        lines.append(
+            Text(f"{_tail(row['model'], 24):<24} {name:<34} {row['top1']:>6.1%}  {interval:>15} {row['loss']:>7.3f}")
+        )
+    return [*lines, *_rest("shift.csv")]
+
+
+def _correlation(table: pl.DataFrame) -> list[Text]:
+    lines = [Text(f"{'clean against':<34} {'by':<9} {'heads':<13} {'r':>6}  {'95 % interval':<16} {'ceiling':>7}")]
+    for row in table.iter_rows(named=True):
+        ceiling = np.sqrt(max(row["reliability_a"] * row["reliability_b"], 0))
+        within = "within layers" if row["within_layer"] else "all"
+        interval = f"{row['lo']:+.2f} to {row['hi']:+.2f}"
+        lines.append(
+            Text(f"{row['b']:<34} {row['metric']:<9} {within:<13} {row['r']:>+6.2f}  {interval:<16} {ceiling:>7.2f}")
+        )
+    return [*lines, *_rest("agreement.csv")]
+
+
+def _first_rows(table: pl.DataFrame) -> list[Text]:
+    shown = [name for name in table.columns if name in _TOLD]
+    with pl.Config(tbl_rows=20, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=28):
+        text = str(table.select(shown))
+    return [*(Text(line) for line in text.splitlines()), Text(f"{len(table):,} rows"), *_rest("table.csv")]
+
+
+_TOLD = (
+    "shift", "corruption", "severity", "layer", "head", "layer_b", "head_b", "metric", "query", "value", "lo", "hi",
+    "in_unit", "scale", "b", "value_a", "value_b", "diff", "q",
+)  # fmt: skip
+
+
+def _rest(name: str) -> list[Text]:
+    return [Text(f"all columns: -o {name}, or pipe it; a figure: … | vhs plot")]
+
+
+def _heat_map(effect: Effects) -> list[Text]:
+    """One line a layer, one cell a head."""
+    limit = float(np.nanmax(np.abs(effect.value_LH))) or 1.0
+    lines = [Text("layer " + "".join(f"{head:>6} " for head in range(effect.value_LH.shape[1])))]
+    for layer, row in enumerate(effect.value_LH):
+        line = Text(f"{layer:>5} ")
+        for head, value in enumerate(row):
+            mark = "*" if effect.marked_LH[layer, head] else " "
+            cell = " " * 7 if np.isnan(value) else f"{value:>+6.1f}{mark}"
+            line.append(cell, style=_shade(value / limit))
+        lines.append(line)
+    return lines
+
+
+def _shade(share: float) -> str:
+    """Black or white on a shade from blue (-1) over white (0) to red (1)."""
+    if np.isnan(share):
+        return ""
+    end = RED if share > 0 else BLUE
+    red, green, blue = (round(255 + (channel - 255) * min(abs(share), 1)) for channel in end)
+    return f"{'white' if abs(share) > 0.55 else 'black'} on rgb({red},{green},{blue})"
+
+
+def _render(lines: list[Text]) -> str:
+    buffer = io.StringIO()
+    width = max(shutil.get_terminal_size().columns, 20)
+    console = Console(
+        file=buffer, force_terminal=not os.environ.get("NO_COLOR"), width=width, highlight=False, markup=False,
+        color_system="truecolor" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256",
+    )  # fmt: skip
+    for line in lines:
+        console.print(line, no_wrap=True, crop=False, overflow="ignore")
+    return buffer.getvalue()
+
+
+def _tail(name: str, width: int) -> str:
+    return name if len(name) <= width else "…" + name[-width + 1 :]
+
+
+_SUMMARIES = {
+    "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation,
+}  # fmt: skip
+
+
+def plot_summary(name: str, table: pl.DataFrame) -> str:
+    """What `vhs plot` shows on a terminal beside the figure it wrote; empty where there is no heat map."""
+    return _render(heat_maps(table)) if name == "ablate" else ""

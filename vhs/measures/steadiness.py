@@ -1,0 +1,53 @@
+"""Do a sample's logits keep their bits wherever the sample stands in its tile? A test at the start of a run.
+
+Kernels choose their path by shape and alignment, so that no rule holds for every model and machine:
+one tile is permuted and compared.
+
+Letters: B samples of one tile, C channels, H height, W width, D model width, N tokens, V variants.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vhs.models import prefix, seam
+from vhs.models.model import Model
+
+
+def settle(model: Model, images_BCHW: Tensor, group: int) -> bool:
+    """Choose fused or plain attention for `model`, whichever keeps the bits; False when neither does.
+
+    Fused attention is tried first. group: how many variants a run stacks. images_BCHW: uint8, one tile.
+    """
+    modules = [seam.attention(block) for block in seam.blocks(model.net)]
+    before = [attn.fused_attn for attn in modules]
+    for fused in (True, False):
+        for attn in modules:
+            attn.fused_attn = fused  # type: ignore[misc]
+        if is_steady(model, images_BCHW, group):
+            return True
+    for attn, value in zip(modules, before, strict=True):
+        attn.fused_attn = value  # type: ignore[misc]
+    return False
+
+
+def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
+    """Whether logits, intact and stacked, are equal bit for bit after the tile is reversed and shuffled."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(images_BCHW), generator=generator).flip(0).to(images_BCHW.device)
+    straight, moved = (_logits(model, images, group) for images in (images_BCHW, images_BCHW[order]))
+    return torch.equal(straight[:, order], moved)
+
+
+def _logits(model: Model, images_BCHW: Tensor, group: int) -> Tensor:
+    """[1 + V, B, classes]: the intact logits and those of `group` untouched variants of layer 0."""
+    found = []
+    with torch.inference_mode(), model.autocast():
+        for state in prefix.intact(model.net, model.preprocess(images_BCHW)):
+            if isinstance(state, Tensor):
+                found.append(state)
+            elif state.layer == 0:
+                stacked = state.residual_BND.repeat(group, 1, 1)
+                found += prefix.suffix(model.net, 0, stacked).split(len(images_BCHW))
+    return torch.stack(found)
