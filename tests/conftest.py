@@ -47,7 +47,7 @@ def toy_checkpoint(toy_shards: Path) -> Path:
     from vhs.training.recipe import Recipe
 
     path = toy_shards.parent / "toy.safetensors"
-    recipe = Recipe(depth=3, dim=14, heads=2, patch=5, epochs=4, batch=24, lr=1e-2)
+    recipe = Recipe(depth=3, dim=16, heads=2, patch=5, epochs=4, batch=24, lr=1e-2)
     Training(
         out=path, train=ShardSet.open(toy_shards / "train"), val=ShardSet.open(toy_shards / "val"), recipe=recipe,
         device=runtime.prepare("cpu", 1, "float32"),

@@ -49,11 +49,12 @@ def ablate(
     """
     console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
+    from vhs.formats.atomic import is_ordinary
     from vhs.runs.ablation import ablate as sweep
     from vhs.runs.journal import Journal
 
     down_the_pipe = folds == "-"
-    file = None if down_the_pipe or out == Path("-") else out
+    file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
     tallies = _folds_output(file, folds)
     with console.progress() as progress:
@@ -79,6 +80,6 @@ def _folds_output(file: Path | None, folds: str | None) -> output.TableOutput | 
     """Where the folds table goes beside the main one."""
     if folds not in (None, "-"):
         return output.TableOutput(FOLDS, Path(str(folds)), None)
-    if file is None or folds == "-" or (file.exists() and not file.is_file()):
+    if file is None or folds == "-":
         return None
     return output.TableOutput(FOLDS, file.with_suffix(".folds.parquet"), None)

@@ -74,10 +74,13 @@ def compare(
 
 
 def _contrast_output(out: Path | None, contrast: str | None) -> output.TableOutput | None:
+    """Where the contrast table goes beside the main one."""
+    from vhs.formats.atomic import is_ordinary
+
     if contrast == "-":
         return None
     if contrast is not None:
         return output.TableOutput(CONTRAST, Path(contrast), None)
-    if out is None or out == Path("-") or (out.exists() and not out.is_file()):
+    if out is None or not is_ordinary(out):
         return None
     return output.TableOutput(CONTRAST, out.with_suffix(".contrast.parquet"), None)

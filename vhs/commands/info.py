@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
 from vhs.errors import UsageError
-from vhs.figures import findings
-from vhs.formats import checkpoints, tables
-from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+
+if TYPE_CHECKING:
+    from vhs.formats.shards import ShardSet
 
 Things = Annotated[
     list[str],
@@ -41,6 +41,8 @@ def info(
 
 
 def _describe(thing: str) -> list[tuple[str, object]]:
+    from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+
     path = Path(thing)
     if path.is_dir():
         found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
@@ -62,6 +64,8 @@ def _shards(item: ShardSet) -> list[tuple[str, object]]:
 
 
 def _checkpoint(path: Path) -> list[tuple[str, object]]:
+    from vhs.formats import checkpoints
+
     described = checkpoints.read_info(path)
     spec = described.spec
     return [
@@ -75,6 +79,9 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
 
 
 def _table(thing: str) -> list[tuple[str, object]]:
+    from vhs.figures import findings
+    from vhs.formats import tables
+
     schema, table = tables.read(thing)
     rows: list[tuple[str, object]] = [("table", f"{schema.name}: {schema.row}"), ("rows", len(table))]
     if "shift" in table.columns:
@@ -87,6 +94,9 @@ def _table(thing: str) -> list[tuple[str, object]]:
 
 
 def _sentence(thing: str) -> str:
+    from vhs.figures import findings
+    from vhs.formats import tables
+
     schema, table = tables.read(thing)
     says = findings.sentence(schema.name, table)
     if says is None:

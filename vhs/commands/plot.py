@@ -84,7 +84,7 @@ def _read(paths: list[str], model: str | None):  # type: ignore[no-untyped-def]
     schema = read[0][0]
     for path, (other, _) in zip(paths, read, strict=True):
         if other is not schema:
-            raise MismatchError(f"{path}: is a {other.name} table, {paths[0]} a {schema.name} table. Draw them apart.")
+            raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
     table = pl.concat([part for _, part in read]).unique(maintain_order=True)
     if model is not None:
         names = table["model"].unique(maintain_order=True).to_list()

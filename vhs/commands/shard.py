@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
 from vhs.errors import UsageError, choices
 
+if TYPE_CHECKING:
+    from vhs.formats.split import Split
+
+SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("fashion-mnist", "idx", "npz", "folders")
 
 Source = Annotated[
@@ -20,6 +25,9 @@ Layout = Annotated[
     str | None,
     typer.Option("--layout", metavar="LAYOUT", help=f"{choices(LAYOUT_NAMES)}.  [default: detected]"),
 ]
+SplitName = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="What a source without splits is: train, val or test.")
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -27,6 +35,7 @@ def shard(
     source: Source,
     out: Target,
     layout: Layout = None,
+    split: SplitName = None,
     per_tar: PerTar = 1000,
     skip_bad: options.SkipBad = False,
     dry_run: options.DryRun = False,
@@ -42,20 +51,32 @@ def shard(
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats.sharding import write_set
-    from vhs.sources import layouts
 
-    if layout is not None and layout not in layouts.LAYOUTS:
-        raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
-    splits = layouts.read(source, layout or layouts.detect(source))
-    for split in splits:
-        folder = out / split.split if len(splits) > 1 else out
+    parts = _splits(source, layout, split)
+    for part in parts:
+        folder = out / part.split if len(parts) > 1 else out
         if dry_run:
-            line = f"{folder}\t{len(split.ids)} samples\t{len(split.classes)} classes\n"
+            line = f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
             output.write(line.encode())
             continue
         with console.progress() as progress:
-            manifest, skipped = write_set(folder, split, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
+            manifest, skipped = write_set(folder, part, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
         if skipped:
             console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
         console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
         output.write(f"{folder}\n".encode())
+
+
+def _splits(source: str, layout: str | None, name: str | None) -> list[Split]:
+    """The splits of the source; a single one takes the name asked for."""
+    from vhs.sources import layouts
+
+    if layout is not None and layout not in layouts.LAYOUTS:
+        raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
+    parts = layouts.read(source, layout or layouts.detect(source))
+    if name is None:
+        return parts
+    if len(parts) > 1 or name not in SPLITS:
+        why = f"the source has its own ({', '.join(part.split for part in parts)})" if len(parts) > 1 else "unknown"
+        raise UsageError(f"--split {name}: {why}; expected one split, called {choices(SPLITS)}.")
+    return [replace(parts[0], split=name)]

@@ -72,10 +72,12 @@ def specialize(
 
 def _pairs_output(out: Path | None, pairs: str | None) -> output.TableOutput | None:
     """Where the pairs table goes beside the main one."""
+    from vhs.formats.atomic import is_ordinary
+
     if pairs == "-":
         return None
     if pairs is not None:
         return output.TableOutput(PAIRS, Path(pairs), None)
-    if out is None or out == Path("-") or (out.exists() and not out.is_file()):
+    if out is None or not is_ordinary(out):
         return None
     return output.TableOutput(PAIRS, out.with_suffix(".pairs.parquet"), None)

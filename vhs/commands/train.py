@@ -11,7 +11,7 @@ import typer
 
 from vhs import options, output
 from vhs.console import Console
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, MismatchError, UsageError
 
 Shards = Annotated[
     Path,
@@ -84,10 +84,15 @@ def train(
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
     from vhs.formats import shards as sets
+    from vhs.formats.atomic import check_target
     from vhs.runs import runtime
     from vhs.runs.training import Training, parse_snapshots
 
+    check_target(out)
     training_set = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
+    if training_set.manifest.split != "train":
+        split = training_set.manifest.split
+        raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
     per_epoch = max(training_set.manifest.samples // resolved.batch, 1)
     total = resolved.epochs * per_epoch
     if dry_run:

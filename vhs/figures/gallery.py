@@ -33,12 +33,16 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
 def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -> Figure:
     """The figure of a table. Raises UsageError listing the kinds and metrics there are."""
     if name not in FIGURES:
-        raise UsageError(f"a {name} table is not drawn. `vhs compare` reads it.")
+        raise UsageError(f"tables of kind {name} are not drawn. `vhs compare` reads folds.")
     kinds = FIGURES[name]
     if kind is not None and kind not in kinds:
-        raise UsageError(f"--kind {kind}: a {name} table is drawn as {choices(kinds)}.")
+        raise UsageError(f"--kind {kind}: {_a(name)} {name} table can be drawn as {choices(kinds)}.")
     function, metrics = kinds[kind or next(iter(kinds))]
     if metric is not None and metric not in metrics:
         raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
     with style.styled():
         return function(table, metric or metrics[0])
+
+
+def _a(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"

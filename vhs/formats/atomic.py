@@ -44,6 +44,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise VhsError(f"{path}: cannot be written: {error.strerror or error}. Nothing was left there.") from error
 
 
+def check_target(path: Path) -> None:
+    """Before long work: raise VhsError when `path` could not be written at its end."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir():
+        raise VhsError(f"{path if path.is_dir() else folder}: is {_kind(path)}. Name another file.")
+    if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise VhsError(f"{path}: its folder cannot be written. Name another file.")
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "no folder"
+
+
+def is_ordinary(path: Path) -> bool:
+    """Whether `path` is, or would be, a regular file: no device, no FIFO, not `-`."""
+    return path != Path("-") and (path.is_file() or not path.exists())
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with whole_file(path) as file:

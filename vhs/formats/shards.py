@@ -80,14 +80,15 @@ class Manifest:
             known = {item.name for item in fields(cls)}
             values = {key: _frozen(value) for key, value in raw.items() if key in known}
             values["tars"] = tuple(TarEntry(**entry) for entry in raw["tars"])
-            manifest = cls(**values)
+            return cls(**values)._checked(where)
         except InputError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
-        return manifest._checked(where)
 
     def _checked(self, where: Path) -> Manifest:
+        if not all(isinstance(name, str) for name in (self.name, self.split, *self.classes)):
+            raise InputError(f"{where}: is not a shard manifest: its names are not text.")
         for entry in self.tars:
             if Path(entry.name).name != entry.name:
                 raise InputError(f"{where}: tar name {entry.name!r} leaves the folder.")

@@ -118,7 +118,7 @@ def _folds_of(path: str) -> pl.DataFrame:
     if schema is schemas.FOLDS:
         return table
     if schema is not schemas.ABLATE:
-        raise InputError(f"{path}: is a {schema.name} table; an ablation or folds table was expected.")
+        raise InputError(f"{path}: is of kind {schema.name}; an ablation or folds table was expected.")
     beside = Path(path).with_suffix(".folds.parquet")
     if path == "-" or not beside.exists():
         hint = "`vhs ablate … --folds -` sends them down the pipe" if path == "-" else f"{beside} is not there"

@@ -12,7 +12,7 @@ def learning_rate(recipe: Recipe, step: int, total: int, per_epoch: int) -> floa
 
     The last update runs at min_lr, also when a time budget made `total` smaller.
     """
-    warmup = min(int(recipe.warmup_epochs * per_epoch), max(total - 1, 0))
+    warmup = min(int(recipe.warmup_epochs * per_epoch), max(total - 2, 0))
     if step < warmup:
         return recipe.lr * (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(total - 1 - warmup, 1)

@@ -1,0 +1,368 @@
+"""The commands, in one process: what they write, where, and with which exit code."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.conftest import CLASSES, toy_images
+
+SHIFT = ("--shift", "contrast:3", "--shift", "gaussian_noise:5")
+
+
+def rows(text: str) -> pl.DataFrame:
+    return pl.read_csv(text.encode())
+
+
+class TestAblate:
+    def test_a_table_to_a_pipe(self, vhs, toy_checkpoint: Path) -> None:
+        code, out, err = vhs("ablate", toy_checkpoint, *SHIFT)
+        table = rows(out)
+        assert code == 0 and len(table) == 3 * 7
+        assert table["shift"].unique(maintain_order=True).to_list() == ["clean", "imagenet-c"]
+        sham = table.filter(pl.col("unit") == "none")
+        assert sham["n_lost"].sum() == sham["n_gained"].sum() == 0 and sham["q"].null_count() == 3
+        heads = table.filter(pl.col("unit") == "head")
+        assert (heads["n_correct"] == heads["n_correct_intact"] - heads["n_lost"] + heads["n_gained"]).all()
+        assert ((heads["n_correct_intact"] - heads["n_correct"]) / heads["n"] == heads["drop"]).all()
+        assert heads["n_lost"].sum() > 0, "an ablation that changes nothing proves nothing"
+        assert "resized" not in err and "corruption strengths for 10 px images" in err
+
+    @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+    def test_two_runs_are_byte_identical(self, vhs, toy_checkpoint: Path, form: str) -> None:
+        for name in ("a", "b"):
+            assert vhs("ablate", toy_checkpoint, *SHIFT, "--seed", 3, "-o", f"{name}/t.{form}")[0] == 0
+        assert (one := Path(f"a/t.{form}").read_bytes()) and (
+            form == "parquet" or one == Path(f"b/t.{form}").read_bytes()
+        )
+        assert pl.read_parquet("a/t.folds.parquet").equals(pl.read_parquet("b/t.folds.parquet"))
+        if form == "parquet":
+            assert pl.read_parquet("a/t.parquet").equals(pl.read_parquet("b/t.parquet"))
+
+    def test_the_same_command_gives_the_same_parquet_bytes(self, vhs, toy_checkpoint: Path) -> None:
+        found = []
+        for _ in range(2):
+            vhs("ablate", toy_checkpoint, "--shift", "contrast:3", "-o", "t.parquet")
+            found.append([Path(name).read_bytes() for name in ("t.parquet", "t.folds.parquet")])
+        assert found[0] == found[1]
+
+    def test_samples_in_another_order_give_the_same_integers(self, vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+        from vhs.formats.sharding import write_set
+        from vhs.formats.split import from_arrays
+
+        images, labels = toy_images(85, 2)
+        order = np.random.default_rng(0).permutation(85)
+        split = from_arrays(
+            images[order], labels[order], name="toy", split="val", classes=CLASSES, prefix="val", indices=order
+        )
+        write_set(Path("mixed"), split)
+        straight, mixed = (
+            rows(vhs("ablate", toy_checkpoint, *SHIFT, "--data", data)[1]) for data in (toy_shards / "val", "mixed")
+        )
+        counts = [name for name in straight.columns if name.startswith("n")]
+        assert straight.select(counts).equals(mixed.select(counts))
+        subset = [
+            rows(vhs("ablate", toy_checkpoint, *SHIFT, "--data", d, "--max-samples", 40)[1])
+            for d in (toy_shards / "val", "mixed")
+        ]
+        assert subset[0].select(counts).equals(subset[1].select(counts)) and subset[0]["n"][0] == 40
+
+    def test_folds_add_up_to_the_table(self, vhs, toy_checkpoint: Path) -> None:
+        vhs("ablate", toy_checkpoint, *SHIFT, "-o", "t.csv")
+        table, folds = rows(Path("t.csv").read_text()), pl.read_parquet("t.folds.parquet")
+        keys = ["shift", "corruption", "severity", "unit", "layer", "head"]
+        sums = folds.group_by(keys, maintain_order=True).agg(pl.col("n", "n_lost", "n_gained", "n_correct").sum())
+        assert sums.equals(table.select(sums.columns))
+        piped = vhs("ablate", toy_checkpoint, *SHIFT, "--folds", "-")[1]
+        assert rows(piped).select("n_lost", "fold").equals(folds.select("n_lost", "fold"))
+
+    def test_resume_continues_and_ends_with_the_same_bytes(self, vhs, toy_checkpoint: Path, monkeypatch) -> None:
+        from vhs.runs.conditions import Condition
+
+        command = ("ablate", toy_checkpoint, *SHIFT, "-o", "t.csv")
+        assert vhs(*command)[0] == 0
+        whole = Path("t.csv").read_bytes()
+        Path("t.csv").unlink()
+        apply, calls = Condition.apply, []
+
+        def fail_at_the_last(self, batch, seed):
+            calls.append(self.name)
+            if self.corruption == "gaussian_noise":
+                raise KeyboardInterrupt
+            return apply(self, batch, seed)
+
+        monkeypatch.setattr(Condition, "apply", fail_at_the_last)
+        assert vhs(*command)[0] == 130
+        assert not Path("t.csv").exists() and len(list(Path("t.csv.partial").glob("*.npz"))) == 2
+        monkeypatch.setattr(
+            Condition, "apply", lambda self, batch, seed: calls.append(self.name) or apply(self, batch, seed)
+        )
+        code, _, err = vhs(*command, "--max-samples", 9, "--resume")
+        assert code == 4 and "was begun with max_samples None, now it is 9" in err
+        calls.clear()
+        code, _, err = vhs(*command, "--resume")
+        assert code == 0 and set(calls) == {"imagenet-c/gaussian_noise:5"}
+        assert Path("t.csv").read_bytes() == whole and not Path("t.csv.partial").exists()
+
+    def test_dry_run(self, vhs, toy_checkpoint: Path) -> None:
+        code, out, _ = vhs("ablate", toy_checkpoint, *SHIFT, "--dry-run", "-o", "t.csv")
+        assert code == 0 and "3 layers, 6 heads, 255 intact passes" in out and "1785 ablated passes" in out
+        assert not Path("t.csv").exists() and not Path("t.csv.partial").exists()
+
+    def test_a_family_names_what_it_lacks(self, vhs, toy_checkpoint: Path) -> None:
+        _, out, err = vhs("ablate", toy_checkpoint, "--shift", "imagenet-c", "--max-samples", 16)
+        assert "not there yet: defocus_blur, glass_blur" in err and "the other 7 are measured" in err
+        assert rows(out)["corruption"].drop_nulls().n_unique() == 7
+
+    def test_a_shifted_shard_set(self, vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+        table = rows(vhs("ablate", toy_checkpoint, "--shift", toy_shards / "train")[1])
+        assert table["n"].unique(maintain_order=True).to_list() == [85, 120]
+
+
+class TestModels:
+    def test_a_checkpoint_on_stdin_and_a_list_of_references(
+        self, vhs, toy_checkpoint: Path, toy_shards: Path, monkeypatch
+    ) -> None:
+        direct = rows(vhs("evalshift", toy_checkpoint)[1])
+        with toy_checkpoint.open("rb") as file:
+            monkeypatch.setattr("sys.stdin", type("In", (), {"buffer": file, "isatty": lambda _: False})())
+            piped = rows(vhs("evalshift", "-", "--data", toy_shards / "val")[1])
+        assert piped["model"][0] == "stdin" and piped["n_correct"].equals(direct["n_correct"])
+        Path("list").write_text(f"{toy_checkpoint}\n\n{toy_checkpoint}\n")
+        assert rows(vhs("evalshift", "@list")[1])["model_id"].to_list() == direct["model_id"].to_list() * 2
+
+    def test_local_timm_weights_are_the_checkpoint(self, vhs, toy_shards: Path) -> None:
+        import timm
+        import torch
+
+        net = timm.create_model("vit_tiny_patch16_224", num_classes=1000)
+        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, "w.safetensors")
+        from vhs.formats import references
+
+        model = references.load("timm:vit_tiny_patch16_224@w.safetensors", torch.device("cpu")).model
+        pixels = torch.randn(1, 3, 224, 224)
+        assert torch.equal(model.net(pixels), net.eval()(pixels)) and model.classes[0] == "n01440764"
+        code, _, err = vhs("ablate", "timm:vit_tiny_patch16_224@w.safetensors", "--data", toy_shards / "val")
+        assert code == 4 and "has 1000 classes" in err
+        assert vhs("ablate", "timm:vit_tinny")[0] == 3
+
+    def test_data_is_found_by_the_checkpoint_or_the_environment(
+        self, vhs, toy_checkpoint: Path, toy_shards: Path, monkeypatch
+    ) -> None:
+        shutil.copy(toy_checkpoint, "moved.safetensors")
+        code, _, err = vhs("evalshift", "moved.safetensors")
+        assert code == 3 and "validation split toy: not found in" in err and "--data" in err
+        monkeypatch.setenv("VHS_SHARDS", str(toy_shards))
+        assert vhs("evalshift", "moved.safetensors")[0] == 0
+        monkeypatch.delenv("VHS_SHARDS")
+        shutil.copytree(toy_shards, "shards")
+        assert vhs("evalshift", "moved.safetensors")[0] == 0
+        manifest = Path("shards/val/shards.json")
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"licence": "changed"}))
+        code, _, err = vhs("evalshift", "moved.safetensors")
+        assert code == 0 and "is not the validation split the checkpoint records" in err
+
+
+class TestEvalshift:
+    def test_counts_are_those_of_a_plain_loop(self, vhs, toy_checkpoint: Path) -> None:
+        import torch
+
+        from vhs.formats import references
+
+        row = rows(vhs("evalshift", toy_checkpoint)[1]).row(0, named=True)
+        model = references.load(str(toy_checkpoint), torch.device("cpu")).model
+        images, labels = toy_images(85, 2)
+        logits = model.net(model.preprocess(torch.from_numpy(images)[:, None])).double()
+        target = torch.from_numpy(labels)
+        assert row["n_correct"] == int((logits.argmax(1) == target).sum())
+        assert row["n_correct5"] == int((logits.topk(5).indices == target[:, None]).any(1).sum()) == 85
+        assert row["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, target).item(), abs=1e-5)
+        confidence, answer = logits.softmax(1).max(1)
+        bins = torch.clamp((confidence * 15).ceil().long() - 1, 0, 14)
+        ece = (
+            sum(abs((confidence[bins == b] - (answer == target)[bins == b].double()).sum().item()) for b in range(15))
+            / 85
+        )
+        assert row["ece"] == pytest.approx(ece, abs=1e-6)
+        assert row["top1_lo"] < row["top1"] < row["top1_hi"] and row["size"] == "15x10"
+
+    def test_many_models_in_one_run(self, vhs, toy_checkpoint: Path) -> None:
+        shutil.copy(toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"))
+        table = rows(vhs("evalshift", toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"), *SHIFT)[1])
+        assert len(table) == 6 and table["n_correct"][::2].equals(table["n_correct"][1::2])
+
+
+class TestSpecialize:
+    def test_heads_and_pairs(self, vhs, toy_checkpoint: Path) -> None:
+        vhs("specialize", toy_checkpoint, "--shift", "contrast:5", "-o", "s.csv")
+        heads, pairs = pl.read_csv("s.csv"), pl.read_parquet("s.pairs.parquet")
+        assert len(heads) == 2 * 6 * 6 and len(pairs) == 2 * 15
+        assert heads.filter(pl.col("metric") == "entropy_normalised")["value"].is_between(0, 1).all()
+        assert (heads["lo"] <= heads["value"]).all() and (heads["value"] <= heads["hi"]).all()
+        assert pairs["value"].is_between(0, np.log(2)).all()
+        within = rows(vhs("specialize", toy_checkpoint, "--pairs", "-", "--within-layer")[1])
+        assert (within["layer"] == within["layer_b"]).all() and len(within) == 3
+
+    def test_chunks_do_not_matter(self, vhs, toy_checkpoint: Path, monkeypatch) -> None:
+        whole = vhs("specialize", toy_checkpoint)[1]
+        monkeypatch.setattr("vhs.measures.specialization.CHUNK_ELEMENTS", 2000)
+        parts = vhs("specialize", toy_checkpoint)[1]
+        assert np.allclose(rows(whole)["value"], rows(parts)["value"], atol=1e-6)
+
+
+class TestCompare:
+    def test_from_the_table_its_folds_and_a_pipe(self, vhs, toy_checkpoint: Path) -> None:
+        vhs("ablate", toy_checkpoint, *SHIFT, "-o", "t.csv")
+        code, _, _ = vhs("compare", "t.csv", "-o", "c.csv")
+        table, contrasts = pl.read_csv("c.csv"), pl.read_parquet("c.contrast.parquet")
+        assert code == 0 and len(table) == 2 * 2 * 2 and len(contrasts) == 2 * 2 * 6
+        assert vhs("compare", "t.folds.parquet")[1] == Path("c.csv").read_text()
+        assert vhs("compare", "t.csv", "t.folds.parquet")[1] == Path("c.csv").read_text(), "equal rows count once"
+        clean = pl.read_csv("t.csv").filter((pl.col("shift") == "clean") & (pl.col("unit") == "head"))
+        drops = contrasts.filter(pl.col("scale") == "accuracy")["value_a"][:6]
+        assert np.allclose(drops, clean["drop"])
+        assert rows(vhs("compare", "t.csv", "--contrast", "-")[1])["diff"].equals(contrasts["diff"])
+
+    def test_unequal_duplicates_and_missing_folds(self, vhs, toy_checkpoint: Path) -> None:
+        vhs("ablate", toy_checkpoint, *SHIFT, "-o", "t.csv")
+        vhs("ablate", toy_checkpoint, *SHIFT, "--seed", 1, "-o", "u.csv")
+        code, _, err = vhs("compare", "t.csv", "u.csv")
+        assert code == 4 and "stands in the tables twice with unlike counts" in err
+        Path("t.folds.parquet").unlink()
+        code, _, err = vhs("compare", "t.csv")
+        assert code == 3 and "t.folds.parquet is not there" in err
+        vhs("ablate", toy_checkpoint, "-o", "clean.csv")
+        code, _, err = vhs("compare", "clean.csv")
+        assert code == 3 and "no shifted condition" in err
+
+
+class TestShard:
+    def test_folders_to_shards_and_skip_bad(self, vhs) -> None:
+        for name in ("a", "b"):
+            Path("in", name).mkdir(parents=True)
+            for index in range(3):
+                Image.fromarray(toy_images(1, index)[0][0]).save(Path("in", name, f"{name}{index}.png"))
+        Path("in/b/b1.png").write_bytes(Path("in/b/b1.png").read_bytes()[:60])
+        code, _, err = vhs("shard", "in", "out")
+        assert code == 3 and "in/val: b1: cannot be decoded" in err and "--skip-bad" in err
+        assert not Path("out/shards.json").exists()
+        code, out, err = vhs("shard", "in", "out", "--skip-bad")
+        assert code == 0 and out == "out\n" and "1 bad samples skipped; the first: in/val: b1" in err
+        assert json.loads(Path("out/shards.json").read_text())["samples"] == 5
+
+    def test_a_corrupt_image_inside_a_tar_is_named_or_skipped(
+        self, vhs, toy_checkpoint: Path, toy_shards: Path
+    ) -> None:
+        shutil.copytree(toy_shards / "val", "val")
+        path = Path("val/000000.tar")
+        data = bytearray(path.read_bytes())
+        start = data.index(b"\x89PNG", 3000)
+        data[start + 45 : start + 60] = bytes(15)
+        path.write_bytes(data)
+        code, _, err = vhs("evalshift", toy_checkpoint, "--data", "val")
+        assert code == 3 and "000000.tar: val-00001.png: cannot be decoded" in err and err.count("\n") == 1
+        code, out, err = vhs("evalshift", toy_checkpoint, "--data", "val", "--skip-bad")
+        assert code == 0 and rows(out)["n"][0] == 84 and "1 bad samples skipped" in err
+
+
+class TestTrain:
+    def test_flags_settings_and_files_resolve(self, vhs, toy_shards: Path) -> None:
+        code, out, _ = vhs("train", toy_shards, "--heads", 2, "--set", "mixup=0.2", "--print-config")
+        assert code == 0 and "heads = 2\n" in out and "mixup = 0.2\n" in out
+        Path("r.toml").write_text(out)
+        assert vhs("train", toy_shards, "--recipe", "r.toml", "--print-config")[1] == out
+        for setting, message in (
+            ("mixpu=1", "unknown key 'mixpu'. Did you mean mixup?"),
+            ("lr=fast", "lr is 'fast', expected a number"),
+            ("ema=1.0", "ema is 1.0, expected 0 to below 1"),
+            ("lr", "expected key=value"),
+        ):
+            code, _, err = vhs("train", toy_shards, "--set", setting, "--print-config")
+            assert code == 2 and message in err
+
+    def test_sizes_that_do_not_fit(self, vhs, toy_shards: Path) -> None:
+        for flags, message in (
+            (("--patch", 4), "15x10 is not a whole number of 4 px patches"),
+            (("--dim", 10, "--heads", 3, "--patch", 5), "dim 10 is no multiple of 3 heads"),
+        ):
+            code, _, err = vhs("train", toy_shards, *flags, "-o", "x.safetensors")
+            assert code == 2 and message in err
+        assert vhs("train", toy_shards)[0] == 2
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("command", "code", "message"),
+        [
+            (("ablate", "no.safetensors"), 3, "vhs ablate: no.safetensors: No such file or directory. Name an existing"),
+            (("ablate", "{ckpt}", "--shift", "fogg"), 2, "--shift fogg: is no shift (clean, imagenet-c,"),
+            (("ablate", "{ckpt}", "--shift", "contrast:9"), 2, "severities are 1 to 5, such as contrast:3,5"),
+            (("ablate", "{ckpt}", "--tile", "20"), 2, "--tile 20: expected a positive multiple of 16"),
+            (("ablate", "{ckpt}", "--precision", "half"), 2, "expected float32, tf32 or bf16"),
+            (("ablate", "{ckpt}", "--device", "tpu9"), 2, "expected auto, cpu, cuda or cuda:N"),
+            (("ablate", "{ckpt}", "--device", "meta"), 2, "expected auto, cpu, cuda or cuda:N"),
+            (("ablate", "{ckpt}", "--data", "nowhere"), 3, "nowhere: holds no validation shard set"),
+            (("ablate", "{ckpt}", "--format", "xls"), 2, "expected csv, parquet or jsonl"),
+            (("ablate", "{ckpt}", "-o", "t.csv", "--format", "parquet"), 2, "the suffix says csv"),
+            (("ablate", "{ckpt}", "-o", "/proc/x/t.csv"), 1, "t.csv"),
+            (("ablate", "{ckpt}", "--resume"), 2, "--resume needs -o FILE"),
+            (("ablate", "{ckpt}", "--max-samples", "0"), 2, "--max-samples"),
+            (("ablate", "hf:x"), 2, "Hugging Face layouts are not read yet"),
+            (("ablate",), 2, "MODEL"),
+            (("nonsense",), 2, "No such command 'nonsense'"),
+            (("plot", "no.csv"), 3, "no.csv: No such file or directory"),
+            (("plot", "{shards}/val/shards.json"), 3, "shards.json"),
+            (("plot", "{shift}", "-o", "x.gif"), 2, "expected a name that ends in .png, .pdf or .svg"),
+            (("plot", "{shift}", "--kind", "pie"), 2, "an evalshift table can be drawn as severity"),
+            (("plot", "{shift}", "--metric", "f1"), 2, "this figure draws top1, loss, top5 or ece"),
+            (("plot", "{shift}", "--model", "x"), 3, "--model x: not in the table"),
+            (("compare", "{shift}"), 3, "is of kind evalshift; an ablation or folds table was expected"),
+            (("compare", "{shift}", "--scale", "f1"), 2, "--scale f1"),
+            (("shard", "nowhere", "out"), 3, "nowhere: is not there"),
+            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, npz or folders"),
+            (("train", "{shards}/val", "-o", "x.safetensors"), 4, "is a val split, a train split was expected"),
+            (("info", "nothing"), 3, "nothing"),
+        ],
+    )  # fmt: skip
+    def test_one_line_and_the_right_code(self, vhs, toy_checkpoint, toy_shards, command, code, message) -> None:
+        shift = Path(__file__).parent / "transcripts" / "shift.csv"
+        words = [word.format(ckpt=toy_checkpoint, shards=toy_shards, shift=shift) for word in command]
+        found, _, err = vhs(*words)
+        assert found == code, err
+        assert err.count("\n") == 1 and err.startswith(f"vhs {command[0]}: ") and "Traceback" not in err
+        assert message in err
+
+    def test_debug_shows_the_traceback(self, vhs) -> None:
+        code, _, err = vhs("info", "nothing", "--debug")
+        assert code == 3 and "Traceback" in err
+
+    def test_data_with_other_classes(self, vhs, toy_checkpoint: Path) -> None:
+        from vhs.formats.sharding import write_set
+        from vhs.formats.split import from_arrays
+
+        images, labels = toy_images(20, 0)
+        write_set(Path("other"), from_arrays(images, labels, name="o", split="val", classes="vwxyz", prefix="o"))
+        code, _, err = vhs("ablate", toy_checkpoint, "--data", "other")
+        assert code == 4 and "has 5 classes (ant, bee, cat, …), other has 5 (v, w, x, …)" in err
+
+
+def test_info_says_what_things_are(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+    code, out, _ = vhs("info", toy_checkpoint, toy_shards)
+    assert code == 0 and "ViT, depth 3, dim 16, 2 heads of 8 a layer" in out and "toy/val in" in out
+
+
+def test_notebook_functions_return_what_the_commands_write(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+    import vhs as package
+
+    model = package.load_model(toy_checkpoint, device="cpu")
+    data = package.open_shards(toy_shards)
+    table, folds = package.ablate(model, data, shift=["contrast:3", "gaussian_noise:5"])
+    assert rows(vhs("ablate", toy_checkpoint, *SHIFT)[1])["dloss"].equals(table["dloss"])
+    assert len(package.compare(folds)) == 8
+    assert package.evalshift(model, shift="contrast:1")["n"].to_list() == [85, 85]
+    assert len(package.specialize(model)[1]) == 15

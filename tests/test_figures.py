@@ -1,0 +1,104 @@
+"""Figures: what they show stands in the table, and equal tables give equal bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vhs.errors import InputError
+from vhs.figures import effects, gallery, style
+from vhs.figures.heatmap import centred
+from vhs.figures.terminal import summary
+from vhs.formats import tables
+
+INPUTS = Path(__file__).parent / "transcripts"
+
+
+def read(name: str) -> pl.DataFrame:
+    return tables.read(str(INPUTS / f"{name}.csv"))[1]
+
+
+def test_the_heat_map_shows_the_tables_drops_and_marks() -> None:
+    table = read("heads")
+    figure = gallery.draw("ablate", table, None, None)
+    image = figure.axes[0].images[0].get_array()
+    clean = table.filter((pl.col("shift") == "clean") & (pl.col("unit") == "head"))
+    assert np.allclose(image.ravel(), clean["drop"] * 100)
+    dots = figure.axes[0].lines[0].get_xydata()
+    marked = clean.filter(pl.col("q") < 0.05)
+    assert sorted(map(tuple, dots.tolist())) == sorted(zip(marked["head"], marked["layer"], strict=True))
+    mean = (
+        table.filter((pl.col("shift") != "clean") & (pl.col("unit") == "head"))
+        .group_by("layer", "head")
+        .agg(pl.col("drop").mean())
+    )
+    assert np.allclose(figure.axes[1].images[0].get_array(), effects.grid(mean, "drop") * 100)
+    norm = figure.axes[0].images[0].norm
+    assert norm.vmin == -norm.vmax and norm.vcenter == 0
+
+
+def test_red_is_for_heads_that_help() -> None:
+    red, _, blue, _ = style_colour(1.0)
+    assert red > blue
+    red, _, blue, _ = style_colour(-1.0)
+    assert blue > red
+
+
+def style_colour(value: float):
+    import matplotlib as mpl
+
+    return mpl.colormaps[style.DIVERGING](centred(np.array([1.0, -1.0]))(value))
+
+
+@pytest.mark.parametrize("form", style.FORMATS)
+@pytest.mark.parametrize(("name", "kind"), [("heads", "ablate"), ("shift", "evalshift"), ("agreement", "compare")])
+def test_equal_tables_give_equal_bytes(name: str, kind: str, form: str) -> None:
+    found = []
+    for _ in range(2):
+        figure = gallery.draw(kind, read(name), None, None)
+        with style.styled():
+            found.append(style.render(figure, form))
+    assert found[0] == found[1] and len(found[0]) > 5000
+
+
+@pytest.mark.parametrize("kind", ["heads", "scatter", "conditions"])
+@pytest.mark.parametrize("metric", ["drop", "dloss"])
+def test_every_kind_is_labelled(kind: str, metric: str) -> None:
+    figure = gallery.draw("ablate", read("heads"), kind, metric)
+    words = " ".join(text.get_text() for text in figure.findobj() if hasattr(text, "get_text"))
+    assert {"drop": "points", "dloss": "nats"}[metric] in words
+
+
+def test_severity_curves_start_at_clean() -> None:
+    table = read("shift")
+    figure = gallery.draw("evalshift", table, None, None)
+    line = next(line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
+    clean = table.filter(pl.col("shift") == "clean")["top1"][0] * 100
+    assert line.get_xdata().tolist() == [0, 3, 5] and line.get_ydata()[0] == pytest.approx(clean)
+
+
+def test_only_clean_is_drawn_too() -> None:
+    clean = read("heads").filter(pl.col("shift") == "clean")
+    assert len(gallery.draw("ablate", clean, None, None).axes) == 2
+    with pytest.raises(InputError, match="needs clean and a shift"):
+        gallery.draw("ablate", clean, "scatter", None)
+
+
+def test_a_mixture_of_fills_is_not_averaged() -> None:
+    table = read("heads")
+    mixed = pl.concat([table, table.with_columns(fill=pl.lit("mean"))])
+    with pytest.raises(InputError, match=r"several values of `fill` \(mean, zero\)"):
+        gallery.draw("ablate", mixed, None, None)
+
+
+def test_a_part_of_a_family_is_never_called_the_family() -> None:
+    title = effects.shifted_title(read("heads").filter(pl.col("shift") != "clean"))
+    assert title == "mean over 4 conditions of 2 corruptions"
+
+
+@pytest.mark.parametrize("name", ["heads", "shift", "agreement"])
+def test_summaries_fit_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = summary(read(name)).splitlines()
+    assert len(lines) < 45 and max(map(len, lines)) <= 110 and "\x1b" not in "".join(lines)

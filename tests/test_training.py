@@ -1,0 +1,127 @@
+"""Training: schedule, augmentation, exact resuming, and that it learns."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from vhs.errors import VhsError
+from vhs.formats.shards import ShardSet
+from vhs.runs.training import Training, parse_snapshots
+from vhs.seeds import sample_keys
+from vhs.training.augmentation import augment
+from vhs.training.recipe import Recipe
+from vhs.training.schedule import affordable, learning_rate
+
+RECIPE = Recipe(depth=2, dim=14, heads=2, patch=5, epochs=3, batch=24, lr=5e-3, mixup=0.2, crop=True, flip=True, ema=0.9,
+                drop_path=0.1, label_smoothing=0.1, clip=1.0)  # fmt: skip
+
+
+def training(folder: Path, shards: Path, **change) -> Training:
+    options = {
+        "out": folder / "m.safetensors", "train": ShardSet.open(shards / "train"), "val": ShardSet.open(shards / "val"),
+        "recipe": RECIPE, "device": torch.device("cpu"),
+    }  # fmt: skip
+    return Training(**(options | change))
+
+
+def test_schedule_equals_an_independent_computation() -> None:
+    recipe = Recipe(lr=0.01, min_lr=0.001, warmup_epochs=0.5)
+    rates = [learning_rate(recipe, step, 30, 8) for step in range(30)]
+    assert rates[:4] == pytest.approx([0.01 * (i + 1) / 5 for i in range(4)])
+    assert rates[4] == pytest.approx(0.01) and rates[-1] == pytest.approx(0.001)
+    for step in range(4, 30):
+        share = (step - 4) / 25
+        assert rates[step] == pytest.approx(0.001 + 0.009 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def test_a_shortened_schedule_still_ends_at_min_lr() -> None:
+    recipe = Recipe()
+    assert learning_rate(recipe, 49, 50, 78) == pytest.approx(recipe.min_lr)
+    assert affordable(20, 10.0, 20, 60.0) == 20 + int(50 * 0.95 * 2)
+    assert affordable(20, 80.0, 20, 60.0) == 20
+
+
+def test_it_learns_and_writes_its_log(vhs, toy_shards: Path) -> None:
+    code, out, _ = vhs("train", toy_shards, "--depth", 2, "--dim", 16, "--heads", 2, "--patch", 5, "--epochs", 16, "--batch", 20,
+                       "--lr", 0.01, "-o", "m.safetensors")  # fmt: skip
+    log = pl.read_csv("m.train.csv")
+    assert code == 0 and out == "m.safetensors\n" and log["step"].to_list() == [6 * e for e in range(1, 17)]
+    assert log["top1"][-1] > 0.9 and log["train_loss"][-1] < 0.5 * log["train_loss"][0]
+
+
+def test_two_runs_and_a_stopped_and_resumed_run_are_byte_identical(tmp_path: Path, toy_shards: Path) -> None:
+    found = []
+    for name, stops in (("a", ()), ("b", ()), ("c", (4, 7, 10))):
+        folder = tmp_path / name
+        pending, step = list(stops), [0]
+
+        def stop(pending=pending, step=step) -> bool:
+            step[0] += 1
+            return bool(pending) and step[0] >= pending[0]
+
+        while True:
+            run = training(folder, toy_shards, stop=stop, snapshots=frozenset({5}))
+            if run.run(resuming=True):
+                break
+            assert (folder / "m.resume").exists() and not (folder / "m.safetensors").exists()
+            pending.pop(0)
+        found.append(
+            [(folder / f).read_bytes() for f in ("m.safetensors", "m.snapshots/step-000005.safetensors")] + [run.log]
+        )
+        assert not (folder / "m.resume").exists()
+    assert found[0] == found[1] == found[2]
+
+
+def test_resuming_with_another_recipe_is_refused(vhs, tmp_path: Path, toy_shards: Path) -> None:
+    training(tmp_path, toy_shards, stop=lambda: True).run(resuming=False)
+    code, _, err = vhs("train", toy_shards, "--patch", 5, "--resume", "-o", tmp_path / "m.safetensors")
+    assert code == 4 and "m.resume: was begun with recipe" in err
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_epoch(tmp_path: Path, toy_shards: Path) -> None:
+    with pytest.raises(VhsError, match="not finite in epoch 1 "):
+        recipe = Recipe(depth=2, dim=14, heads=2, patch=5, batch=24, lr=1e30, epochs=4, warmup_epochs=0)
+        training(tmp_path, toy_shards, recipe=recipe).run(resuming=False)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_the_budget_shortens_honestly(tmp_path: Path, toy_shards: Path, monkeypatch) -> None:
+    clock = iter(np.arange(0, 10_000, 0.5))
+    monkeypatch.setattr("vhs.runs.training.time.monotonic", lambda: next(clock))
+    run = training(
+        tmp_path, toy_shards, recipe=Recipe(depth=1, dim=8, heads=2, patch=5, batch=24, epochs=40), minutes=0.5
+    )
+    assert run.run(resuming=False)
+    last = run.log[-1]
+    assert 30 < last["step"] < 65 and last["steps_planned"] == last["step"] and last["lr"] == pytest.approx(1e-5)
+    assert "cut 200 planned updates to" in run.notes[-1]
+
+
+def test_augmentation_belongs_to_the_sample() -> None:
+    images = torch.randint(0, 256, (9, 3, 16, 24), dtype=torch.uint8)
+    keys = torch.from_numpy(sample_keys([str(i) for i in range(9)]).view(np.int64))
+    whole = augment(images, keys, crop=True, flip=True, key=5)
+    order = torch.tensor([3, 1, 4, 8, 5])
+    assert torch.equal(augment(images[order], keys[order], crop=True, flip=True, key=5), whole[order])
+    assert not torch.equal(augment(images, keys, crop=True, flip=True, key=6), whole)
+    assert torch.equal(augment(images, keys, crop=False, flip=False, key=5), images)
+    padded = torch.nn.functional.pad(images, (3, 3, 3, 3))
+    for image, source in zip(whole, padded, strict=True):
+        windows = source.unfold(1, 16, 1).unfold(2, 24, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        assert ((windows == image).flatten(1).all(1) | (windows.flip(-1) == image).flatten(1).all(1)).any()
+
+
+def test_snapshot_steps() -> None:
+    assert parse_snapshots("log", 20) == {1, 2, 4, 8, 16} and parse_snapshots("3,9", 20) == {3, 9}
+    assert parse_snapshots(None, 20) == frozenset()
+
+
+def test_ema_weights_are_saved_and_said(tmp_path: Path, toy_shards: Path) -> None:
+    from vhs.formats import checkpoints
+
+    training(tmp_path, toy_shards).run(resuming=False)
+    assert checkpoints.read_info(tmp_path / "m.safetensors").weights == "ema"
