@@ -75,17 +75,17 @@ def _dots(axes: Axes, rows: pl.DataFrame) -> None:
     layers = int(rows["layer"].max()) + 1  # type: ignore[arg-type]
     groups = [rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")]
     shown = [(index, group) for index, group in enumerate(groups) if len(group)]
+    top = 0.0
     for index, group in shown:
         mean = group.group_by("layer", "head").agg(pl.col("value").mean()).sort("layer", "head")
         offset = (index - 0.5) * 0.24 if len(shown) > 1 else 0
         colour = style.COLOURS[index]
+        top = max(top, *mean["value"].to_list())
         axes.plot(mean["layer"] + offset, mean["value"], "o", color=colour, markersize=4, alpha=0.75, mew=0)
         line = mean.group_by("layer").agg(pl.col("value").mean()).sort("layer")
         axes.plot(line["layer"] + offset, line["value"], color=colour, lw=0.9, alpha=0.6)
     style.whole_ticks(axes, x=layers)
-    axes.margins(y=0.08)
-    axes.autoscale_view()
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_ylim(0, top * 1.06 or 1)
     axes.grid(axis="y", color="0.92")
 
 

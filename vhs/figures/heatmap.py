@@ -15,8 +15,8 @@ from vhs.figures.effects import METRICS, Effects
 
 NAMED = 5
 """How many heads the scatter names: those farthest from zero, as far as the names do not touch."""
-NAME_GAP = 0.07
-"""How near, as a share of the axes, a name may stand to another."""
+NAME_GAP = (0.15, 0.07)
+"""How near, across and down, as a share of the axes, a name may stand to another."""
 
 
 def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
@@ -157,6 +157,6 @@ def _apart(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> list[int]:
     points = np.stack([x, y], axis=1) / spread
     taken: list[int] = []
     for index in wanted.tolist():
-        if all(np.abs(points[index] - points[other]).max() > NAME_GAP for other in taken):
+        if all((np.abs(points[index] - points[other]) > NAME_GAP).any() for other in taken):
             taken.append(index)
     return taken

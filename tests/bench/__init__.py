@@ -1,0 +1,1 @@
+"""Benchmarks: ours and the alternative, alternating in one process, with the ratio."""
