@@ -240,6 +240,18 @@ class TestCompare:
         code, _, err = vhs("compare", "clean.csv")
         assert code == 3 and "no shifted condition" in err
 
+    def test_conditions_on_other_samples_are_left_out_and_named(
+        self, vhs, toy_checkpoint: Path, toy_shards: Path
+    ) -> None:
+        vhs("ablate", toy_checkpoint, *SHIFT, "--shift", toy_shards / "train", "-o", "t.csv")
+        code, out, err = vhs("compare", "t.csv")
+        assert code == 3 or (rows(out)["b"].n_unique() == 2 and "toy: was measured on other samples than clean" in err)
+        assert code == 0
+
+    def test_two_sets_of_one_name_are_refused(self, vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+        code, _, err = vhs("evalshift", toy_checkpoint, "--shift", toy_shards / "train", "--shift", toy_shards / "val")
+        assert code == 2 and "another condition is called toy too" in err
+
 
 class TestShard:
     def test_folders_to_shards_and_skip_bad(self, vhs) -> None:

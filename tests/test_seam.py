@@ -39,10 +39,11 @@ def randomised(net: nn.Module) -> nn.Module:
 def networks() -> dict[str, nn.Module]:
     found = {name: build(spec) for name, spec in SPECS.items()}
     plain = SPECS["class token"].timm_kwargs()
+    found["distillation token"] = timm.models.deit.VisionTransformerDistilled(**{**plain, "class_token": True})
     return found | {name: timm.models.VisionTransformer(**plain, **extra) for name, extra in TIMM.items()}
 
 
-@pytest.mark.parametrize("name", [*SPECS, *TIMM])
+@pytest.mark.parametrize("name", [*SPECS, *TIMM, "distillation token"])
 def test_ablated_logits_equal_the_naive_loop(name: str) -> None:
     net = randomised(networks()[name])
     pixels = torch.randn(16, 1, 33, 22)

@@ -149,3 +149,10 @@ def test_within_layers_depth_is_taken_out() -> None:
     within = correlation.correlate(a, b, "loss", layers=layers, seed=0)
     assert overall.r > 0.9 and abs(within.r) < 0.45
     assert overall.p < 0.01 < within.p
+
+
+def test_intervals_of_tiny_values_are_not_too_narrow() -> None:
+    x = RNG.normal(0, 3e-5, 5000)
+    total, squares = np.round(x * SCALE).sum(), np.round(x**2 * SCALE).sum()
+    _, low, high = intervals.mean_interval(total, squares, 5000)
+    assert (high - low) / 2 >= 1.96 * x.std() / np.sqrt(5000)

@@ -125,3 +125,31 @@ def test_ema_weights_are_saved_and_said(tmp_path: Path, toy_shards: Path) -> Non
 
     training(tmp_path, toy_shards).run(resuming=False)
     assert checkpoints.read_info(tmp_path / "m.safetensors").weights == "ema"
+
+
+@pytest.mark.parametrize(("dim", "ratio"), [(76, 2.3), (152, 8 / 3), (176, 8 / 3), (64, 2.0), (30, 1.1)])
+def test_every_mlp_ratio_trains_to_a_loadable_model(dim: int, ratio: float) -> None:
+    from vhs.models.model import build
+
+    spec = Recipe(depth=1, dim=dim, heads=2, mlp_ratio=ratio).spec(channels=1, height=14, width=14, classes=3)
+    assert {key: tuple(value.shape) for key, value in build(spec).state_dict().items()} == spec.parameter_shapes()
+
+
+def test_mixup_with_an_odd_batch_is_refused(vhs, toy_shards: Path) -> None:
+    code, _, err = vhs("train", toy_shards, "--batch", 23, "--set", "mixup=0.8", "-o", "m.safetensors")
+    assert code == 2 and "batch 23 must be even" in err
+
+
+def test_tokens_and_position_embeddings_are_not_decayed(toy_shards: Path) -> None:
+    from timm.optim import create_optimizer_v2
+
+    from vhs.training import loop
+
+    spec = RECIPE.spec(channels=1, height=15, width=10, classes=5)
+    state = loop.start(RECIPE, spec, 120, torch.device("cpu"))
+    want = create_optimizer_v2(state.net, "adamw", weight_decay=RECIPE.weight_decay)
+    decayed = [
+        {id(p) for group in optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]}
+        for optimizer in (state.optimizer, want)
+    ]
+    assert decayed[0] == decayed[1]

@@ -62,6 +62,8 @@ def compare(
     instead = contrast == "-"
     main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, summary)
     folds = comparison.read_folds(tables or ["-"])
+    for name in comparison.unpaired(folds):
+        console.note(f"{name}: was measured on other samples than clean and is left out; pairing is by image")
     beside = _contrast_output(out, contrast)
     with console.progress() as progress:
         if not instead:

@@ -64,7 +64,8 @@ def _agreement(table: pl.DataFrame) -> str:
 
 
 def _contrast(table: pl.DataFrame) -> str:
-    hits = table.filter(pl.col("q") < 0.05).group_by("layer", "head", "b").agg(pl.col("scale").n_unique())
+    signed = table.filter(pl.col("q") < 0.05).with_columns(sign=pl.col("diff").sign())
+    hits = signed.group_by("model_id", "layer", "head", "b", "sign").agg(pl.col("scale").n_unique())
     hits = hits.filter(pl.col("scale") >= 2).sort("layer", "head", "b")
     if not len(hits):
         return "No head's effect under a shift differs from its effect on clean images on two scales (q < 0.05)."

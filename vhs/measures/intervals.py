@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vhs.counts import from_fixed
+from vhs.counts import SCALE, from_fixed
 
 LEVEL = 0.95
 
@@ -57,12 +57,15 @@ def benjamini_hochberg(p: ArrayLike) -> np.ndarray:
 def mean_interval(total: ArrayLike, squares: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, ...]:
     """(mean, lo, hi) of samples known by fixed-point sums of values and of squares.
 
-    A normal interval; with fewer than two samples lo and hi are NaN.
+    A normal interval; with fewer than two samples lo and hi are NaN. Each square was rounded to
+    2^-24, so the variance is not believed below half of that: an interval of tiny values is too wide, never too narrow.
     """
     n = np.asarray(n, float)
     mean = from_fixed(np.asarray(total)) / n
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.maximum(from_fixed(np.asarray(squares)) / n - mean**2, 0) * n / np.where(n > 1, n - 1, np.nan)
+        variance = (
+            np.maximum(from_fixed(np.asarray(squares)) / n - mean**2, 0.5 / SCALE) * n / np.where(n > 1, n - 1, np.nan)
+        )
         half = z_value() * np.sqrt(variance / n)
     return mean, mean - half, mean + half
 

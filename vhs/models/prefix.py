@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
@@ -30,7 +31,9 @@ class LayerState:
 
 def queries_needed(net: VisionTransformer) -> int | None:
     """How many leading tokens the classifier reads after the last block; None for all of them."""
-    return 1 if net.global_pool == "token" else None
+    if net.global_pool != "token":
+        return None
+    return 2 if isinstance(net, VisionTransformerDistilled) else 1
 
 
 def embed(net: VisionTransformer, pixels_BCHW: Tensor) -> Tensor:

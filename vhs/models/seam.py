@@ -16,6 +16,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ def refusal(net: nn.Module) -> str | None:
     """Why the heads of this network cannot be reached here; None when they can."""
     if not isinstance(net, VisionTransformer):
         return "not a timm VisionTransformer"
+    if type(net) not in (VisionTransformer, VisionTransformerDistilled):
+        return "a subclass with a forward of its own"
     first = blocks(net)[0]
     if any(type(block) is not Block for block in blocks(net)):
         return f"its blocks are {type(first).__name__}, not the standard one"

@@ -64,11 +64,16 @@ class ViTSpec:
             "embed_dim": self.dim,
             "depth": self.depth,
             "num_heads": self.heads,
-            "mlp_ratio": self.hidden / self.dim,
+            "mlp_ratio": self._mlp_ratio(),
             "reg_tokens": self.registers,
             "class_token": self.pool == "token",
             "global_pool": self.pool,
         }
+
+    def _mlp_ratio(self) -> float:
+        """A ratio from which timm's int(dim * ratio) gives `hidden` back, whatever the rounding."""
+        ratio = self.hidden / self.dim
+        return ratio if int(self.dim * ratio) == self.hidden else (self.hidden + 0.5) / self.dim
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -153,8 +153,7 @@ def _fitted(pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample) -> np.nd
 
 def _resize_and_crop(pixels_HWC: np.ndarray) -> np.ndarray:
     height, width = pixels_HWC.shape[:2]
-    scale = RESIZE / min(height, width)
-    size = [max(RESIZE, int(height * scale)), max(RESIZE, int(width * scale))]
+    size = [RESIZE * side // min(height, width) for side in (height, width)]
     image = torch.from_numpy(np.array(pixels_HWC)).permute(2, 0, 1)[None]
     resized = F.interpolate(image, size=size, mode="bilinear", antialias=True)[0]
     top, left = round((size[0] - CROP) / 2), round((size[1] - CROP) / 2)

@@ -18,9 +18,9 @@ from vhs.measures import contrast, correlation
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
 
-RUN_KEYS = ["model", "model_id", "data", "group", "label_set", "fill", "method"]
+RUN_KEYS = ["model", "model_id", "group", "label_set", "fill", "method"]
 CONDITION = ["shift", "corruption", "severity"]
-KEYS = [*RUN_KEYS, *CONDITION, "unit", "layer", "head", "fold"]
+KEYS = [*RUN_KEYS, "data", *CONDITION, "unit", "layer", "head", "fold"]
 
 
 class Pair(NamedTuple):
@@ -88,27 +88,36 @@ def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _pairs(folds: pl.DataFrame) -> Iterator[Pair]:
-    from vhs.runs.folding import fold_counts
+def unpaired(folds: pl.DataFrame) -> list[str]:
+    """Shifted conditions measured on other samples than clean, which cannot be paired by image and are left out."""
+    data = folds.filter(pl.col("shift") == "clean")["data"].unique()
+    other = folds.filter((pl.col("shift") != "clean") & ~pl.col("data").is_in(data.to_list()))
+    return other["shift"].unique(maintain_order=True).to_list()
 
+
+def _pairs(folds: pl.DataFrame) -> Iterator[Pair]:
     found = False
     heads = folds.filter(pl.col("unit") == "head")
     for keys, of_run in heads.group_by(RUN_KEYS, maintain_order=True):
-        conditions = of_run.partition_by(CONDITION, maintain_order=True)
-        clean = next((part for part in conditions if part["shift"][0] == "clean"), None)
+        conditions = of_run.partition_by("data", *CONDITION, maintain_order=True)
+        clean = {part["data"][0]: part for part in conditions if part["shift"][0] == "clean"}
         for part in conditions:
-            if clean is None or part is clean:
-                continue
-            found = True
-            a, b = fold_counts(clean), fold_counts(part)
-            name = condition_name(*part.select(CONDITION).row(0))
-            if a.values.shape != b.values.shape or not np.array_equal(a["n"], b["n"]):
-                raise MismatchError(f"{name}: was measured on other samples or heads than clean. Run both in one go.")
-            grid = part.select("layer", "head").unique().sort("layer", "head")
-            layers, numbers = grid["layer"].to_numpy(), grid["head"].to_numpy()
-            yield Pair(dict(zip(RUN_KEYS, keys, strict=True)), "clean", name, a, b, layers, numbers)
+            if part["shift"][0] != "clean" and part["data"][0] in clean:
+                found = True
+                yield _pair(dict(zip(RUN_KEYS, keys, strict=True)), clean[part["data"][0]], part)
     if not found:
-        raise InputError("no shifted condition beside clean in the tables. Run `vhs ablate` with --shift.")
+        raise InputError("no shifted condition on the samples of clean in the tables. Run `vhs ablate` with --shift.")
+
+
+def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair:
+    from vhs.runs.folding import fold_counts
+
+    a, b = fold_counts(clean), fold_counts(part)
+    name = condition_name(*part.select(CONDITION).row(0))
+    if a.values.shape != b.values.shape or not np.array_equal(a["n"], b["n"]):
+        raise MismatchError(f"{name}: was measured on other samples or heads than clean. Run both in one go.")
+    grid = part.select("layer", "head").unique().sort("layer", "head")
+    return Pair(keys, "clean", name, a, b, grid["layer"].to_numpy(), grid["head"].to_numpy())
 
 
 def _folds_of(path: str) -> pl.DataFrame:

@@ -52,9 +52,19 @@ def parse(shifts: Sequence[str]) -> list[Condition]:
     found = [Condition(shift=CLEAN)]
     for text in shifts:
         for condition in _parse_one(text):
-            if condition.name not in {known.name for known in found}:
+            twin = next((known for known in found if known.name == condition.name), None)
+            if twin is None:
                 found.append(condition)
+            elif _hash(twin) != _hash(condition):
+                raise UsageError(
+                    f"--shift {text}: another condition is called {condition.name} too, and a table could not tell "
+                    f"them apart. Shard it from a folder of another name."
+                )
     return found
+
+
+def _hash(condition: Condition) -> str | None:
+    return condition.data.manifest.hash if condition.data else None
 
 
 def unavailable(shifts: Sequence[str]) -> list[str]:

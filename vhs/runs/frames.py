@@ -15,6 +15,7 @@ from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
+from vhs.runs.cache import geometry
 from vhs.runs.conditions import Condition
 from vhs.runs.run import Run
 
@@ -52,7 +53,7 @@ def evaluation_row(run: Run, condition: Condition, model: Model, tallies: dict[s
         "n_correct5": right5, "top5": right5 / n,
         "loss": number(loss[0]), "loss_lo": number(loss[1]), "loss_hi": number(loss[2]),
         "ece": calibration_error(tallies["bins"]), "size": size,
-        "preprocess": f"{run.data.geometry}; model {size}",
+        "preprocess": f"{geometry(condition.data.manifest if condition.data else run.data.manifest)}; model {size}",
     }  # fmt: skip
 
 

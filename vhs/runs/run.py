@@ -14,7 +14,7 @@ import torch
 
 from vhs.batch import Batch
 from vhs.counts import Counts
-from vhs.errors import MismatchError, VhsError
+from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats.shards import ShardSet
 from vhs.measures.steadiness import settle
 from vhs.models.model import Model
@@ -89,6 +89,9 @@ def open_run(
     Raises MismatchError for a model whose classes are not the data's.
     """
     check_classes(data, models)
+    if len({model.precision for model in models}) > 1:
+        raise UsageError("the models were loaded in different precisions. Load them in one.")
+    runtime.set_precision(models[0].precision)
     decoded = cache.decode(
         data, max_samples=max_samples, seed=seed, skip_bad=skip_bad,
         progress=progress,

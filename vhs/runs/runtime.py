@@ -20,7 +20,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 TILE_STEP = 16
 """A tile of a multiple of 16 samples gives a sample the same bits wherever it stands in the tile."""
 CPU_ROW_BYTES, GPU_SHARE = 16 << 20, 0.02
-"""Widest activation of one stack of variants: 16 MiB stays near a CPU's caches; on a GPU a share of memory."""
+"""Widest activation of one stack of variants: 16 MiB stays near a CPU's caches; on a GPU a share of all its memory
+(not of what is free, or the tile, and with it the last bits, would depend on who else is there)."""
 
 
 def prepare(device: str, threads: int | None, precision: str) -> torch.device:
@@ -38,9 +39,16 @@ def prepare(device: str, threads: int | None, precision: str) -> torch.device:
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = _device(device)
+    set_precision(precision)
+    return chosen
+
+
+def set_precision(precision: str) -> None:
+    """Whether float32 products may run in TF32: only under --precision tf32."""
+    import torch
+
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return chosen
 
 
 def keep_freed_memory() -> None:
@@ -100,7 +108,7 @@ def _rows(model: Model) -> int:
     widest = max(net.get_parameter("blocks.0.mlp.fc1.weight").shape[0], attended, net.embed_dim)
     budget: float = CPU_ROW_BYTES
     if model.device.type == "cuda":
-        budget = torch.cuda.mem_get_info(model.device)[0] * GPU_SHARE
+        budget = torch.cuda.get_device_properties(model.device).total_memory * GPU_SHARE
     return max(TILE_STEP, int(budget // (tokens * widest * 4)))
 
 

@@ -67,7 +67,7 @@ class Training:
         state = loop.start(self.recipe, self.spec, len(self._data), self.device)
         if resuming and resume.path_of(self.out).exists():
             self._restore(state)
-        begun, first, planned = time.monotonic(), state.step, state.total
+        begun, first = time.monotonic(), state.step
         for rate in loop.updates(state, self.recipe, self._samples(), self._preprocess):
             self._keep_to_budget(state, first, time.monotonic() - begun)
             at_epoch_end = state.step % state.per_epoch == 0 or state.step >= state.total
@@ -80,7 +80,8 @@ class Training:
                 self._save_state(state, time.monotonic() - begun)
             if stopping:
                 return False
-        if state.total < planned:
+        planned = self.recipe.epochs * state.per_epoch
+        if state.total < planned and self.minutes is not None:
             self.notes.append(f"the budget of {self.minutes:g} minutes cut {planned} planned updates to {state.total}")
         checkpoints.save(self.out, state.saved_net().state_dict(), self._info(state))
         resume.path_of(self.out).unlink(missing_ok=True)
@@ -104,8 +105,9 @@ class Training:
         """Lay the schedule out anew when the time left does not hold the updates planned."""
         timed = state.step - first
         if self.minutes is not None and timed >= TIMED:
+            planned = self.recipe.epochs * state.per_epoch
             budget = self.minutes * 60 - self.elapsed_before
-            state.total = max(min(state.total, schedule.affordable(state.step, seconds, timed, budget)), state.step)
+            state.total = max(min(planned, schedule.affordable(state.step, seconds, timed, budget)), state.step)
 
     def _finish_epoch(self, state: loop.TrainingState, rate: float) -> None:
         mean_loss = float(state.loss_sum) / state.steps_in_epoch()
@@ -159,6 +161,7 @@ class Training:
         tensors["loss_sum"] = state.loss_sum
         described = self._fingerprint() | {
             "step": state.step, "total": state.total, "log": self.log, "elapsed": self.elapsed_before + seconds,
+            "threads": torch.get_num_threads(),
         }  # fmt: skip
         resume.save(resume.path_of(self.out), tensors, described)
 
@@ -176,6 +179,8 @@ class Training:
         state.step, state.total = described["step"], described["total"]
         state.loss_sum = tensors["loss_sum"].to(self.device)
         self.log, self.elapsed_before = described["log"], described["elapsed"]
+        if described["threads"] != torch.get_num_threads():
+            self.notes.append(f"begun with {described['threads']} threads: the last bits will differ")
         self.notes.append(f"continuing after update {state.step} of {state.total}")
 
 

@@ -22,6 +22,7 @@ from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
+from vhs.errors import UsageError
 from vhs.models.model import Preprocess, build
 from vhs.models.spec import ViTSpec
 from vhs.seeds import hash64, seeded
@@ -68,10 +69,16 @@ class TrainingState:
 
 
 def start(recipe: Recipe, spec: ViTSpec, samples: int, device: torch.device) -> TrainingState:
-    """A freshly initialised run over `samples` training samples."""
+    """A freshly initialised run over `samples` training samples.
+
+    Weight decay leaves out what timm leaves out: biases, norms, tokens and position embeddings.
+    Raises UsageError where mixup would get an odd batch.
+    """
     with seeded(recipe.seed, "weights"):
         net = build(spec, drop_path=recipe.drop_path).to(device).train()
-    groups = param_groups_weight_decay(net, recipe.weight_decay)
+    if recipe.mixup and min(samples, recipe.batch) % 2:
+        raise UsageError(f"mixup pairs samples, and a batch would hold all {samples}. Set an even batch below that.")
+    groups = param_groups_weight_decay(net, recipe.weight_decay, no_weight_decay_list=net.no_weight_decay())
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=device.type == "cuda")
     per_epoch = max(samples // recipe.batch, 1)
     return TrainingState(
@@ -120,7 +127,7 @@ class _Criterion:
             )  # fmt: skip
 
     def mix(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        if self._mixup is None or len(labels_B) % 2:
+        if self._mixup is None:
             return pixels_BCHW, labels_B
         return self._mixup(pixels_BCHW, labels_B)
 

@@ -80,6 +80,8 @@ class Recipe:
         for name in ("drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected 0 to below 1.")
+        if self.mixup and self.batch % 2:
+            raise UsageError(f"{where}: mixup pairs samples, so batch {self.batch} must be even.")
         if self.pool not in POOLS:
             raise UsageError(f"{where}: pool is {self.pool!r}, expected {' or '.join(POOLS)}.")
         return self
