@@ -129,6 +129,34 @@ class TestShards:
                 archive.addfile(info, io.BytesIO(data))
         assert [(s.id, s.label) for s in self._set_of(tmp_path, buffer.getvalue()).samples()] == [(name, 3)]
 
+    @pytest.mark.parametrize(
+        ("patch", "message"),
+        [
+            (b"-0000001000\0", "damaged header"),
+            (b"0x000001000\0", "damaged header"),
+            (b"99999999999\0", "damaged header"),
+        ],
+    )
+    def test_sizes_that_are_no_octal_numbers_end_at_once(self, tmp_path: Path, patch: bytes, message: str) -> None:
+        data = bytearray(tar.tar_bytes([("a.png", bytes(600)), ("a.cls", b"1")]))
+        data[124:136] = patch
+        data[148:156] = b" " * 8
+        data[148:156] = f"{sum(data[:512]):06o}\0 ".encode()
+        with pytest.raises(InputError, match=message):
+            list(self._set_of(tmp_path, bytes(data)).samples())
+
+    @pytest.mark.parametrize("record", [b"13 size=-512\n", b"12 size=abc\n", b"0 size=1\n", b"-3 path=x\n"])
+    def test_bad_pax_records_end_at_once(self, tmp_path: Path, record: bytes) -> None:
+        with pytest.raises(InputError, match="damaged PAX"):
+            tar._pax(record, tmp_path)
+
+    def test_a_fifo_is_no_tar(self, tmp_path: Path) -> None:
+        folder = self._set_of(tmp_path, b"x").folder
+        (folder / "0.tar").unlink()
+        os.mkfifo(folder / "0.tar")
+        with pytest.raises(InputError, match="is no regular file"):
+            list(ShardSet.open(folder).samples())
+
     def test_no_tar_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="damaged header"):
             list(self._set_of(tmp_path, b"GIF89a" * 200).samples())
@@ -147,8 +175,12 @@ class TestShards:
         ("change", "message"),
         [
             ({"format": 9}, "format 9, this vhs reads 1"),
-            ({"tars": []}, "the shard set is empty"),
-            ({"tars": [{"name": "../x", "samples": 1, "bytes": 1, "sha256": ""}]}, "leaves the folder"),
+            ({"tars": [], "samples": 0}, "the shard set is empty"),
+            ({"tars": [{"name": "../x.tar", "samples": 60, "bytes": 1, "sha256": ""}]}, "leaves the folder"),
+            ({"samples": 10**18}, "its counts are not whole numbers"),
+            ({"samples": 3}, "its tars hold another number"),
+            ({"height": "28"}, "images of '28' x 10 px"),
+            ({"mean": ["a"]}, "must be numbers"),
             ({"channels": 2}, "2 channels"),
             ({"classes": None}, "is not a shard manifest"),
         ],
@@ -269,6 +301,13 @@ class TestCheckpoints:
             ({"std": [0]}, "std above 0"),
             ({"mean": ["x"]}, "must be numbers"),
             ({"format": 2}, "checkpoint format 2, this vhs reads 1"),
+            ({"data": []}, "data is \\[\\], expected dict"),
+            ({"data": {"val": "x"}}, "data 'val' is damaged"),
+            ({"data": {"val": {"path": "x" * 5000}}}, "data 'val' is damaged"),
+            ({"step": "ten"}, "step is 'ten', expected int"),
+            ({"step": 10**30}, "step is 1000"),
+            ({"timm": {"x": 1}}, "expected name and kwargs"),
+            ({"classes": [1, 2, 3, 4, 5]}, "its class names are not text"),
         ],
     )
     def test_hostile_descriptions_are_refused_before_anything_is_built(
@@ -296,7 +335,7 @@ class TestCheckpoints:
             checkpoints.load(path)
         checkpoint(path)
         path.write_bytes(path.read_bytes()[:-500])
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match="lies outside the file, which is cut off"):
             checkpoints.load(path)
 
 
@@ -311,6 +350,20 @@ ROW = {
     "top1": 5 / 7,
     "loss": 1e-17,
 }
+
+
+def test_half_precision_weights_are_read_as_float32(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    checkpoint(tmp_path / "a.safetensors")
+    info, _ = checkpoints.load(tmp_path / "a.safetensors")
+    half = {name: tensor.half() for name, tensor in load_file(tmp_path / "a.safetensors").items()}
+    save_file(half, tmp_path / "h.safetensors", metadata={"vhs": info.to_json()})
+    _, state = checkpoints.load(tmp_path / "h.safetensors")
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
+    save_file({n: t.int() for n, t in half.items()}, tmp_path / "i.safetensors", metadata={"vhs": info.to_json()})
+    with pytest.raises(InputError, match="of type I32"):
+        checkpoints.load(tmp_path / "i.safetensors")
 
 
 class TestTables:
@@ -345,6 +398,9 @@ class TestTables:
             (lambda t: t.replace("0.001", ""), "row 1: column `lr` is empty"),
             (lambda t: t[: t.rindex(",")] + "\n", "row 1: column `loss` is empty"),
             (lambda t: t.splitlines()[0] + "\n", "has no rows"),
+            (lambda t: t + t, "row 2 is a second header; tables were joined"),
+            (lambda t: t.replace("0.001", "inf"), "row 1: column `lr` is 'inf'"),
+            (lambda t: "\0\1" + t, "is no table but a binary file"),
             (lambda _: "", "is empty, a table was expected"),
             (lambda _: "a,b\n1,2\n", "its columns fit no vhs table"),
         ],

@@ -79,7 +79,7 @@ def test_two_runs_and_a_stopped_and_resumed_run_are_byte_identical(tmp_path: Pat
 def test_resuming_with_another_recipe_is_refused(vhs, tmp_path: Path, toy_shards: Path) -> None:
     training(tmp_path, toy_shards, stop=lambda: True).run(resuming=False)
     code, _, err = vhs("train", toy_shards, "--patch", 5, "--resume", "-o", tmp_path / "m.safetensors")
-    assert code == 4 and "m.resume: was begun with recipe" in err
+    assert code == 4 and "m.resume: was begun with batch 24, now it is 128" in err
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_epoch(tmp_path: Path, toy_shards: Path) -> None:

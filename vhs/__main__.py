@@ -1,5 +1,10 @@
 """`python -m vhs`, which also runs uninstalled."""
 
-from vhs.cli import run
+import sys
 
-run()
+try:
+    from vhs.cli import run
+
+    run()
+except KeyboardInterrupt:  # while modules are still being imported
+    sys.exit(130)

@@ -38,7 +38,7 @@ COMMANDS: dict[Callable[..., None], str] = {
 
 app = typer.Typer(
     name="vhs",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -65,6 +65,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def vhs(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
     """Which attention heads of a vision transformer do what, and which carry it through a distribution shift?
@@ -72,6 +73,8 @@ def vhs(
     Example: vhs ablate ckpt.safetensors --shift imagenet-c | vhs plot
     """
     del version  # its callback has spoken
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 class Terminated(BaseException):
@@ -85,22 +88,16 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app(args=arguments, prog_name="vhs", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except ClosedPipe:
+    except (ClosedPipe, BrokenPipeError):
         abandon()
         return 0
-    except KeyboardInterrupt:
-        return 130
-    except Terminated:
-        return 143
-    except typer.TyperException as error:
-        return _explain(console, error, 2, debug)
-    except VhsError as error:
-        return _explain(console, error, error.exit_code, debug)
-    except BrokenPipeError:
-        abandon()
-        return 0
+    except (KeyboardInterrupt, typer.Abort, Terminated) as stopped:
+        return 143 if isinstance(stopped, Terminated) else 130
+    except (typer.TyperException, VhsError) as error:
+        return _explain(console, error, getattr(error, "exit_code", 2), debug)
     except (OSError, MemoryError) as error:
         return _explain(console, error, 1, debug)
     except Exception as error:
@@ -114,6 +111,8 @@ def _explain(console: Console, error: Exception, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+    if isinstance(error, MemoryError):
+        message = "out of memory. Try --max-samples, or a smaller --tile."
     console.error(message or type(error).__name__)
     return code
 

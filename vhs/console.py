@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+def printable(text: str) -> str:
+    """Text that a file may have supplied, on one line and without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
+
+
 @dataclass
 class Console:
     """How much is said. level: 0 quiet, 1 notes and warnings, 2 details too."""
@@ -49,7 +54,7 @@ class Console:
             yield ProgressBar(bar)
 
     def _say(self, message: str) -> None:
-        line = " ".join(message.split("\n"))
+        line = printable(message)
         try:
             sys.stderr.write(f"{self.command}: {line}\n")
             sys.stderr.flush()

@@ -46,7 +46,7 @@ Tile = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.  [default: all cores]")
+    int | None, typer.Option("--threads", metavar="N", min=1, max=1024, help="CPU threads.  [default: all cores]")
 ]
 Precision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, tf32 or bf16.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and say how many.")]

@@ -30,6 +30,8 @@ def write(data: bytes) -> None:
 
     Raises ClosedPipe when nobody reads any more, VhsError when the device is full.
     """
+    if sys.stdout is None:
+        raise VhsError("stdout: is closed. Name a file with -o.")
     view = memoryview(data)
     try:
         sys.stdout.flush()
@@ -57,7 +59,6 @@ class TableOutput:
     def __init__(
         self, schema: Schema, out: Path | None, form: str | None, summarise: Callable[[pl.DataFrame], str] | None = None
     ) -> None:
-        from vhs.formats.atomic import check_target
         from vhs.formats.tables import format_of
 
         out = None if out == Path("-") else out
@@ -66,8 +67,6 @@ class TableOutput:
         self._summarise = summarise if out is None and is_terminal() and form is None else None
         if out is None and is_terminal() and self.form == "parquet":
             raise UsageError("Parquet is not for a terminal. Name a file with -o, or pipe it.")
-        if out is not None:
-            check_target(out)
         self._parts: list[pl.DataFrame] = []
         self._sent = 0
 

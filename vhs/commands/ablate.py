@@ -49,7 +49,7 @@ def ablate(
     """
     console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
-    from vhs.formats.atomic import is_ordinary
+    from vhs.formats.atomic import check_outputs, is_ordinary
     from vhs.runs.ablation import ablate as sweep
     from vhs.runs.journal import Journal
 
@@ -57,6 +57,7 @@ def ablate(
     file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
     tallies = _folds_output(file, folds)
+    check_outputs([out, tallies.out if tallies else None], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
@@ -64,11 +65,15 @@ def ablate(
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=True).encode())
-        parts = sweep(run, out=file, resume=resume)
-        for rows, by_fold in parts:
-            main.add(by_fold if down_the_pipe else rows)
-            if tallies:
-                tallies.add(by_fold)
+        try:
+            for rows, by_fold in sweep(run, out=file, resume=resume):
+                main.add(by_fold if down_the_pipe else rows)
+                if tallies:
+                    tallies.add(by_fold)
+        except KeyboardInterrupt:
+            if file:
+                console.note(f"stopped; finished conditions are kept in {file}.partial, --resume continues")
+            raise
     if tallies:
         tallies.finish(provenance)
     main.finish(provenance)

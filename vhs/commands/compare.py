@@ -53,6 +53,7 @@ def compare(
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
+    from vhs.formats.atomic import check_outputs
     from vhs.runs import comparison
 
     scales = scale or ["accuracy", "loss"]
@@ -61,10 +62,11 @@ def compare(
             raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
     instead = contrast == "-"
     main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, summary)
+    beside = _contrast_output(out, contrast)
+    check_outputs([out, beside.out if beside else None], tables or [])
     folds = comparison.read_folds(tables or ["-"])
     for name in comparison.unpaired(folds):
         console.note(f"{name}: was measured on other samples than clean and is left out; pairing is by image")
-    beside = _contrast_output(out, contrast)
     with console.progress() as progress:
         if not instead:
             main.add(comparison.correlations(folds, scales, seed=seed, progress=progress))

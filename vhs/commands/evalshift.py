@@ -33,9 +33,11 @@ def evalshift(
     """
     console = options.console("evalshift", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
+    from vhs.formats.atomic import check_outputs
     from vhs.runs.evaluation import evaluate
 
     main = output.TableOutput(EVALSHIFT, out, form, summary)
+    check_outputs([out], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,

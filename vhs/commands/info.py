@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vhs import options, output
+from vhs.console import printable
 from vhs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def info(
     del debug  # read where the program ends
     for thing in things:
         if say:
-            output.write(f"{_sentence(thing)}\n".encode())
+            output.write(f"{printable(_sentence(thing))}\n".encode())
             continue
-        lines = [thing, *(f"  {name:<12}{value}" for name, value in _describe(thing))]
+        lines = [thing, *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing))]
         output.write(("\n".join(lines) + "\n").encode())
 
 
@@ -100,5 +101,5 @@ def _sentence(thing: str) -> str:
     schema, table = tables.read(thing)
     says = findings.sentence(schema.name, table)
     if says is None:
-        raise UsageError(f"{thing}: a {schema.name} table has no sentence. Without --say it is described.")
+        raise UsageError(f"{thing}: there is no sentence for this {schema.name} table. Without --say it is described.")
     return says

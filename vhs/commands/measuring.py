@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.console import Console, ProgressBar
+from vhs.errors import UsageError
 
 if TYPE_CHECKING:
     from vhs.runs.run import Run
@@ -28,14 +29,15 @@ def open_measurement(
     if missing:
         console.note(f"imagenet-c: not there yet: {', '.join(missing)}; the other {15 - len(missing)} are measured")
     place = runtime.prepare(device, threads, precision)
-    loaded = [references.load(name, place, precision) for name in references.expand(models)]
+    names = list(references.expand(models))
+    if names.count("-") > 1:
+        raise UsageError("-: stdin can be read once only. Name the other models.")
+    loaded = [references.load(name, place, precision) for name in names]
     shards = resolve(loaded, data, console.note)
     run = open_run(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
-        skip_bad=skip_bad, progress=progress,
+        skip_bad=skip_bad, progress=progress, note=console.note,
     )  # fmt: skip
-    for note in run.notes:
-        console.note(note)
     console.detail(f"{len(run.data)} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
     return run, provenance(run)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,12 +46,13 @@ def plot(
     Example: vhs plot heads.csv --kind conditions -o conditions.pdf
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.formats.atomic import check_outputs, write_whole
+
     paths = tables or ["-"]
-    if paths == ["-"] and sys.stdin.isatty():
-        raise UsageError("no table named, and stdin is a terminal. Name a table, or pipe one in.")
     name, table = _read(paths, model)
     target = out or _default_name(paths, name)
     image_format = _format(target, form)
+    check_outputs([target], paths)
     from vhs.figures import gallery, style
 
     figure = gallery.draw(name, table, kind, metric)
@@ -63,8 +63,6 @@ def plot(
         if output.is_terminal():
             raise UsageError("an image is not for a terminal. Name a file with -o, or pipe it.")
         return output.write(data)
-    from vhs.formats.atomic import write_whole
-
     write_whole(target, data)
     if output.is_terminal() and not quiet:
         from vhs.figures.terminal import plot_summary
@@ -87,13 +85,27 @@ def _read(paths: list[str], model: str | None):  # type: ignore[no-untyped-def]
             raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
     table = pl.concat([part for _, part in read]).unique(maintain_order=True)
     if model is not None:
-        names = table["model"].unique(maintain_order=True).to_list()
-        table = table.filter(pl.col("model") == model)
-        if not len(table):
-            raise InputError(f"--model {model}: not in the table, which has {choices(names)}.")
+        table = _of_model(table, model)
     if schema is schemas.ABLATE:
         reader.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
     return schema.name, table
+
+
+def _of_model(table, model: str):  # type: ignore[no-untyped-def]
+    """The rows of one model, named in full or by its file's stem."""
+    import polars as pl
+
+    from vhs.figures.style import short
+
+    if "model" not in table.columns:
+        raise InputError(f"--model {model}: this kind of table names no models.")
+    names = table["model"].unique(maintain_order=True).to_list()
+    wanted = [name for name in names if model in (name, short(name))]
+    if len(wanted) != 1:
+        raise InputError(
+            f"--model {model}: {'not' if not wanted else 'twice'} in the table, which has {choices(names)}."
+        )
+    return table.filter(pl.col("model") == wanted[0])
 
 
 def _default_name(paths: list[str], name: str) -> Path:

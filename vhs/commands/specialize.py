@@ -49,11 +49,13 @@ def specialize(
     """
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
+    from vhs.formats.atomic import check_outputs
     from vhs.runs.specialization import specialize as measure
 
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
     beside = _pairs_output(out, pairs)
+    check_outputs([out, beside.out if beside else None], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,

@@ -84,31 +84,38 @@ def train(
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
     from vhs.formats import shards as sets
-    from vhs.formats.atomic import check_target
+    from vhs.formats.atomic import check_outputs
+    from vhs.formats.tables import format_of
     from vhs.runs import runtime
     from vhs.runs.training import Training, parse_snapshots
 
-    check_target(out)
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: expected a name that ends in .safetensors.")
+    log_file = log or out.with_suffix(".train.csv")
+    format_of(log_file, None)
+    check_outputs([out, log_file], [])
     training_set = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
     if training_set.manifest.split != "train":
         split = training_set.manifest.split
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
     per_epoch = max(training_set.manifest.samples // resolved.batch, 1)
     total = resolved.epochs * per_epoch
+    validation_set = _validation(shards, val, training_set)
+    steps = parse_snapshots(snapshots, total)
     if dry_run:
-        return output.write(f"{total} updates, {per_epoch} an epoch, of {resolved.batch} samples\n".encode())
+        return output.write(_plan(resolved, training_set, validation_set, out).encode())
     with _StopSignals() as stop, console.progress() as progress:
         training = Training(
-            out=out, train=training_set, val=_validation(shards, val, training_set), recipe=resolved,
+            out=out, train=training_set, val=validation_set, recipe=resolved,
             device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad,
-            snapshots=parse_snapshots(snapshots, total), stop=stop, progress=progress,
+            snapshots=steps, stop=stop, progress=progress,
         )  # fmt: skip
         finished = training.run(resuming=resume)
         _report(training.notes, console)
         if not finished:
             console.note("stopped; the state is saved, --resume continues")
             stop.end()
-    _write_log(log or out.with_suffix(".train.csv"), training.table())
+    _write_log(log_file, training.table())
     output.write(f"{out}\n".encode())
 
 
@@ -134,6 +141,26 @@ def _validation(shards: Path, val: Path | None, training_set):  # type: ignore[n
     name = training_set.manifest.name
     return sets.pick(
         folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
+    )
+
+
+def _plan(recipe, training_set, validation_set, out: Path) -> str:  # type: ignore[no-untyped-def]
+    """What a run would do, for --dry-run; raises what the run would raise of its sizes."""
+    from math import prod
+
+    from vhs.runs.cache import side
+
+    manifest = training_set.manifest
+    height, width = side(manifest)
+    spec = recipe.spec(channels=manifest.channels, height=height, width=width, classes=len(manifest.classes))
+    parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
+    per_epoch = max(manifest.samples // recipe.batch, 1)
+    heads = f"{spec.heads} heads of {spec.head_width}"
+    return (
+        f"data     {manifest.samples} samples of {training_set.folder}, {validation_set.manifest.samples} to validate\n"
+        f"model    depth {spec.depth}, {heads}, {spec.tokens} tokens, {parameters:,} parameters\n"
+        f"updates  {recipe.epochs * per_epoch}: {recipe.epochs} epochs of {per_epoch}, {recipe.batch} samples each\n"
+        f"writes   {out}\n"
     )
 
 

@@ -40,7 +40,7 @@ def single_fill(table: pl.DataFrame) -> pl.DataFrame:
         if len(kinds) > 1:
             raise InputError(f"the table holds several values of `{column}` ({', '.join(kinds)}). Keep one of them.")
     if not len(heads):
-        raise InputError("the table holds no heads, only sham rows.")
+        raise InputError("the table holds no heads, only sham rows. `vhs ablate` writes both.")
     return heads
 
 

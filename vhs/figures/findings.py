@@ -15,8 +15,10 @@ CONDITION = ["shift", "corruption", "severity"]
 
 
 def sentence(kind: str, table: pl.DataFrame) -> str | None:
-    """One sentence; None for a kind of table that has none."""
-    return SENTENCES[kind](table) if kind in SENTENCES else None
+    """One sentence; None for a kind of table that has none, or for a part of one that lacks clean rows."""
+    if kind not in SENTENCES or ("shift" in table.columns and "clean" not in table["shift"]):
+        return None
+    return SENTENCES[kind](table)
 
 
 def _evaluation(table: pl.DataFrame) -> str:
@@ -33,7 +35,9 @@ def _evaluation(table: pl.DataFrame) -> str:
     return f"{text} and {mean:.1%} on average over {conditions}."
 
 
-def _ablation(table: pl.DataFrame) -> str:
+def _ablation(table: pl.DataFrame) -> str | None:
+    if "head" not in table["unit"]:
+        return None
     heads = effects.single_fill(table)
     heads = heads.filter(pl.col("model") == heads["model"][0])
     clean, shift = heads.filter(pl.col("shift") == "clean"), heads.filter(pl.col("shift") != "clean")
@@ -83,7 +87,7 @@ def _range(row: dict[str, float]) -> str:
     return f"95 % {row['drop_lo'] * 100:.1f} to {row['drop_hi'] * 100:.1f}"
 
 
-SENTENCES: dict[str, Callable[[pl.DataFrame], str]] = {
+SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "evalshift": _evaluation,
     "ablate": _ablation,
     "compare": _agreement,

@@ -46,6 +46,8 @@ def _ablation(table: pl.DataFrame) -> list[Text]:
     ]
     lines += heat_maps(table)
     clean = heads.filter(pl.col("shift") == "clean").sort("drop", descending=True, maintain_order=True).head(STRONGEST)
+    if not len(clean):
+        return [*lines, *_rest("heads.csv")]
     lines.append(Text(f"strongest on clean images (95 % interval, n = {clean['n'][0]:,})"))
     for row in clean.iter_rows(named=True):
         interval = f"{row['drop_lo'] * 100:+.1f} to {row['drop_hi'] * 100:+.1f}"
@@ -126,6 +128,7 @@ def _render(lines: list[Text]) -> str:
         color_system="truecolor" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256",
     )  # fmt: skip
     for line in lines:
+        line.plain = "".join(c if c.isprintable() else "?" for c in line.plain)  # a file's names may hold escapes
         console.print(line, no_wrap=True, crop=False, overflow="ignore")
     return buffer.getvalue()
 

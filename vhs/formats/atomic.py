@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from vhs.errors import VhsError
+from vhs.errors import UsageError, VhsError
 
 
 @contextmanager
@@ -53,13 +53,32 @@ def check_target(path: Path) -> None:
         raise VhsError(f"{path}: its folder cannot be written. Name another file.")
 
 
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str]) -> None:
+    """Before long work: every output can be written, none is an input, no two are one file.
+
+    Raises UsageError naming the clash, VhsError for what cannot be written.
+    """
+    seen: dict[Path, Path] = {}
+    sources = {Path(name).resolve() for name in inputs if name != "-"}
+    for path in outputs:
+        if path is None or not is_ordinary(path):
+            continue
+        check_target(path)
+        real = path.resolve()
+        if real in sources:
+            raise UsageError(f"{path}: is an input of this command; writing there would destroy it. Name another file.")
+        if real in seen:
+            raise UsageError(f"{path}: two results would be written to this one file. Name two.")
+        seen[real] = path
+
+
 def _kind(path: Path) -> str:
     return "a folder" if path.is_dir() else "no folder"
 
 
 def is_ordinary(path: Path) -> bool:
     """Whether `path` is, or would be, a regular file: no device, no FIFO, not `-`."""
-    return path != Path("-") and (path.is_file() or not path.exists())
+    return path != Path("-") and (path.is_file() or path.is_dir() or not path.exists())
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "vhs"
+DTYPES = ("F32", "F16", "BF16", "F64")
 FORMAT = 1
+MAX_TEXT = 1024
 MAX_HEADER = 100 * 1024 * 1024
 TIMM_NAME = "vit_tiny_patch16_224"
 
@@ -69,10 +71,36 @@ class CheckpointInfo:
                 values[name] = tuple(raw[name])
             return cls(**values)._checked(where)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{where}: its `{KEY}` description is damaged: {error!r}.") from error
+            raise InputError(f"{where}: its `{KEY}` description is damaged: {error}.") from error
+
+    def _check_types(self, where: str) -> None:
+        kinds: dict[str, type] = {
+            "task": str,
+            "weights": str,
+            "recipe": dict,
+            "versions": dict,
+            "data": dict,
+            "step": int,
+            "seed": int,
+        }
+        values: dict[str, Any] = {name: getattr(self, name) for name in kinds}
+        for name, value in values.items():
+            kind = kinds[name]
+            if type(value) is not kind or (name in ("step", "seed") and not 0 <= value < 2**53):
+                raise InputError(f"{where}: {name} is {value!r:.40}, expected {kind.__name__}.")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise InputError(f"{where}: its class names are not text.")
+        for split, entry in self.data.items():
+            texts = entry.values() if isinstance(entry, dict) else [None]
+            if not all(isinstance(text, str) and len(text) < MAX_TEXT for text in texts):
+                raise InputError(f"{where}: data {split!r:.20} is damaged; expected name, split, hash and path.")
+        known = self.timm is None or (isinstance(self.timm, dict) and isinstance(self.timm.get("name"), str))
+        if not known:
+            raise InputError(f"{where}: timm is {self.timm!r:.40}, expected name and kwargs, or null.")
 
     def _checked(self, where: str) -> CheckpointInfo:
         spec = self.spec
+        self._check_types(where)
         if len(self.classes) != spec.classes:
             raise InputError(f"{where}: {len(self.classes)} class names for {spec.classes} outputs.")
         numbers = (*self.mean, *self.std)
@@ -110,13 +138,16 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def load(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
-    """Description and weights (CPU). Raises InputError for anything that is not a sound vhs checkpoint."""
+    """Description and weights (CPU, float32 whatever was stored).
+
+    Raises InputError for anything that is not a sound vhs checkpoint.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     info = read_info(path)
     try:
-        return info, load_file(path)
+        return info, {name: tensor.float() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Copy or train it again.") from error
 
@@ -140,11 +171,22 @@ def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]
                 raise ValueError("the header claims to be over 100 MB")
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
+            _check_entries(header, path.stat().st_size - 8 - length)
             return {name: tuple(entry["shape"]) for name, entry in header.items()}, dict(metadata)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. Name an existing checkpoint.") from error
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: is not a safetensors file: {error}. A vhs checkpoint was expected.") from error
+
+
+def _check_entries(header: dict[str, Any], size: int) -> None:
+    """Raise ValueError for a tensor that is no floating-point array, or whose bytes the file does not have."""
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name} is of type {entry['dtype']}, expected one of {', '.join(DTYPES)}")
+        begin, end = entry["data_offsets"]
+        if not all(type(number) is int for number in (*entry["shape"], begin, end)) or not 0 <= begin <= end <= size:
+            raise ValueError(f"{name} lies outside the file, which is cut off or damaged")
 
 
 def _compare(found: dict[str, tuple[int, ...]], spec: ViTSpec, path: Path) -> None:

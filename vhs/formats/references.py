@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vhs.errors import InputError, UsageError
 from vhs.formats import checkpoints
 from vhs.formats.checkpoints import CheckpointInfo
+from vhs.formats.stdin import read_stdin
 from vhs.models.model import Model, Preprocess, build
 
 if TYPE_CHECKING:
@@ -36,11 +36,21 @@ def expand(references: Iterable[str]) -> Iterator[str]:
         if not reference.startswith("@"):
             yield reference
             continue
-        try:
-            text = sys.stdin.read() if reference == "@-" else Path(reference[1:]).read_text()
-        except OSError as error:
-            raise InputError(f"{reference[1:]}: {error.strerror}. Name a file of model references.") from error
-        yield from (line.strip() for line in text.splitlines() if line.strip())
+        yield from _listed(reference[1:])
+
+
+def _listed(name: str) -> list[str]:
+    """The references of a list, one a line; empty lines and lines that begin with # are passed over."""
+    try:
+        text = (read_stdin("a list of models") if name == "-" else Path(name).read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}. Name a file of model references.") from error
+    except UnicodeDecodeError:
+        raise InputError(f"@{name}: is no list of references but a binary file. Without @ it is a model.") from None
+    found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not found:
+        raise InputError(f"@{name}: lists no models.")
+    return found
 
 
 def load(reference: str, device: torch.device, precision: str = "float32") -> Loaded:
@@ -53,11 +63,23 @@ def load(reference: str, device: torch.device, precision: str = "float32") -> Lo
     if reference.startswith("hf:"):
         raise UsageError(f"{reference}: Hugging Face layouts are not read yet. Use a vhs checkpoint or timm:NAME.")
     if reference == "-":
-        with tempfile.NamedTemporaryFile(prefix="vhs-", suffix=".safetensors") as spool:
-            spool.write(sys.stdin.buffer.read())
-            spool.flush()
-            return Loaded(_checkpoint(Path(spool.name), "stdin", device, precision).model)
-    return _checkpoint(Path(reference), reference, device, precision)
+        return _spooled(read_stdin("a checkpoint"), "stdin", device, precision)
+    path = Path(reference)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return _spooled(path.read_bytes(), reference, device, precision)
+    return _checkpoint(path, reference, device, precision)
+
+
+def _spooled(data: bytes, name: str, device: torch.device, precision: str) -> Loaded:
+    """A checkpoint that came through a pipe, put on disk to be mapped. Its recorded paths lead nowhere."""
+    with tempfile.NamedTemporaryFile(prefix="vhs-", suffix=".safetensors") as spool:
+        spool.write(data)
+        spool.flush()
+        try:
+            loaded = _checkpoint(Path(spool.name), name, device, precision)
+        except InputError as error:
+            raise InputError(str(error).replace(spool.name, name)) from error
+    return Loaded(loaded.model, None, loaded.info)
 
 
 def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> Loaded:

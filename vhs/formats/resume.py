@@ -32,14 +32,22 @@ def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[
 
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})[KEY])
+            described = dict(json.loads((file.metadata() or {})[KEY]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no training state: {error}. Remove it to start anew.") from error
     for key, value in expected.items():
-        if described.get(key) != json.loads(json.dumps(value)):
-            raise MismatchError(
-                f"{path}: was begun with {key} {described.get(key)!r}, now it is {value!r}. "
-                f"Go back to the old value, or start anew without --resume."
-            )
+        _compare(path, key, described.get(key), json.loads(json.dumps(value)))
     return tensors, described
+
+
+def _compare(path: Path, key: str, stored: Any, now: Any) -> None:
+    """Raise MismatchError naming the first difference, inside dictionaries too."""
+    if isinstance(stored, dict) and isinstance(now, dict):
+        for name in sorted(set(stored) | set(now)):
+            _compare(path, name, stored.get(name), now.get(name))
+    elif stored != now:
+        raise MismatchError(
+            f"{path}: was begun with {key} {stored!r}, now it is {now!r}. "
+            f"Go back to the old value, or start anew without --resume."
+        )

@@ -21,6 +21,7 @@ from vhs.formats.images import SUFFIXES, decode
 
 MANIFEST = "shards.json"
 FORMAT = 1
+MAX_SIDE = 16384
 MEMBERS = (*SUFFIXES, "cls", "json", "regions.png", "bare.png")
 
 
@@ -83,16 +84,36 @@ class Manifest:
             return cls(**values)._checked(where)
         except InputError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
 
     def _checked(self, where: Path) -> Manifest:
+        counts = [self.samples, *(entry.samples for entry in self.tars), *(entry.bytes for entry in self.tars)]
+        if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+            raise InputError(f"{where}: is not a shard manifest: its counts are not whole numbers.")
+        if self.samples != sum(entry.samples for entry in self.tars):
+            raise InputError(f"{where}: says {self.samples} samples, its tars hold another number.")
+        sides = (self.height, self.width)
+        if sides != (None, None) and not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
+            raise InputError(f"{where}: images of {self.height!r} x {self.width!r} px; expected 1 to {MAX_SIDE}.")
+        numbers = (*self.mean, *self.std)
+        if not all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers) or min(self.std, default=1) <= 0:
+            raise InputError(f"{where}: pixel mean and std must be numbers, std above 0.")
         if not all(isinstance(name, str) for name in (self.name, self.split, *self.classes)):
             raise InputError(f"{where}: is not a shard manifest: its names are not text.")
         for entry in self.tars:
-            if Path(entry.name).name != entry.name:
+            if (
+                not isinstance(entry.name, str)
+                or Path(entry.name).name != entry.name
+                or not entry.name.endswith(".tar")
+            ):
                 raise InputError(f"{where}: tar name {entry.name!r} leaves the folder.")
-        if self.channels not in (1, 3) or len(self.mean) != self.channels or len(self.std) != self.channels:
+        if (
+            type(self.channels) is not int
+            or self.channels not in (1, 3)
+            or len(self.mean) != self.channels
+            or len(self.std) != self.channels
+        ):
             raise InputError(f"{where}: {self.channels} channels with {len(self.mean)} means; expected 1 or 3.")
         if self.samples < 1 or not self.tars:
             raise InputError(f"{where}: the shard set is empty. Was the source folder empty?")
@@ -122,6 +143,8 @@ class ShardSet:
         try:
             data = path.read_bytes()
         except OSError:
+            if folder.is_file():
+                raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.") from None
             why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
             raise InputError(f"{folder}: {why}. Make one with `vhs shard SOURCE {folder}`.") from None
         return cls(folder, Manifest.from_bytes(data, path))
@@ -154,7 +177,7 @@ class ShardSet:
             raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
         text = bytes(data[parts["cls"].offset : parts["cls"].offset + parts["cls"].size])
         classes = len(self.manifest.classes)
-        if not text.isdigit() or int(text) >= classes:
+        if not text.isdigit() or len(text) > 9 or int(text) >= classes:
             raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         encoded = memoryview(data)[image.offset : image.offset + image.size]
         return Sample(key, int(text), encoded, f"{path}: {image.name}")
@@ -194,7 +217,7 @@ def find_sets(folder: Path) -> Iterator[ShardSet]:
 
 def pick(folder: Path, want: Callable[[Manifest], bool], what: str) -> ShardSet:
     """The one set in or below `folder` that is wanted; `what` words it for the error."""
-    if (folder / MANIFEST).exists():
+    if (folder / MANIFEST).exists() or not folder.is_dir():
         return ShardSet.open(folder)
     found = [item for item in find_sets(folder) if want(item.manifest)]
     if len(found) == 1:

@@ -14,6 +14,7 @@ from vhs.formats.atomic import sha256
 from vhs.formats.images import encode_png
 
 MAX_KEY = 90
+MAX_CLASSES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,10 @@ def class_names(labels: np.ndarray, where: str) -> tuple[str, ...]:
     """`0`, `1`, … up to the largest label; refuses labels that are no class indices."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (len(labels) and labels.min() < 0):
         raise InputError(f"{where}: labels of type {labels.dtype} and shape {labels.shape}; expected class indices.")
-    return tuple(str(index) for index in range(int(labels.max(initial=-1)) + 1))
+    largest = int(labels.max(initial=-1))
+    if largest >= MAX_CLASSES:
+        raise InputError(f"{where}: label {largest}; expected class indices below {MAX_CLASSES}.")
+    return tuple(str(index) for index in range(largest + 1))
 
 
 def sample_ids(paths: Sequence[Path]) -> list[str]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from vhs.errors import InputError, UsageError, choices
+from vhs.formats.atomic import is_ordinary
 from vhs.formats.schemas import FLAG, INTEGER, REAL, STRING, Schema, recognise
+from vhs.formats.stdin import read_stdin
 
 DTYPES = {STRING: pl.String, INTEGER: pl.Int64, REAL: pl.Float64, FLAG: pl.Boolean}
 FORMATS = ("csv", "parquet", "jsonl")
@@ -38,6 +39,8 @@ def read(path: str) -> tuple[Schema, pl.DataFrame]:
         raise InputError(f"{where}: is empty, a table was expected. Did the command before it fail?")
     if data.startswith(b"PAR1"):
         table = _parse(where, lambda: pl.read_parquet(io.BytesIO(data)))
+    elif b"\0" in data[:4096]:
+        raise InputError(f"{where}: is no table but a binary file. CSV, Parquet or JSON lines were expected.")
     elif not data.endswith(b"\n"):
         raise InputError(f"{where}: ends in the middle of a row; the table was cut off. Write it again.")
     elif data.startswith(b"{"):
@@ -76,6 +79,8 @@ def format_of(path: Path | None, asked: str | None) -> str:
         raise UsageError(f"--format {asked}: expected {choices(FORMATS)}.")
     if asked and named in FORMATS and named != asked:
         raise UsageError(f"{path}: the suffix says {named} and --format says {asked}. Drop one of them.")
+    if named and named not in FORMATS and asked is None and (path is None or is_ordinary(path)):
+        raise UsageError(f"{path}: a table's name ends in .{', .'.join(FORMATS)}. Rename it, or add --format.")
     return asked or (named if named in FORMATS else "csv")
 
 
@@ -107,7 +112,7 @@ def _dtypes(schema: Schema) -> dict[str, Any]:
 
 def _bytes(path: str) -> bytes:
     if path == "-":
-        return sys.stdin.buffer.read()
+        return read_stdin("a table")
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -129,6 +134,9 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     columns = []
     for column in schema.columns:
         raw = table[column.name]
+        if raw.dtype == pl.String and (raw == column.name).any():
+            row = int((raw == column.name).arg_max() or 0)
+            raise InputError(f"{where}: row {row + 1} is a second header; tables were joined. Name them one by one.")
         cast = _cast(raw, column.kind)
         bad = cast.is_null() & (raw.is_not_null() if column.nullable else pl.repeat(True, len(raw), eager=True))
         if bad.any():
@@ -145,4 +153,5 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
 def _cast(raw: pl.Series, kind: str) -> pl.Series:
     if kind == FLAG and raw.dtype == pl.String:
         return raw.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
-    return raw.cast(DTYPES[kind], strict=False)
+    cast = raw.cast(DTYPES[kind], strict=False)
+    return cast.set(~cast.is_finite(), None) if kind == REAL else cast

@@ -41,6 +41,8 @@ def tar_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
 
 def open_tar(path: Path) -> mmap.mmap | bytes:
     """The bytes of a tar, mapped. Raises InputError when it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file.")
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -77,12 +79,15 @@ def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
 
 
 def _parse(header: bytes, where: Path) -> tuple[str, int, bytes]:
-    stored = header[148:156].split(b"\0")[0].strip()
+    stored = header[148:156].split(b"\0")[0].strip(b" ")
     actual = sum(header[:148]) + 32 * 8 + sum(header[156:])
     try:
         if int(stored, 8) != actual:
             raise ValueError
-        size = int.from_bytes(header[125:136], "big") if header[124] & 0x80 else int(header[124:135].strip() or b"0", 8)
+        digits = header[124:136].strip(b" \0") or b"0"
+        size = int.from_bytes(header[125:136], "big") if header[124] & 0x80 else int(digits, 8)
+        if size < 0 or (not header[124] & 0x80 and not digits.isdigit()):
+            raise ValueError
     except ValueError:
         raise InputError(f"{where}: damaged header; this is not a tar file, or it is corrupt.") from None
     name = _text(header[:100])
@@ -96,13 +101,18 @@ def _pax(data: bytes, where: Path) -> tuple[str | None, int | None]:
     while data:
         try:
             length = int(data.split(b" ", 1)[0])
+            if length < 5:
+                raise ValueError
             record = data[:length].split(b" ", 1)[1].rstrip(b"\n").decode()
             key, value = record.split("=", 1)
         except (ValueError, IndexError):
             raise InputError(f"{where}: damaged PAX header; the file is corrupt.") from None
         records[key] = value
         data = data[length:]
-    return records.get("path"), int(records["size"]) if "size" in records else None
+    size = records.get("size")
+    if size is not None and not (size.isascii() and size.isdigit() and len(size) < 20):
+        raise InputError(f"{where}: damaged PAX header; the file is corrupt.")
+    return records.get("path"), None if size is None else int(size)
 
 
 def _checked(member: Member, kind: bytes, where: Path) -> Member:

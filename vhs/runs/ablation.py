@@ -26,7 +26,11 @@ def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterat
 
     journal = Journal(out, run.fingerprint() | {"measure": "ablate"}, resume=resume)
     if resume:
-        run.notes.append(f"continuing after {journal.found} of {len(run.conditions)} conditions")
+        run.note(f"continuing after {journal.found} of {len(run.conditions)} conditions")
+    elif journal.dropped:
+        run.note(
+            f"starting anew; {journal.dropped} finished conditions of an earlier run dropped (--resume keeps them)"
+        )
     for condition, results in sweep(run, make, journal):
         units = [tallies["units"] for tallies in results]
         pairs = list(zip(run.models, units, strict=True))

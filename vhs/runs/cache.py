@@ -101,6 +101,11 @@ def geometry(manifest: Manifest) -> str:
     return f"resize {RESIZE}, crop {CROP}"
 
 
+def side(manifest: Manifest) -> tuple[int, int]:
+    """Height and width of a decoded image, px."""
+    return (manifest.height or CROP, manifest.width or CROP)
+
+
 def _chosen(samples: list[Sample], max_samples: int | None, seed: int) -> list[Sample]:
     if max_samples is None or max_samples >= len(samples):
         return samples
@@ -113,8 +118,8 @@ def _decode_all(
     data: ShardSet, samples: Sequence[Sample], skip_bad: bool, progress: Progress
 ) -> tuple[np.ndarray, list[Sample], list[str]]:
     manifest = data.manifest
-    side = (manifest.height or CROP, manifest.width or CROP)
-    images = _buffer((len(samples), manifest.channels, *side))
+    height, width = side(manifest)
+    images = _buffer((len(samples), manifest.channels, height, width))
     kept: list[Sample] = []
     skipped: list[str] = []
 
@@ -124,7 +129,7 @@ def _decode_all(
         except InputError as error:
             return error
 
-    threads = (os.cpu_count() or 1) if side[0] * side[1] > THREADED_PIXELS else 0
+    threads = (os.cpu_count() or 1) if height * width > THREADED_PIXELS else 0
     with ThreadPoolExecutor(threads or 1) as pool:
         for start in range(0, len(samples), CHUNK):
             chunk = samples[start : start + CHUNK]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from vhs.counts import Counts
-from vhs.errors import InputError, MismatchError, UsageError
+from vhs.errors import InputError, MismatchError
 from vhs.formats import schemas, tables
 from vhs.formats.tables import condition_name, frame
 from vhs.measures import contrast, correlation
@@ -121,8 +120,6 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
 
 
 def _folds_of(path: str) -> pl.DataFrame:
-    if path == "-" and sys.stdin.isatty():
-        raise UsageError("no table named, and stdin is a terminal. Name an ablation table.")
     schema, table = tables.read(path)
     if schema is schemas.FOLDS:
         return table

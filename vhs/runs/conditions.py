@@ -89,6 +89,10 @@ def _parse_one(text: str) -> list[Condition]:
     if (Path(text) / MANIFEST).exists():
         data = ShardSet.open(Path(text))
         return [Condition(shift=data.manifest.name, data=data)]
+    if name == FAMILY:
+        raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
+    if name in CATEGORY:
+        raise UsageError(f"--shift {text}: {name} is not there yet; there are {', '.join(CORRUPTIONS)}.")
     legal = ", ".join([CLEAN, FAMILY, *CORRUPTIONS])
     raise UsageError(f"--shift {text}: is no shift ({legal}) and no shard set.")
 

@@ -44,16 +44,17 @@ def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
     return {"name": data.manifest.name, "split": data.manifest.split, "hash": data.manifest.hash, "path": path}
 
 
-def _recorded(loaded: list[Loaded]) -> tuple[dict[str, Any] | None, Path]:
+def _recorded(loaded: list[Loaded]) -> tuple[dict[str, Any] | None, Path | None]:
     for item in loaded:
         if item.info is not None and "val" in item.info.data:
-            return item.info.data["val"], (item.path or Path()).resolve().parent
-    return None, Path()
+            return item.info.data["val"], item.path.resolve().parent if item.path else None
+    return None, None
 
 
-def _places(wanted: dict[str, Any], base: Path) -> list[Path]:
+def _places(wanted: dict[str, Any], base: Path | None) -> list[Path]:
     named = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    return [*named, base / str(wanted.get("path", ".")), Path("shards")]
+    recorded = [base / str(wanted.get("path", "."))] if base else []
+    return [*named, *recorded, Path("shards")]
 
 
 def _is(item: ShardSet, wanted: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vhs.counts import Counts
-from vhs.errors import MismatchError, UsageError
+from vhs.errors import InputError, MismatchError, UsageError, VhsError
 from vhs.formats.atomic import sha256, write_whole
 
 FINGERPRINT = "fingerprint.json"
@@ -30,7 +29,7 @@ class Journal:
     def __init__(self, out: Path | None, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
         """Raises MismatchError when --resume finds a run with another fingerprint, naming the difference."""
         self.folder = _folder(out) if out is not None else None
-        self.found = 0
+        self.found = self.dropped = 0
         if self.folder is None:
             if resume:
                 raise UsageError("--resume needs -o FILE: without it nothing was kept.")
@@ -40,11 +39,13 @@ class Journal:
     def _open(self, folder: Path, fingerprint: dict[str, Any], resume: bool) -> None:
         stored = folder / FINGERPRINT
         if resume and stored.exists():
-            self._compare(json.loads(stored.read_bytes()), fingerprint)
+            self._compare(_stored(stored), fingerprint)
             self.found = len(list(folder.glob("*.npz")))
             return
+        self.dropped = len(list(folder.glob("*.npz"))) if folder.exists() else 0
+        _remove(folder)
         if folder.exists():
-            shutil.rmtree(folder)
+            raise VhsError(f"{folder}: holds files that are not ours. Move them, or name another output.")
         write_whole(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
@@ -81,7 +82,7 @@ class Journal:
     @staticmethod
     def discard(out: Path) -> None:
         """The output is written: forget the parts."""
-        shutil.rmtree(_folder(out), ignore_errors=True)
+        _remove(_folder(out))
 
     def _path(self, condition: str) -> Path:
         assert self.folder is not None
@@ -90,3 +91,20 @@ class Journal:
 
 def _folder(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
+
+
+def _remove(folder: Path) -> None:
+    """Remove our own files, and the folder when nothing else is in it. A folder without our fingerprint is not ours."""
+    if not (folder / FINGERPRINT).is_file():
+        return
+    for path in [*folder.glob("*.npz"), folder / FINGERPRINT]:
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: is damaged. Start anew without --resume.") from error

@@ -7,7 +7,7 @@ condition, and a finished condition is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,7 @@ from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats.shards import ShardSet
 from vhs.measures.steadiness import settle
 from vhs.models.model import Model
-from vhs.progress import Progress, silent
+from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, runtime
 from vhs.runs.conditions import Condition
 from vhs.runs.journal import Journal, Results
@@ -45,7 +45,7 @@ class Run:
     max_samples: int | None
     skip_bad: bool = False
     progress: Progress = silent
-    notes: list[str] = field(default_factory=list)
+    note: Note = unheard
 
     @property
     def device(self) -> torch.device:
@@ -56,10 +56,17 @@ class Run:
         if condition.data is None:
             return self.data
         check_classes(condition.data, self.models)
-        return cache.decode(
+        decoded = cache.decode(
             condition.data, max_samples=self.max_samples, seed=self.seed, skip_bad=self.skip_bad,
             progress=self.progress,
         )  # fmt: skip
+        self.tell_skipped(decoded)
+        return decoded
+
+    def tell_skipped(self, decoded: cache.Decoded) -> None:
+        """Note how many bad samples were left out, and the first."""
+        if decoded.skipped:
+            self.note(f"{len(decoded.skipped)} bad samples skipped; the first: {decoded.skipped[0]}")
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two runs to give equal bytes."""
@@ -83,6 +90,7 @@ class Run:
 def open_run(
     models: Sequence[Model], data: ShardSet, conditions: Sequence[Condition], *, seed: int = 0,
     tile: int | None = None, max_samples: int | None = None, skip_bad: bool = False, progress: Progress = silent,
+    note: Note = unheard,
 ) -> Run:  # fmt: skip
     """Check that models and data fit, decode the data, and fix the tile.
 
@@ -99,10 +107,11 @@ def open_run(
     fixed_tile, group = runtime.fit(models, len(decoded), tile)
     run = Run(
         models=models, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
-        max_samples=max_samples, skip_bad=skip_bad, progress=progress,
+        max_samples=max_samples, skip_bad=skip_bad, progress=progress, note=note,
     )  # fmt: skip
-    run.notes.extend(_notes(run))
-    run.notes.extend(_unsteady(run))
+    for message in (*_notes(run), *_unsteady(run)):
+        note(message)
+    run.tell_skipped(decoded)
     return run
 
 
@@ -184,6 +193,4 @@ def _notes(run: Run) -> list[str]:
         table = nearest_table(*side)
         if min(side) != SIDES[table]:
             notes.append(f"corruption strengths for {min(side)} px images are those published for {SIDES[table]} px")
-    if run.data.skipped:
-        notes.append(f"{len(run.data.skipped)} bad samples skipped; the first: {run.data.skipped[0]}")
     return notes

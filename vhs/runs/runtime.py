@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vhs.models.model import Model
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-TILE_STEP = 16
+TILE_STEP, LARGEST_TILE = 16, 1 << 16
 """A tile of a multiple of 16 samples gives a sample the same bits wherever it stands in the tile."""
 CPU_ROW_BYTES, GPU_SHARE = 16 << 20, 0.02
 """Widest activation of one stack of variants: 16 MiB stays near a CPU's caches; on a GPU a share of all its memory
@@ -85,8 +85,8 @@ def fit(models: Sequence[Model], samples: int, tile: int | None) -> tuple[int, i
     tile: as asked for with --tile; None chooses by memory, and then evenly so that the last tile is
     nearly full. Raises UsageError for a tile that is no positive multiple of 16.
     """
-    if tile is not None and (tile < TILE_STEP or tile % TILE_STEP):
-        raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}.")
+    if tile is not None and (not TILE_STEP <= tile <= LARGEST_TILE or tile % TILE_STEP):
+        raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}, at most {LARGEST_TILE}.")
     rows = min(_rows(model) for model in models)
     heads = max(max(model.grid.per_layer) for model in models)
     if tile is None:

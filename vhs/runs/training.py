@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from vhs.errors import MismatchError, UsageError, VhsError
+from vhs.errors import InputError, MismatchError, UsageError, VhsError
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
@@ -114,7 +114,7 @@ class Training:
         if not mean_loss < float("inf"):
             raise VhsError(
                 f"the loss is not finite in epoch {len(self.log) + 1} (updates up to {state.step}). "
-                f"The state of the epoch before is kept; resume it with a lower --lr."
+                f"Start anew with a lower --lr, or with --set clip=1.0."
             )
         tallies = self._evaluate(state)
         n, right = (int(tallies.total(name)) for name in ("n", "n_correct"))
@@ -166,7 +166,14 @@ class Training:
         resume.save(resume.path_of(self.out), tensors, described)
 
     def _restore(self, state: loop.TrainingState) -> None:
-        tensors, described = resume.load(resume.path_of(self.out), self._fingerprint())
+        path = resume.path_of(self.out)
+        tensors, described = resume.load(path, self._fingerprint())
+        try:
+            self._fill(state, tensors, described)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: does not hold the whole state: {error}. Remove it to start anew.") from error
+
+    def _fill(self, state: loop.TrainingState, tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
         state.net.load_state_dict(_under(tensors, "net."), strict=True)
         if state.average is not None:
             state.average.module.load_state_dict(_under(tensors, "average."), strict=True)

@@ -35,7 +35,9 @@ def _split(folder: Path, name: str, split: str) -> Split:
     if not paths:
         raise InputError(f"{folder}: holds no images in class folders (CLASS/IMAGE.png, .jpg or .webp).")
     relative = [path.relative_to(folder) for path in paths]
-    sizes = [f"{path}:{full.stat().st_size}" for path, full in zip(relative, paths, strict=True)]
+    sizes = [
+        f"{path}:{full.stat().st_size}:{full.stat().st_mtime_ns}" for path, full in zip(relative, paths, strict=True)
+    ]
     return Split(
         name=name, split=split, classes=tuple(path.name for path in classes), ids=sample_ids(relative), labels=labels,
         encoded=lambda position: _read(paths[position]), channels=_channels(paths[:PROBED]),

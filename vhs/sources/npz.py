@@ -22,7 +22,7 @@ def splits(path: Path) -> list[Split]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: is no NumPy archive of plain arrays: {error}.") from error
     found: dict[str, Split] = {}
     for images, labels, split in PAIRS:

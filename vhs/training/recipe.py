@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
-from vhs.errors import InputError, UsageError
-from vhs.models.spec import POOLS, ViTSpec
+from vhs.errors import InputError, UsageError, choices
+from vhs.models.spec import LIMITS, POOLS, ViTSpec
+
+LARGEST = 2**53
+"""No recipe value is larger; seeds among them fit a table's integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,12 @@ class Recipe:
         return replace(self, **{key: known[key](value) for key, value in values.items()})._checked(where)
 
     def _checked(self, where: str) -> Recipe:
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{where}: {name} is {value}, expected a finite number.")
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 <= value <= LARGEST:
+                raise UsageError(f"{where}: {name} is {value}, expected 0 to {LARGEST}.")
+        self._check_choices(where)
         positive = ("depth", "dim", "heads", "patch", "epochs", "batch", "lr", "mlp_ratio")
         for name in positive:
             if getattr(self, name) <= 0:
@@ -82,9 +92,17 @@ class Recipe:
                 raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected 0 to below 1.")
         if self.mixup and self.batch % 2:
             raise UsageError(f"{where}: mixup pairs samples, so batch {self.batch} must be even.")
-        if self.pool not in POOLS:
-            raise UsageError(f"{where}: pool is {self.pool!r}, expected {' or '.join(POOLS)}.")
+        if int(self.dim * self.mlp_ratio) < 1:
+            raise UsageError(f"{where}: mlp_ratio {self.mlp_ratio} leaves an MLP of dim {self.dim} no unit.")
         return self
+
+    def _check_choices(self, where: str) -> None:
+        for name, legal in (("pool", POOLS), ("precision", ("auto", "float32", "bf16"))):
+            if getattr(self, name) not in legal:
+                raise UsageError(f"{where}: {name} is {getattr(self, name)!r}, expected {choices(legal)}.")
+        for name, limit in LIMITS.items():
+            if hasattr(self, name) and getattr(self, name) > limit:
+                raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected at most {limit}.")
 
     def to_toml(self) -> str:
         """A file that `--recipe` reads back."""
