@@ -41,7 +41,8 @@ def _ablation(table: pl.DataFrame) -> str | None:
     heads = effects.single_fill(table)
     heads = heads.filter(pl.col("model") == heads["model"][0])
     clean, shift = heads.filter(pl.col("shift") == "clean"), heads.filter(pl.col("shift") != "clean")
-    text = f"On clean images {clean.filter(pl.col('q') < 0.05).height} of {len(clean)} heads matter (q < 0.05)"
+    count = clean.filter(pl.col("q") < 0.05).height
+    text = f"On clean images {count} of {len(clean)} heads matter{'s' * (count == 1)} (q < 0.05)"
     top = clean.sort("drop", descending=True, maintain_order=True).row(0, named=True)
     text += f", most of all head {top['heads']}: {_points(top['drop'])} without it ({_range(top)})"
     if not len(shift):

@@ -83,11 +83,12 @@ class CheckpointInfo:
             "step": int,
             "seed": int,
         }
-        values: dict[str, Any] = {name: getattr(self, name) for name in kinds}
-        for name, value in values.items():
-            kind = kinds[name]
-            if type(value) is not kind or (name in ("step", "seed") and not 0 <= value < 2**53):
-                raise InputError(f"{where}: {name} is {value!r:.40}, expected {kind.__name__}.")
+        for name, kind in kinds.items():
+            if type(getattr(self, name)) is not kind:
+                raise InputError(f"{where}: {name} is {getattr(self, name)!r:.40}, expected {kind.__name__}.")
+        for name, number in (("step", self.step), ("seed", self.seed)):
+            if not 0 <= number < 2**53:
+                raise InputError(f"{where}: {name} is {number!r:.40}, expected 0 to 2^53.")
         if not all(isinstance(name, str) for name in self.classes):
             raise InputError(f"{where}: its class names are not text.")
         for split, entry in self.data.items():
