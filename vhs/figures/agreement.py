@@ -54,7 +54,7 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     norm = centred(values)
     axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
     down, across = np.nonzero(marked)
-    axes.plot(across, down, "o", color="black", markersize=2.5)
+    axes.plot(across, down, "o", color="black", markersize=3, markeredgecolor="white", markeredgewidth=0.4)
     axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
     axes.set_xticks(range(len(heads)), [f"{layer}.{head}" for layer, head in heads], rotation=90)
     axes.set_xlabel("head (layer.head)   (dot: q < 0.05)")

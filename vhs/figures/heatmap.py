@@ -98,7 +98,7 @@ def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> None
     """One heat map with marked cells and its accuracy in the title."""
     axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
     layers, heads = np.nonzero(effect.marked_LH)
-    axes.plot(heads, layers, "o", color="black", markersize=3)
+    axes.plot(heads, layers, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.6)
     often = " in half of them" if effect.conditions > 1 else ""
     mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {style.ALPHA:g}{often}"
     axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
@@ -144,7 +144,7 @@ def _panels(heads: pl.DataFrame, metric: str) -> list[Effects]:
 def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> None:
     axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
     layers, heads = np.nonzero(effect.marked_LH)
-    axes.plot(heads, layers, "o", color="black", markersize=1.8)
+    axes.plot(heads, layers, "o", color="black", markersize=2.6, markeredgecolor="white", markeredgewidth=0.4)
     axes.set_title(title, fontsize=7, pad=2)
     axes.set_xticks([])
     axes.set_yticks([])
