@@ -96,3 +96,19 @@ class TableOutput:
             write(render(table, self.form, provenance=provenance))
         else:
             write_whole(self.out, render(table, self.form, provenance=provenance))
+
+
+def companion(schema: Schema, out: Path | None, named: str | None, suffix: str) -> TableOutput | None:
+    """Where a command's second table goes: the file named, or `OUT.suffix.parquet` beside an ordinary -o.
+
+    None where it goes nowhere, or, named `-`, down the pipe instead of the main table.
+    """
+    from vhs.formats.atomic import is_ordinary
+
+    if named == "-":
+        return None
+    if named is not None:
+        return TableOutput(schema, Path(named), None)
+    if out is None or not is_ordinary(out):
+        return None
+    return TableOutput(schema, out.with_suffix(f".{suffix}.parquet"), None)

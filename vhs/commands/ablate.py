@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,7 +55,7 @@ def ablate(
     down_the_pipe = folds == "-"
     file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
-    tallies = _folds_output(file, folds)
+    tallies = output.companion(FOLDS, out, folds, "folds")
     check_outputs([out, tallies.out if tallies else None], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
@@ -79,12 +78,3 @@ def ablate(
     main.finish(provenance)
     if file:
         Journal.discard(file)
-
-
-def _folds_output(file: Path | None, folds: str | None) -> output.TableOutput | None:
-    """Where the folds table goes beside the main one."""
-    if folds not in (None, "-"):
-        return output.TableOutput(FOLDS, Path(str(folds)), None)
-    if file is None or folds == "-":
-        return None
-    return output.TableOutput(FOLDS, file.with_suffix(".folds.parquet"), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,7 +61,7 @@ def compare(
             raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
     instead = contrast == "-"
     main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, summary)
-    beside = _contrast_output(out, contrast)
+    beside = output.companion(CONTRAST, out, contrast, "contrast")
     check_outputs([out, beside.out if beside else None], tables or [])
     folds = comparison.read_folds(tables or ["-"])
     for name in comparison.unpaired(folds):
@@ -75,16 +74,3 @@ def compare(
     if beside:
         beside.finish()
     main.finish()
-
-
-def _contrast_output(out: Path | None, contrast: str | None) -> output.TableOutput | None:
-    """Where the contrast table goes beside the main one."""
-    from vhs.formats.atomic import is_ordinary
-
-    if contrast == "-":
-        return None
-    if contrast is not None:
-        return output.TableOutput(CONTRAST, Path(contrast), None)
-    if out is None or not is_ordinary(out):
-        return None
-    return output.TableOutput(CONTRAST, out.with_suffix(".contrast.parquet"), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,7 +53,7 @@ def specialize(
 
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
-    beside = _pairs_output(out, pairs)
+    beside = output.companion(PAIRS, out, pairs, "pairs")
     check_outputs([out, beside.out if beside else None], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
@@ -70,16 +69,3 @@ def specialize(
     if beside:
         beside.finish(provenance)
     main.finish(provenance)
-
-
-def _pairs_output(out: Path | None, pairs: str | None) -> output.TableOutput | None:
-    """Where the pairs table goes beside the main one."""
-    from vhs.formats.atomic import is_ordinary
-
-    if pairs == "-":
-        return None
-    if pairs is not None:
-        return output.TableOutput(PAIRS, Path(pairs), None)
-    if out is None or not is_ordinary(out):
-        return None
-    return output.TableOutput(PAIRS, out.with_suffix(".pairs.parquet"), None)
