@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
-from vhs.console import Console
 from vhs.errors import InputError, MismatchError, UsageError
 
 Shards = Annotated[
@@ -110,12 +109,16 @@ def train(
             device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad,
             snapshots=steps, stop=stop, progress=progress,
         )  # fmt: skip
-        finished = training.run(resuming=resume)
-        _report(training.notes, console)
+        try:
+            finished = training.run(resuming=resume)
+        finally:
+            if training.log:
+                _write_log(log_file, training.table())
+            for note in training.notes:
+                console.note(note)
         if not finished:
             console.note("stopped; the state is saved, --resume continues")
             stop.end()
-    _write_log(log_file, training.table())
     output.write(f"{out}\n".encode())
 
 
@@ -169,11 +172,6 @@ def _write_log(path: Path, table) -> None:  # type: ignore[no-untyped-def]
     from vhs.formats.tables import format_of, render
 
     write_whole(path, render(table, format_of(path, None)))
-
-
-def _report(notes: list[str], console: Console) -> None:
-    for note in notes:
-        console.note(note)
 
 
 class _StopSignals:

@@ -110,7 +110,8 @@ def class_head_outputs(attn: Attention, tokens_BND: Tensor, queries: int) -> Ten
     else:
         out = ((q * attn.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
     out = attn.norm(out.transpose(1, 2).reshape(batch, queries, inner))
-    return out if attn.gate is None else out * attn.gate(tokens_BND[:, :queries]).sigmoid()
+    gate = getattr(attn, "gate", None)  # timm has it since 1.0.28
+    return out if gate is None else out * gate(tokens_BND[:, :queries]).sigmoid()
 
 
 def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
