@@ -153,3 +153,28 @@ def test_tokens_and_position_embeddings_are_not_decayed(toy_shards: Path) -> Non
         for optimizer in (state.optimizer, want)
     ]
     assert decayed[0] == decayed[1]
+
+
+def test_resuming_a_finished_run_changes_nothing(vhs, toy_shards: Path) -> None:
+    command = (
+        "train",
+        toy_shards,
+        "--depth",
+        1,
+        "--dim",
+        8,
+        "--heads",
+        2,
+        "--patch",
+        5,
+        "--epochs",
+        1,
+        "-o",
+        "m.safetensors",
+    )
+    assert vhs(*command)[0] == 0
+    stamp = Path("m.safetensors").stat().st_mtime_ns
+    code, out, err = vhs(*command, "--resume")
+    assert code == 0 and out == "m.safetensors\n" and "is already trained" in err
+    assert Path("m.safetensors").stat().st_mtime_ns == stamp
+    assert vhs(*command, "--resume", "--seed", 1)[0] == 0 and Path("m.safetensors").stat().st_mtime_ns != stamp

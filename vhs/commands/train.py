@@ -86,7 +86,7 @@ def train(
     from vhs.formats.atomic import check_outputs
     from vhs.formats.tables import format_of
     from vhs.runs import runtime
-    from vhs.runs.training import Training, parse_snapshots
+    from vhs.runs.training import Training, already_trained, parse_snapshots
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a name that ends in .safetensors.")
@@ -103,6 +103,9 @@ def train(
     steps = parse_snapshots(snapshots, total)
     if dry_run:
         return output.write(_plan(resolved, training_set, validation_set, out).encode())
+    if resume and already_trained(out, resolved, training_set):
+        console.note(f"{out}: is already trained to its end with this recipe on this data")
+        return output.write(f"{out}\n".encode())
     with _StopSignals() as stop, console.progress() as progress:
         training = Training(
             out=out, train=training_set, val=validation_set, recipe=resolved,

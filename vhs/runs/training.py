@@ -191,6 +191,15 @@ class Training:
         self.notes.append(f"continuing after update {state.step} of {state.total}")
 
 
+def already_trained(out: Path, recipe: Recipe, train: ShardSet) -> bool:
+    """Whether `out` is the finished result of this recipe on this data, so that resuming has nothing to do."""
+    if not out.exists() or resume.path_of(out).exists():
+        return False
+    info = checkpoints.read_info(out)
+    same_recipe = {key: info.recipe.get(key) for key in asdict(recipe)} == asdict(recipe)
+    return same_recipe and info.data.get("train", {}).get("hash") == train.manifest.hash
+
+
 def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
     """Update numbers from `100,200,400`, or powers of two for `log`."""
     if text is None:
