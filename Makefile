@@ -31,7 +31,7 @@ $(D)/shards/val/shards.json: shards/fashion-mnist.xz | $(READY)
 	rm -rf $(D)/shards
 	$(VHS) shard fashion-mnist $(D)/shards
 $(D)/vit.safetensors: $(D)/shards/val/shards.json | $(READY)
-	$(VHS) train $(D)/shards --minutes 3 -o $@
+	$(VHS) train $(D)/shards --minutes 4 -o $@
 $(D)/heads.csv: $(D)/vit.safetensors | $(READY)
 	$(VHS) ablate $< --shift imagenet-c --max-samples 500 -o $@
 $(D)/shift.csv: $(D)/vit.safetensors | $(READY)
