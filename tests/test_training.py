@@ -1,6 +1,7 @@
 """Training: schedule, augmentation, exact resuming, and that it learns."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,9 @@ def test_resuming_a_finished_run_changes_nothing(vhs, toy_shards: Path) -> None:
     assert code == 0 and out == "m.safetensors\n" and "is already trained" in err
     assert Path("m.safetensors").stat().st_mtime_ns == stamp
     assert vhs(*command, "--resume", "--seed", 1)[0] == 0 and Path("m.safetensors").stat().st_mtime_ns != stamp
+
+
+def test_the_help_tells_the_recipes_defaults(vhs) -> None:
+    shown = " ".join(vhs("train", "--help")[1].split())
+    for name in ("depth", "dim", "heads", "patch", "epochs", "batch", "lr", "seed"):
+        assert re.search(rf"--{name} .*?\[default: {getattr(Recipe(), name)}\]", shown), name

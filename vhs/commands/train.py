@@ -18,7 +18,6 @@ Shards = Annotated[
         metavar="SHARDS", help="A training shard set, or a folder with one and its validation set.", show_default=False
     ),
 ]
-Whole = typer.Option
 Val = Annotated[Path | None, typer.Option("--val", metavar="DIR", help="Validation shard set.  [default: beside]")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="TOML file of recipe keys.")]
 Settings = Annotated[
@@ -33,9 +32,15 @@ Snapshots = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run with the same -o.")]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Training log.  [default: OUT.train.csv]")]
-Integer = Annotated[int | None, typer.Option(metavar="N", min=1)]
-Real = Annotated[float | None, typer.Option(metavar="X", min=0)]
-SeedOption = Annotated[int | None, typer.Option(metavar="N", help="Training seed.")]
+Depth = Annotated[int | None, typer.Option(metavar="N", min=1, help="Layers.  [default: 6]")]
+Dim = Annotated[int | None, typer.Option(metavar="N", min=1, help="Width of the model, features.  [default: 64]")]
+Heads = Annotated[int | None, typer.Option(metavar="N", min=1, help="Heads a layer.  [default: 4]")]
+HeadWidth = Annotated[int | None, typer.Option(metavar="N", min=1, help="Features a head.  [default: dim / heads]")]
+Patch = Annotated[int | None, typer.Option(metavar="N", min=1, help="Side of a patch, px.  [default: 7]")]
+Epochs = Annotated[int | None, typer.Option(metavar="N", min=1, help="Passes over the data.  [default: 12]")]
+Batch = Annotated[int | None, typer.Option(metavar="N", min=1, help="Samples an update.  [default: 128]")]
+Rate = Annotated[float | None, typer.Option(metavar="X", min=0, help="Learning rate after warm-up.  [default: 0.003]")]
+TrainingSeed = Annotated[int | None, typer.Option(metavar="N", help="Training seed.  [default: 0]")]
 Checkpoint = Annotated[Path | None, typer.Option("-o", "--out", metavar="CKPT", help="The checkpoint to write.")]
 
 EVERYDAY = ("depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed")
@@ -44,15 +49,15 @@ EVERYDAY = ("depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "
 def train(
     shards: Shards,
     out: Checkpoint = None,
-    depth: Integer = None,
-    dim: Integer = None,
-    heads: Integer = None,
-    head_width: Integer = None,
-    patch: Integer = None,
-    epochs: Integer = None,
-    batch: Integer = None,
-    lr: Real = None,
-    seed: SeedOption = None,
+    depth: Depth = None,
+    dim: Dim = None,
+    heads: Heads = None,
+    head_width: HeadWidth = None,
+    patch: Patch = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Rate = None,
+    seed: TrainingSeed = None,
     minutes: Minutes = None,
     recipe: RecipeFile = None,
     settings: Settings = None,
