@@ -77,7 +77,7 @@ def _kind(path: Path) -> str:
 
 
 def is_ordinary(path: Path) -> bool:
-    """Whether `path` is, or would be, a regular file: no device, no FIFO, not `-`."""
+    """Whether `path` is written as a file of ours: no device, FIFO or `-`. Folders are `check_target`'s to refuse."""
     return path != Path("-") and (path.is_file() or path.is_dir() or not path.exists())
 
 

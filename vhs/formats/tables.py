@@ -19,7 +19,6 @@ from vhs.formats.stdin import read_stdin
 
 DTYPES = {STRING: pl.String, INTEGER: pl.Int64, REAL: pl.Float64, FLAG: pl.Boolean}
 FORMATS = ("csv", "parquet", "jsonl")
-MAX_PRINTED = 20
 
 
 def frame(schema: Schema, rows: list[dict[str, Any]]) -> pl.DataFrame:

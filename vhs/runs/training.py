@@ -80,9 +80,9 @@ class Training:
                 self._save_state(state, time.monotonic() - begun)
             if stopping:
                 return False
-        planned = self.recipe.epochs * state.per_epoch
-        if state.total < planned and self.minutes is not None:
-            self.notes.append(f"the budget of {self.minutes:g} minutes cut {planned} planned updates to {state.total}")
+        if state.total < state.planned and self.minutes is not None:
+            cut = f"{state.planned} planned updates to {state.total}"
+            self.notes.append(f"the budget of {self.minutes:g} minutes cut {cut}")
         checkpoints.save(self.out, state.saved_net().state_dict(), self._info(state))
         resume.path_of(self.out).unlink(missing_ok=True)
         return True
@@ -105,9 +105,8 @@ class Training:
         """Lay the schedule out anew when the time left does not hold the updates planned."""
         timed = state.step - first
         if self.minutes is not None and timed >= TIMED:
-            planned = self.recipe.epochs * state.per_epoch
             budget = self.minutes * 60 - self.elapsed_before
-            state.total = max(min(planned, schedule.affordable(state.step, seconds, timed, budget)), state.step)
+            state.total = max(min(state.planned, schedule.affordable(state.step, seconds, timed, budget)), state.step)
 
     def _finish_epoch(self, state: loop.TrainingState, rate: float) -> None:
         mean_loss = float(state.loss_sum) / state.steps_in_epoch()

@@ -41,7 +41,7 @@ class Samples(NamedTuple):
 
 @dataclass
 class TrainingState:
-    """Everything an update changes. total: updates the schedule is laid out for.
+    """Everything an update changes. planned: updates the recipe asks for; total: those the schedule is laid out for.
 
     loss_sum: float64 scalar tensor, sum of the losses of this epoch's updates so far.
     """
@@ -50,6 +50,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: ModelEmaV3 | None
     step: int
+    planned: int
     total: int
     per_epoch: int
     loss_sum: Tensor
@@ -81,9 +82,10 @@ def start(recipe: Recipe, spec: ViTSpec, samples: int, device: torch.device) -> 
     groups = param_groups_weight_decay(net, recipe.weight_decay, no_weight_decay_list=net.no_weight_decay())
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=device.type == "cuda")
     per_epoch = max(samples // recipe.batch, 1)
+    planned = recipe.epochs * per_epoch
     return TrainingState(
         net=net, optimizer=optimizer, average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0,
-        total=recipe.epochs * per_epoch, per_epoch=per_epoch,
+        planned=planned, total=planned, per_epoch=per_epoch,
         loss_sum=torch.zeros((), dtype=torch.float64, device=device),
     )  # fmt: skip
 
