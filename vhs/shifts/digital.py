@@ -1,27 +1,23 @@
-"""The digital corruptions and brightness: no randomness.
+"""The digital corruptions.
 
-Letters: B images, C = 3 channels, H height, W width, h and w the reduced ones.
-Images are float32 in [0, 1] unless a name says uint8.
-Definitions: Hendrycks & Dietterich 2019, hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py.
+Letters: B images, C channels, H height, W width, h and w the reduced ones.
+Images are float32 in [0, 1], levels uint8. Definitions: Hendrycks & Dietterich 2019,
+hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py.
 """
 
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 from torch import Tensor
 
-
-def brightness(images_BCHW: Tensor, strength: float) -> Tensor:
-    """HSV value + strength, clipped. V is the largest channel and hue and saturation stay, so the
-    channels are scaled by the ratio of the two values; black has no hue and becomes grey."""
-    value = images_BCHW.amax(1, keepdim=True)
-    raised = (value + strength).clamp(0, 1)
-    return torch.where(value > 0, images_BCHW * (raised / value.clamp(min=1e-6)), raised)
+from vhs.shifts import fields, filters
 
 
 def contrast(images_BCHW: Tensor, strength: float) -> Tensor:
@@ -35,48 +31,72 @@ def contrast(images_BCHW: Tensor, strength: float) -> Tensor:
     return (images_BCHW - mean) * strength + mean
 
 
-def pixelate(images_BCHW: Tensor, strength: float) -> Tensor:
-    """Reduce to int(side * strength) with Pillow's BOX filter, and enlarge again with it."""
+def saturate(images_BCHW: Tensor, strength: tuple[float, float]) -> Tensor:
+    """HSV saturation * strength[0] + strength[1], clipped. Greys have hue 0, so what they gain is red."""
+    value, least = images_BCHW.amax(1, keepdim=True), images_BCHW.amin(1, keepdim=True)
+    spread = value - least
+    before = spread / value.clamp(min=1e-6)
+    after = (before * strength[0] + strength[1]).clamp(0, 1)
+    distance = (value - images_BCHW) / spread.clamp(min=1e-6)  # 0 for the largest channel, 1 for the least
+    red = torch.zeros_like(images_BCHW)
+    red[:, 1:] = 1
+    distance = torch.where(spread > 0, distance, red)
+    return value * (1 - after * distance)
+
+
+def elastic_transform(images_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[float, ...]) -> Tensor:
+    """A random affine map, then displacements by smoothed noise; strength = (alpha, sigma, affine), px."""
+    alpha, sigma, affine = strength
     height, width = images_BCHW.shape[-2:]
-    small = (int(height * strength), int(width * strength))
-    return _box_resize(_box_resize(images_BCHW, small), (height, width))
+    y, x = (torch.arange(side, device=keys_B.device).float() for side in (height, width))
+    draws = fields.uniform(fields.words(keys_B, 6, key)).double() * 2 - 1
+    inverse = affine_inverse(draws.view(-1, 3, 2) * affine, (height, width)).float()
+    (a, b, c), (d, e, f) = inverse[:, :, :, None, None].permute(1, 2, 0, 3, 4)
+    images = filters.bilinear(images_BCHW, d * x + e * y[:, None] + f, a * x + b * y[:, None] + c, edge="mirror")
+    dx, dy = (
+        filters.blur(_field(keys_B, (height, width), key, stream), sigma, truncate=3, mode="reflect")[:, 0] * alpha
+        for stream in (1, 2)
+    )
+    return filters.bilinear(images, y[:, None] + dy, x + dx, edge="reflect")
 
 
-def jpeg_compression(images_BCHW: Tensor, strength: float) -> Tensor:
-    """Encode with Pillow at quality `strength`, as the published files were, and decode.
+def _field(keys_B: Tensor, size: tuple[int, int], key: int, stream: int) -> Tensor:
+    return fields.uniform(fields.words(keys_B, size[0] * size[1], key, stream)).view(-1, 1, *size).mul_(2).sub_(1)
 
-    An image whose channels are equal is encoded as grey, which decodes to the same pixels.
+
+def affine_inverse(moves_B32: Tensor, size: tuple[int, int]) -> Tensor:
+    """float64 [B, 2, 3]: from a pixel (x, y) of the result to the image, for the map that moves three corners.
+
+    moves_B32: px. The source takes (height, width) for (x, y) when it places the corners; so do we.
     """
-    images = (images_BCHW * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    decoded = np.stack([_jpeg_round_trip(image, int(strength)) for image in images])
-    return torch.from_numpy(decoded).to(images_BCHW.device).permute(0, 3, 1, 2).float() / 255
+    centre = torch.tensor([side // 2 for side in size], dtype=torch.float64, device=moves_B32.device)
+    reach = min(size) // 3
+    signs = torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64, device=moves_B32.device)
+    corners = centre + signs * reach
+    moved = torch.cat([corners + moves_B32, torch.ones_like(moves_B32[..., :1])], dim=-1)
+    return torch.linalg.solve(moved, corners.expand_as(moves_B32)).transpose(1, 2)
 
 
-def _jpeg_round_trip(image_HWC: np.ndarray, quality: int) -> np.ndarray:
-    grey = bool((image_HWC == image_HWC[..., :1]).all())
-    buffer = io.BytesIO()
-    Image.fromarray(image_HWC[..., 0] if grey else image_HWC).save(buffer, "JPEG", quality=quality)
-    decoded = np.asarray(Image.open(buffer))
-    return np.repeat(decoded[..., None], 3, axis=-1) if grey else decoded
-
-
-def _box_resize(images_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pillow's two passes, columns then rows, each rounded to a grey level."""
-    levels = (images_BCHW * 255).round()
-    across = _box_matrix(images_BCHW.shape[-1], size[1]).to(levels.device)
-    down = _box_matrix(images_BCHW.shape[-2], size[0]).to(levels.device)
-    levels = _round_half_up(levels @ across.t(), across.sum(1))
-    return _round_half_up(down @ levels, down.sum(1)[:, None]) / 255
+def pixelate(levels_BCHW: Tensor, strength: float) -> Tensor:
+    """Reduce to int(side * strength) with Pillow's BOX filter, and enlarge again with it. uint8 in and out."""
+    height, width = levels_BCHW.shape[-2:]
+    small = (int(height * strength), int(width * strength))
+    across, across_counts = _box(width, small[1], levels_BCHW.device)
+    down, down_counts = _box(height, small[0], levels_BCHW.device)
+    levels = _round_half_up(levels_BCHW.float() @ across.t(), across_counts)
+    levels = _round_half_up(down @ levels, down_counts[:, None]).to(torch.uint8)
+    rows, columns = (_nearest(*pair, levels.device) for pair in zip(small, (height, width), strict=True))
+    return levels.index_select(-1, columns).index_select(-2, rows)
 
 
 def _round_half_up(sums: Tensor, counts: Tensor) -> Tensor:
     """Whole-number sums over whole-number counts, to the nearest whole number; exact below 2^23."""
-    return torch.floor((sums * 2 + counts) / (counts * 2))
+    return sums.mul_(2).add_(counts).div_(counts * 2).floor_()
 
 
 @lru_cache(maxsize=16)
-def _box_matrix(source: int, target: int) -> Tensor:
-    """float32 [target, source] of zeros and ones: which pixels Pillow's BOX filter averages."""
+def _box(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """float32 [target, source] of zeros and ones, which pixels Pillow's BOX filter averages; and how many."""
     scale = source / target
     support = max(scale, 1.0) / 2
     matrix = torch.zeros(target, source)
@@ -85,4 +105,33 @@ def _box_matrix(source: int, target: int) -> Tensor:
         first, last = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), source)
         offsets = (torch.arange(first, last).double() - centre + 0.5) / max(scale, 1.0)
         matrix[row, first:last] = ((offsets > -0.5) & (offsets <= 0.5)).float()
-    return matrix
+    return matrix.to(device), matrix.sum(1).to(device)
+
+
+@lru_cache(maxsize=16)
+def _nearest(source: int, target: int, device: torch.device) -> Tensor:
+    """Which of `source` pixels Pillow's BOX filter takes for each of more than as many."""
+    return _box(source, target, torch.device("cpu"))[0].argmax(1).to(device)
+
+
+def jpeg_compression(levels_BCHW: Tensor, strength: float) -> Tensor:
+    """Encode with Pillow at quality `strength`, as the published files were, and decode. uint8 in and out.
+
+    On as many threads as torch has; the work is the host's, wherever the images are.
+    """
+    images = levels_BCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    threads = torch.get_num_threads() if len(images) > 1 else 1
+    if threads == 1:
+        decoded = [_jpeg_round_trip(image, int(strength)) for image in images]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            decoded = list(pool.map(lambda image: _jpeg_round_trip(image, int(strength)), images))
+    return torch.from_numpy(np.stack(decoded)).to(levels_BCHW.device).permute(0, 3, 1, 2)
+
+
+def _jpeg_round_trip(image_HWC: np.ndarray, quality: int) -> np.ndarray:
+    """A grey image is encoded as grey, which decodes to the same pixels as three equal channels."""
+    grey = image_HWC.shape[2] == 1
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC[..., 0] if grey else image_HWC).save(buffer, "JPEG", quality=quality)
+    return simplejpeg.decode_jpeg(buffer.getbuffer(), "GRAY" if grey else "RGB")
