@@ -31,7 +31,7 @@ class TestAblate:
         assert (heads["n_correct"] == heads["n_correct_intact"] - heads["n_lost"] + heads["n_gained"]).all()
         assert ((heads["n_correct_intact"] - heads["n_correct"]) / heads["n"] == heads["drop"]).all()
         assert heads["n_lost"].sum() > 0, "an ablation that changes nothing proves nothing"
-        assert "resized" not in err and "corruption strengths for 10 px images" in err
+        assert "resized" not in err and "corruption strengths for 28 px images" in err
 
     @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
     def test_two_runs_are_byte_identical(self, vhs, toy_checkpoint: Path, form: str) -> None:
@@ -114,10 +114,17 @@ class TestAblate:
         assert code == 0 and "3 layers, 6 heads, 255 intact passes" in out and "1785 ablated passes" in out
         assert not Path("t.csv").exists() and not Path("t.csv.partial").exists()
 
-    def test_a_family_names_what_it_lacks(self, vhs, toy_checkpoint: Path) -> None:
-        _, out, err = vhs("ablate", toy_checkpoint, "--shift", "imagenet-c", "--max-samples", 16)
-        assert "not there yet: defocus_blur, glass_blur" in err and "the other 7 are measured" in err
-        assert rows(out)["corruption"].drop_nulls().n_unique() == 7
+    def test_families_are_whole(self, vhs, toy_checkpoint: Path) -> None:
+        _, out, err = vhs("evalshift", toy_checkpoint, "--shift", "imagenet-c", "--shift", "imagenet-c-extra")
+        table = rows(out)
+        assert table["corruption"].drop_nulls().n_unique() == 19 and len(table) == 1 + 19 * 5
+        assert "frost is made of procedural textures" in err or set(table["origin"]) == {"stored", "generated"}
+
+    def test_texture_and_shape_filters(self, vhs, toy_checkpoint: Path) -> None:
+        shifts = [part for name in ("grayscale", "low_pass:2", "patch_shuffle:5") for part in ("--shift", name)]
+        table = rows(vhs("evalshift", toy_checkpoint, *shifts)[1])
+        assert table["severity"].to_list() == [0, 1, 2, 5]
+        assert table["shift"].to_list() == ["clean"] + ["texture-shape"] * 3
 
     def test_a_shifted_shard_set(self, vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
         table = rows(vhs("ablate", toy_checkpoint, "--shift", toy_shards / "train")[1])
@@ -189,7 +196,7 @@ class TestEvalshift:
             / 85
         )
         assert row["ece"] == pytest.approx(ece, abs=1e-6)
-        assert row["top1_lo"] < row["top1"] < row["top1_hi"] and row["size"] == "15x10"
+        assert row["top1_lo"] < row["top1"] < row["top1_hi"] and row["size"] == "35x28"
 
     def test_many_models_in_one_run(self, vhs, toy_checkpoint: Path) -> None:
         shutil.copy(toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"))
@@ -299,7 +306,7 @@ class TestTrain:
 
     def test_sizes_that_do_not_fit(self, vhs, toy_shards: Path) -> None:
         for flags, message in (
-            (("--patch", 4), "15x10 is not a whole number of 4 px patches"),
+            (("--patch", 4), "35x28 is not a whole number of 4 px patches"),
             (("--dim", 10, "--heads", 3, "--patch", 5), "dim 10 is no multiple of 3 heads"),
         ):
             code, _, err = vhs("train", toy_shards, *flags, "-o", "x.safetensors")
@@ -373,7 +380,7 @@ class TestBadInput:
             (("evalshift", "@m.safetensors"), 3, "is no list of references"),
             (("evalshift", "@empty"), 3, "lists no models"),
             (("evalshift", "-", "-"), 2, "stdin can be read once"),
-            (("ablate", "m.safetensors", "--shift", "fog"), 2, "fog is not there yet"),
+            (("ablate", "m.safetensors", "--shift", "patch_shuffle"), 2, "the patches along a side, 2 to 64"),
             (("ablate", "m.safetensors", "--shift", "imagenet-c:3"), 2, "a family is taken whole"),
             (("ablate", "m.safetensors", "--data", "{shards}", "--tile", 1600000000), 2, "at most 65536"),
             (("shard", "empty.npz", "out"), 3, "no NumPy archive"),

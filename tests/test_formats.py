@@ -179,7 +179,7 @@ class TestShards:
             ({"tars": [{"name": "../x.tar", "samples": 60, "bytes": 1, "sha256": ""}]}, "leaves the folder"),
             ({"samples": 10**18}, "its counts are not whole numbers"),
             ({"samples": 3}, "its tars hold another number"),
-            ({"height": "28"}, "images of '28' x 10 px"),
+            ({"height": "28"}, "images of '28' x 28 px"),
             ({"mean": ["a"]}, "must be numbers"),
             ({"channels": 2}, "2 channels"),
             ({"classes": None}, "is not a shard manifest"),

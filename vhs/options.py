@@ -26,8 +26,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="SHIFT",
-        help="imagenet-c, a corruption (contrast), with severities (contrast:3,5), or a shard set. Repeats; "
-        "clean is always measured.",
+        help="imagenet-c, imagenet-c-extra, a corruption (contrast), with severities (contrast:3,5), or a shard "
+        "set. Repeats; clean is always measured.",
     ),
 ]
 Out = Annotated[

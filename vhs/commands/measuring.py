@@ -25,9 +25,6 @@ def open_measurement(
     from vhs.runs.run import open_run
 
     wanted = conditions.parse(shift or [])
-    missing = conditions.unavailable(shift or [])
-    if missing:
-        console.note(f"imagenet-c: not there yet: {', '.join(missing)}; the other {15 - len(missing)} are measured")
     place = runtime.prepare(device, threads, precision)
     names = list(references.expand(models))
     if names.count("-") > 1:

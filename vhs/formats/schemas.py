@@ -68,8 +68,8 @@ MEASURED = (
     _text("shift", "`clean`, or the family or set the condition belongs to"),
     _text("category", "`noise`, `blur`, `weather`, `digital`; empty for clean", nullable=True),
     _text("corruption", "name of the corruption; empty for clean", nullable=True),
-    _count("severity", "1 to 5; 0 for clean", ""),
-    _text("origin", "`generated` by vhs or `stored` in a shard set"),
+    _count("severity", "1 to 5; 0 for clean; patches along a side for `patch_shuffle`", ""),
+    _text("origin", "`generated` by vhs, `procedural` (frost without the photographs) or `stored`"),
     _text("group", "`all`, or `name=value` of the samples counted"),
     _text("label_set", "which classes the answer is chosen from"),
 )

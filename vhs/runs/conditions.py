@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vhs.batch import Batch
 from vhs.errors import UsageError
 from vhs.formats.shards import MANIFEST, ShardSet
 
-FAMILY, EXTRA = "imagenet-c", "imagenet-c-extra"
+if TYPE_CHECKING:
+    from vhs.shifts.textures import Textures
+
+FAMILY, FAMILY_EXTRA, TEXTURE_SHAPE = "imagenet-c", "imagenet-c-extra", "texture-shape"
 CLEAN = "clean"
+MAX_PATCHES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,14 @@ class Condition:
 
     @property
     def origin(self) -> str:
-        return "generated" if self.corruption else "stored"
+        if self.data is not None or self.corruption is None:
+            return "stored"
+        if self.corruption == "frost":
+            from vhs.runs import frost
+            from vhs.shifts.textures import PROCEDURAL
+
+            return PROCEDURAL if frost.textures().origin == PROCEDURAL else "generated"
+        return "generated"
 
     @property
     def name(self) -> str:
@@ -35,19 +47,27 @@ class Condition:
 
     def apply(self, batch: Batch, seed: int) -> Batch:
         """The batch under this condition."""
-        if self.corruption is None:
+        if self.data is not None or self.corruption is None:
             return batch
         from vhs.shifts.corruption import corrupt
 
-        images = corrupt(batch.images_BCHW, batch.keys_B, self.corruption, self.severity, seed)
+        images = corrupt(
+            batch.images_BCHW, batch.keys_B, self.corruption, self.severity, seed, textures=self._textures()
+        )
         return batch.with_images(images)
+
+    def _textures(self) -> Textures | None:
+        from vhs.runs import frost
+
+        return frost.textures() if self.corruption == "frost" else None
 
 
 def parse(shifts: Sequence[str]) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
-    A shift is `clean`, `imagenet-c`, a corruption (`contrast`), one with severities (`contrast:3,5`)
-    or the path of a shard set. Raises UsageError listing the legal names.
+    A shift is `clean`, `imagenet-c`, `imagenet-c-extra`, a corruption (`contrast`), one with severities
+    (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
+    Raises UsageError listing the legal names.
     """
     found = [Condition(shift=CLEAN)]
     for text in shifts:
@@ -67,44 +87,53 @@ def _hash(condition: Condition) -> str | None:
     return condition.data.manifest.hash if condition.data else None
 
 
-def unavailable(shifts: Sequence[str]) -> list[str]:
-    """Members of the families among `shifts` that this version cannot make."""
-    from vhs.shifts.corruption import CATEGORY, CORRUPTIONS
-
-    return [name for name in CATEGORY if name not in CORRUPTIONS] if FAMILY in shifts else []
-
-
 def _parse_one(text: str) -> list[Condition]:
-    from vhs.shifts.corruption import CATEGORY, CORRUPTIONS, SEVERITIES
+    from vhs.shifts.corruption import CATEGORY, CORRUPTIONS, EXTRA
 
+    families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA}
     if text == CLEAN:
         return []
-    if text == FAMILY:
-        names = [name for name in CATEGORY if name in CORRUPTIONS]
-        return [_corruption(FAMILY, name, severity) for name in names for severity in SEVERITIES]
+    if text in families:
+        return [_corruption(name, severity) for name in families[text] for severity in _severities(text, name, "")]
     name, _, wanted = text.partition(":")
     if name in CORRUPTIONS:
-        severities = _severities(text, wanted) if wanted else SEVERITIES
-        return [_corruption(FAMILY if name in CATEGORY else EXTRA, name, severity) for severity in severities]
+        return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
     if (Path(text) / MANIFEST).exists():
-        data = ShardSet.open(Path(text))
-        return [Condition(shift=data.manifest.name, data=data)]
-    if name == FAMILY:
+        return _stored(ShardSet.open(Path(text)))
+    if name in families:
         raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
-    if name in CATEGORY:
-        raise UsageError(f"--shift {text}: {name} is not there yet; there are {', '.join(CORRUPTIONS)}.")
-    legal = ", ".join([CLEAN, FAMILY, *CORRUPTIONS])
+    legal = ", ".join([CLEAN, *families, *CORRUPTIONS])
     raise UsageError(f"--shift {text}: is no shift ({legal}) and no shard set.")
 
 
-def _corruption(shift: str, name: str, severity: int) -> Condition:
+def _stored(data: ShardSet) -> list[Condition]:
+    """A shard set as a condition; one that stores a corruption says which, and at what severity."""
+    kind = data.manifest.extra.get("corruption")
+    if kind is None:
+        return [Condition(shift=data.manifest.name, data=data)]
+    name, severity = str(kind["name"]), int(kind["severity"])
+    known = _corruption(name, severity)
+    return [replace(known, data=data)]
+
+
+def _corruption(name: str, severity: int) -> Condition:
     from vhs.shifts.corruption import CATEGORY
+    from vhs.shifts.parameters import TABLES
 
-    return Condition(shift=shift, category=CATEGORY.get(name), corruption=name, severity=severity)
+    family = FAMILY if name in CATEGORY else FAMILY_EXTRA if name in TABLES["cifar32"] else TEXTURE_SHAPE
+    return Condition(shift=family, category=CATEGORY.get(name), corruption=name, severity=severity)
 
 
-def _severities(text: str, wanted: str) -> list[int]:
-    values = wanted.split(",")
+def _severities(text: str, name: str, wanted: str) -> list[int]:
+    from vhs.shifts.corruption import SEVERITIES
+
+    if name == "patch_shuffle":
+        if not wanted.isdecimal() or not 2 <= int(wanted) <= MAX_PATCHES:
+            raise UsageError(f"--shift {text}: expected the patches along a side, 2 to {MAX_PATCHES}: patch_shuffle:4.")
+        return [int(wanted)]
+    if name == "grayscale" and not wanted:
+        return [1]
+    values = wanted.split(",") if wanted else [str(severity) for severity in SEVERITIES]
     if not all(value in ("1", "2", "3", "4", "5") for value in values):
-        raise UsageError(f"--shift {text}: severities are 1 to 5, such as {text.partition(':')[0]}:3,5.")
+        raise UsageError(f"--shift {text}: severities are 1 to 5, such as {name}:3,5.")
     return sorted({int(value) for value in values})

@@ -22,6 +22,7 @@ from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, runtime
 from vhs.runs.conditions import Condition
 from vhs.runs.journal import Journal, Results
+from vhs.shifts.textures import PROCEDURAL
 
 
 class Measure(Protocol):
@@ -74,7 +75,9 @@ class Run:
             "models": [model.weights_id for model in self.models],
             "names": [model.name for model in self.models],
             "data": self.data.manifest.hash,
-            "conditions": [(item.name, item.data.manifest.hash if item.data else None) for item in self.conditions],
+            "conditions": [
+                (item.name, item.origin, item.data.manifest.hash if item.data else None) for item in self.conditions
+            ],
             "seed": self.seed,
             "max_samples": self.max_samples,
             "skip_bad": self.skip_bad,
@@ -104,6 +107,7 @@ def open_run(
         data, max_samples=max_samples, seed=seed, skip_bad=skip_bad,
         progress=progress,
     )  # fmt: skip
+    _check_side(decoded, conditions)
     fixed_tile, group = runtime.fit(models, len(decoded), tile)
     run = Run(
         models=models, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
@@ -136,6 +140,18 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
                 f"{model.name}: has {ours} classes ({_first(model.classes)}), {data.folder} has {theirs} "
                 f"({_first(data.manifest.classes)}). Name data with the model's classes."
             )
+
+
+def _check_side(data: cache.Decoded, conditions: Sequence[Condition]) -> None:
+    from vhs.shifts.corruption import MIN_SIDE
+
+    height, width = data.images_NCHW.shape[-2:]
+    made = next((item.name for item in conditions if item.corruption and item.data is None), None)
+    if made and min(height, width) < MIN_SIDE:
+        raise MismatchError(
+            f"{data.manifest.name}: images of {height}x{width} px, {made} needs {MIN_SIDE} px or more. "
+            f"Shard larger images."
+        )
 
 
 def _first(names: Sequence[str]) -> str:
@@ -187,7 +203,12 @@ def _notes(run: Run) -> list[str]:
     sizes = {(model.preprocess.height, model.preprocess.width) for model in run.models}
     for size in sorted(sizes - {side}):
         notes.append(f"images are {side[0]}x{side[1]} px and are resized to the model's {size[0]}x{size[1]}")
-    if any(condition.corruption for condition in run.conditions):
+    if any(condition.origin == PROCEDURAL for condition in run.conditions):
+        notes.append(
+            "frost is made of procedural textures; name the folder of the photographs in $VHS_FROST "
+            "or install vhs-heads[frost]"
+        )
+    if any(condition.corruption and condition.data is None for condition in run.conditions):
         from vhs.shifts.parameters import SIDES, nearest_table
 
         table = nearest_table(*side)

@@ -41,7 +41,7 @@ def disk(radius: float, softness: float) -> np.ndarray:
     soft = np.array(filters.gaussian_kernel(softness, taps))
     for _ in range(2):
         padded = np.pad(kernel, ((taps, taps), (0, 0)), mode="reflect")
-        kernel = sum(w * padded[i : i + len(line)] for i, w in enumerate(soft)).T  # type: ignore[union-attr]
+        kernel = sum(w * padded[i : i + len(line)] for i, w in enumerate(soft)).T
     return np.ascontiguousarray(kernel)
 
 

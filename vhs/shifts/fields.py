@@ -54,7 +54,8 @@ def philox(blocks_BN: Tensor, samples_BN: Tensor, key: int, stream: int) -> Tens
 
     blocks_BN: the low word of the counter; samples_BN: the second key word. Returns int64 [B, 4 N].
     """
-    c0, c1, c2, c3 = blocks_BN, torch.zeros_like(blocks_BN), torch.full_like(blocks_BN, stream), 0
+    nothing = torch.zeros_like(blocks_BN)
+    c0, c1, c2, c3 = blocks_BN, nothing, nothing + stream, nothing
     k0, k1 = key, samples_BN
     for _ in range(ROUNDS):
         p0, p1 = (_multiply(c, m) for c, m in zip((c0, c2), MULTIPLIERS, strict=True))
