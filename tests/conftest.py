@@ -11,22 +11,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
-SIDE = (35, 28)
+SIDE = (42, 28)
 
 
 def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [count, 35, 28] with a class-dependent bar on noise, and their labels."""
+    """uint8 [count, 42, 28] with a class-dependent bar on noise, and their labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % len(CLASSES)
     images = rng.integers(0, 120, (count, *SIDE), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
-        image[label * 7 : label * 7 + 4] += 70
+        image[label * 8 : label * 8 + 8] += 100
     return images, labels
 
 
 @pytest.fixture(scope="session")
 def toy_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a train set of 120 and a val set of 85 grey images, 35 x 28 px, 5 classes."""
+    """A folder with a train set of 120 and a val set of 85 grey images, 42 x 28 px, 5 classes."""
     from vhs.formats.sharding import write_set
     from vhs.formats.split import from_arrays
 
@@ -47,7 +47,7 @@ def toy_checkpoint(toy_shards: Path) -> Path:
     from vhs.training.recipe import Recipe
 
     path = toy_shards.parent / "toy.safetensors"
-    recipe = Recipe(depth=3, dim=16, heads=2, patch=7, epochs=4, batch=24, lr=1e-2)
+    recipe = Recipe(depth=3, dim=16, heads=2, patch=14, epochs=4, batch=24, lr=1e-2)
     Training(
         out=path, train=ShardSet.open(toy_shards / "train"), val=ShardSet.open(toy_shards / "val"), recipe=recipe,
         device=runtime.prepare("cpu", 1, "float32"),

@@ -196,7 +196,7 @@ class TestEvalshift:
             / 85
         )
         assert row["ece"] == pytest.approx(ece, abs=1e-6)
-        assert row["top1_lo"] < row["top1"] < row["top1_hi"] and row["size"] == "35x28"
+        assert row["top1_lo"] < row["top1"] < row["top1_hi"] and row["size"] == "42x28"
 
     def test_many_models_in_one_run(self, vhs, toy_checkpoint: Path) -> None:
         shutil.copy(toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"))
@@ -306,7 +306,7 @@ class TestTrain:
 
     def test_sizes_that_do_not_fit(self, vhs, toy_shards: Path) -> None:
         for flags, message in (
-            (("--patch", 4), "35x28 is not a whole number of 4 px patches"),
+            (("--patch", 4), "42x28 is not a whole number of 4 px patches"),
             (("--dim", 10, "--heads", 3, "--patch", 5), "dim 10 is no multiple of 3 heads"),
         ):
             code, _, err = vhs("train", toy_shards, *flags, "-o", "x.safetensors")

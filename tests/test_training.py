@@ -17,7 +17,7 @@ from vhs.training.augmentation import augment
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import affordable, learning_rate
 
-RECIPE = Recipe(depth=2, dim=14, heads=2, patch=7, epochs=3, batch=24, lr=5e-3, mixup=0.2, crop=True, flip=True, ema=0.9,
+RECIPE = Recipe(depth=2, dim=14, heads=2, patch=14, epochs=3, batch=24, lr=5e-3, mixup=0.2, crop=True, flip=True, ema=0.9,
                 drop_path=0.1, label_smoothing=0.1, clip=1.0)  # fmt: skip
 
 
@@ -47,10 +47,10 @@ def test_a_shortened_schedule_still_ends_at_min_lr() -> None:
 
 
 def test_it_learns_and_writes_its_log(vhs, toy_shards: Path) -> None:
-    code, out, _ = vhs("train", toy_shards, "--depth", 2, "--dim", 16, "--heads", 2, "--patch", 7, "--epochs", 60, "--batch", 20,
+    code, out, _ = vhs("train", toy_shards, "--depth", 2, "--dim", 16, "--heads", 2, "--patch", 14, "--epochs", 16, "--batch", 20,
                        "--lr", 0.01, "-o", "m.safetensors")  # fmt: skip
     log = pl.read_csv("m.train.csv")
-    assert code == 0 and out == "m.safetensors\n" and log["step"].to_list() == [6 * e for e in range(1, 61)]
+    assert code == 0 and out == "m.safetensors\n" and log["step"].to_list() == [6 * e for e in range(1, 17)]
     assert log["top1"][-1] > 0.9 and log["train_loss"][-1] < 0.5 * log["train_loss"][0]
 
 
@@ -79,13 +79,13 @@ def test_two_runs_and_a_stopped_and_resumed_run_are_byte_identical(tmp_path: Pat
 
 def test_resuming_with_another_recipe_is_refused(vhs, tmp_path: Path, toy_shards: Path) -> None:
     training(tmp_path, toy_shards, stop=lambda: True).run(resuming=False)
-    code, _, err = vhs("train", toy_shards, "--patch", 7, "--resume", "-o", tmp_path / "m.safetensors")
+    code, _, err = vhs("train", toy_shards, "--patch", 14, "--resume", "-o", tmp_path / "m.safetensors")
     assert code == 4 and "m.resume: was begun with batch 24, now it is 128" in err
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_epoch(tmp_path: Path, toy_shards: Path) -> None:
     with pytest.raises(VhsError, match="not finite in epoch 1 "):
-        recipe = Recipe(depth=2, dim=14, heads=2, patch=7, batch=24, lr=1e30, epochs=4, warmup_epochs=0)
+        recipe = Recipe(depth=2, dim=14, heads=2, patch=14, batch=24, lr=1e30, epochs=4, warmup_epochs=0)
         training(tmp_path, toy_shards, recipe=recipe).run(resuming=False)
     assert not (tmp_path / "m.safetensors").exists()
 
@@ -94,7 +94,7 @@ def test_the_budget_shortens_honestly(tmp_path: Path, toy_shards: Path, monkeypa
     clock = iter(np.arange(0, 10_000, 0.5))
     monkeypatch.setattr("vhs.runs.training.time.monotonic", lambda: next(clock))
     run = training(
-        tmp_path, toy_shards, recipe=Recipe(depth=1, dim=8, heads=2, patch=7, batch=24, epochs=40), minutes=0.5
+        tmp_path, toy_shards, recipe=Recipe(depth=1, dim=8, heads=2, patch=14, batch=24, epochs=40), minutes=0.5
     )
     assert run.run(resuming=False)
     last = run.log[-1]
@@ -146,7 +146,7 @@ def test_tokens_and_position_embeddings_are_not_decayed(toy_shards: Path) -> Non
 
     from vhs.training import loop
 
-    spec = RECIPE.spec(channels=1, height=35, width=28, classes=5)
+    spec = RECIPE.spec(channels=1, height=42, width=28, classes=5)
     state = loop.start(RECIPE, spec, 120, torch.device("cpu"))
     want = create_optimizer_v2(state.net, "adamw", weight_decay=RECIPE.weight_decay)
     decayed = [
@@ -167,7 +167,7 @@ def test_resuming_a_finished_run_changes_nothing(vhs, toy_shards: Path) -> None:
         "--heads",
         2,
         "--patch",
-        7,
+        14,
         "--epochs",
         1,
         "-o",
