@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vhs import options, output
-from vhs.errors import UsageError, choices
-from vhs.formats.schemas import COMPARE, CONTRAST
+from vhs.errors import MismatchError, UsageError, choices
+from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, MCE
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
 
@@ -30,6 +31,19 @@ Scales = Annotated[
     list[str] | None,
     typer.Option("--scale", metavar="SCALE", help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]"),
 ]
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        "--summary", metavar="mce", help="Of shift tables: corruption errors by corruption, category and all."
+    ),
+]
+NormaliseBy = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
+        "[default: alexnet at 224 px, else none]",
+    ),
+]  # fmt: skip
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
 
 
@@ -39,6 +53,8 @@ def compare(
     contrast: Contrast = None,
     scale: Scales = None,
     form: options.Format = None,
+    summary: Summary = None,
+    normalise_by: NormaliseBy = None,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -49,18 +65,22 @@ def compare(
     Example: vhs ablate vit.safetensors --shift contrast --folds - | vhs compare
 
     Example: vhs compare heads.csv -o agreement.csv
+
+    Example: vhs compare shift.csv --summary mce --normalise-by baseline.csv -o mce.csv
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures.terminal import summary
+    from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.runs import comparison
 
+    if summary is not None or normalise_by is not None:
+        return _mce(tables or ["-"], out, form, summary, normalise_by)
     scales = scale or ["accuracy", "loss"]
     for name in scales:
         if name not in SCALES:
             raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
     instead = contrast == "-"
-    main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, summary)
+    main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, in_words)
     beside = output.companion(CONTRAST, out, contrast, "contrast")
     check_outputs([out, beside.out if beside else None], tables or [])
     folds = comparison.read_folds(tables or ["-"])
@@ -73,4 +93,29 @@ def compare(
             (main if instead else beside).add(comparison.contrasts(folds, scales))  # type: ignore[union-attr]
     if beside:
         beside.finish()
+    main.finish()
+
+
+def _mce(paths: list[str], out: Path | None, form: str | None, summary: str | None, normalise_by: str | None) -> None:
+    import polars as pl
+
+    from vhs.figures.terminal import summary as in_words
+    from vhs.formats import tables as reader
+    from vhs.formats.atomic import check_outputs
+    from vhs.runs import mce
+
+    if summary != "mce":
+        raise UsageError(
+            f"--summary {summary}: expected mce." if summary else "--normalise-by: belongs to --summary mce."
+        )
+    main = output.TableOutput(MCE, out, form, in_words)
+    check_outputs([out], [*paths, *([normalise_by] if normalise_by else [])])
+    read = [(path, *reader.read(path)) for path in paths]
+    for path, schema, _ in read:
+        if schema is not EVALSHIFT:
+            raise MismatchError(
+                f"{path}: is of kind {schema.name}; mce is of shift tables. `vhs evalshift` writes them."
+            )
+    shift = pl.concat([table for _, _, table in read]).unique(maintain_order=True)
+    main.add(mce.summarise(shift, mce.normaliser(normalise_by, shift)))
     main.finish()

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from vhs import options, output
 from vhs.commands.measuring import open_measurement, plan
-from vhs.formats.schemas import EVALSHIFT
+from vhs.errors import UsageError
+from vhs.formats.schemas import EVALSHIFT, MCE
+
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        "--summary", metavar="mce", help="Instead of the rows: corruption errors by corruption, category, all."
+    ),
+]
+NormaliseBy = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
+        "[default: alexnet for 1,000 classes at 224 px, else none]",
+    ),
+]  # fmt: skip
 
 
 def evalshift(
@@ -19,6 +38,8 @@ def evalshift(
     device: options.Device = "auto",
     threads: options.Threads = None,
     precision: options.Precision = "float32",
+    summary: Summary = None,
+    normalise_by: NormaliseBy = None,
     skip_bad: options.SkipBad = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -29,15 +50,24 @@ def evalshift(
 
     Example: vhs evalshift vit.safetensors --shift imagenet-c | vhs plot -o curves.png
 
+    Example: vhs evalshift vit.safetensors --shift imagenet-c --summary mce --normalise-by baseline.csv
+
     Example: vhs evalshift runs/*.safetensors --shift gaussian_noise --shift contrast:5 -o shift.csv
     """
     console = options.console("evalshift", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures.terminal import summary
+    from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
+    from vhs.runs import mce
     from vhs.runs.evaluation import evaluate
 
-    main = output.TableOutput(EVALSHIFT, out, form, summary)
+    if summary not in (None, "mce"):
+        raise UsageError(f"--summary {summary}: expected mce.")
+    if normalise_by and not summary:
+        raise UsageError("--normalise-by: belongs to --summary mce.")
+    main = output.TableOutput(MCE if summary else EVALSHIFT, out, form, in_words)
     check_outputs([out], models)
+    folds: mce.Folds = {}
+    parts = []
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
@@ -45,6 +75,15 @@ def evalshift(
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=False).encode())
-        for rows in evaluate(run):
-            main.add(rows)
+        for rows in evaluate(run, folds):
+            if summary:
+                parts.append(rows)
+            else:
+                main.add(rows)
+    if summary:
+        import polars as pl
+
+        table = pl.concat(parts)
+        by = mce.normaliser(normalise_by, table, classes=len(run.data.manifest.classes))
+        main.add(mce.summarise(table, by, folds))
     main.finish(provenance)

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, heads, heatmap, style
+from vhs.figures import agreement, curves, heads, heatmap, mce, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -19,6 +19,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "conditions": (heatmap.conditions, ("drop", "dloss")),
     },
     "evalshift": {"severity": (curves.severity, ("top1", "loss", "top5", "ece"))},
+    "mce": {"mce": (mce.bars, ("ce", "error"))},
     "heads": {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))
     },

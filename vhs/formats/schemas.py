@@ -266,7 +266,33 @@ TRAIN = Schema(
     ("steps_planned", "train_loss"),
 )
 
-SCHEMAS = {schema.name: schema for schema in (EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)}
+MCE = Schema(
+    "mce",
+    "one corruption, one category (`all`, with the category) or all 15 (`all`, without) of one model",
+    (
+        _text("model", "name of the model"),
+        _text("model_id", "hash of the model's weights"),
+        _text("data", "name of the data set the samples come from"),
+        _text("metric", "`mce`: AlexNet's errors, stored files; `mce_generated`: AlexNet's errors, generated "
+              "images; `mce_normalised`: errors of a table; `mean_error`: no normaliser"),
+        _text("category", "`noise`, `blur`, `weather`, `digital`; empty for all 15", nullable=True),
+        _text("corruption", "name of the corruption, or `all` of the category or of the 15"),
+        _text("normalised_by", "`alexnet`, or the table the errors are divided by", nullable=True),
+        _real("ce", "fraction", "errors summed over severities / the normaliser's; mean over corruptions for `all`",
+              nullable=True),
+        _real("relative_ce", "fraction", "the same after the clean error is taken from each error", nullable=True),
+        _real("error", "fraction", "mean top-1 error over severities (and corruptions)"),
+        _real("lo", "fraction", "lower 95 % bound of ce (of error without a normaliser), fold jackknife",
+              nullable=True),
+        _real("hi", "fraction", "upper 95 % bound", nullable=True),
+        _count("n_severities", "severities in each sum", ""),
+        _text("frost", "origin of the frost condition: `stored`, `generated` or `procedural`"),
+        _count("n", "samples of each condition"),
+    ),
+    ("relative_ce", "normalised_by"),
+)  # fmt: skip
+
+SCHEMAS = {schema.name: schema for schema in (MCE, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)}
 
 
 def recognise(columns: list[str], where: str) -> Schema:
@@ -286,6 +312,7 @@ def recognise(columns: list[str], where: str) -> Schema:
 
 
 _WRITER = {
-    "evalshift": "evalshift", "ablate": "ablate", "folds": "ablate", "heads": "specialize",
-    "pairs": "specialize --pairs", "compare": "compare", "contrast": "compare --contrast", "train": "train",
+    "mce": "evalshift --summary mce", "evalshift": "evalshift", "ablate": "ablate", "folds": "ablate",
+    "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
+    "contrast": "compare --contrast", "train": "train",
 }  # fmt: skip

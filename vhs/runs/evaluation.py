@@ -10,11 +10,19 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
 from vhs.runs.frames import evaluation_row
+from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
 
 
-def evaluate(run: Run) -> Iterator[pl.DataFrame]:
-    """Yield, by finished condition, the evalshift rows of all models."""
+def evaluate(run: Run, folds: Folds | None = None) -> Iterator[pl.DataFrame]:
+    """Yield, by finished condition, the evalshift rows of all models.
+
+    folds: filled with the fold tallies of corruptions, for `mce.summarise`.
+    """
     for condition, results in sweep(run, Evaluation):
-        pairs = zip(run.models, results, strict=True)
+        pairs = list(zip(run.models, results, strict=True))
+        if folds is not None and condition.corruption:
+            for model, tallies in pairs:
+                sums = tallies["folds"]
+                folds[model.weights_id, condition.corruption, condition.severity] = sums["n"], sums["n_correct"]
         yield frame(schemas.EVALSHIFT, [evaluation_row(run, condition, model, tallies) for model, tallies in pairs])
