@@ -11,15 +11,13 @@ from tests import definitions
 from vhs.seeds import hash64, sample_keys
 from vhs.shifts import blur, digital, fields, filters, weather
 from vhs.shifts.corruption import (
-    CATEGORY,
     CORRUPTIONS,
-    EXTRA,
     MIN_SIDE,
-    SEVERITIES,
     corrupt,
     luminance,
     strength_of,
 )  # fmt: skip
+from vhs.shifts.names import CATEGORY, EXTRA, SEVERITIES
 from vhs.shifts.parameters import TEXTURE_SHAPE, nearest_table
 from vhs.shifts.textures import LOOKS, QUANTILES, procedural, reduced
 

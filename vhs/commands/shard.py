@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vhs.formats.split import Split
 
 SPLITS = ("train", "val", "test")
-LAYOUT_NAMES = ("fashion-mnist", "idx", "npz", "folders")
+LAYOUT_NAMES = ("fashion-mnist", "idx", "npz", "imagenet-c", "cifar-c", "folders")
 
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A folder, a .npz file, or fashion-mnist.", show_default=False)
@@ -28,6 +28,12 @@ Layout = Annotated[
 SplitName = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="What a source without splits is: train, val or test.")
 ]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        "--base", metavar="DIR", help="The clean shard set this is a shifted version of: same ids, same classes."
+    ),
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -36,6 +42,7 @@ def shard(
     out: Target,
     layout: Layout = None,
     split: SplitName = None,
+    base: Base = None,
     per_tar: PerTar = 1000,
     skip_bad: options.SkipBad = False,
     dry_run: options.DryRun = False,
@@ -48,13 +55,18 @@ def shard(
     Example: vhs shard fashion-mnist data/fashion
 
     Example: vhs shard ~/imagenet data/imagenet   (train/CLASS/*.JPEG, val/CLASS/*.JPEG)
+
+    Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats.sharding import write_set
+    from vhs.sources.base import shifted
 
     parts = _splits(source, layout, split)
+    if base is not None:
+        parts = [shifted(part, base) for part in parts]
     for part in parts:
-        folder = out / part.split if len(parts) > 1 else out
+        folder = out / (part.folder or part.split) if len(parts) > 1 else out
         if dry_run:
             line = f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
             output.write(line.encode())

@@ -78,6 +78,7 @@ def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
     import PIL
 
     parts = [split.fingerprint, split.name, split.split, split.classes, split.channels, per_tar, skip_bad]
+    parts += [split.base, split.extra] if split.extra or split.base else []
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
@@ -157,7 +158,7 @@ def _manifest(split: Split, state: Written, plan: str) -> Manifest:
     return Manifest(
         name=split.name, split=split.split, classes=split.classes, samples=samples, tars=entries,
         channels=split.channels, height=height, width=width, mean=mean, std=std, source=split.source,
-        licence=split.licence, extra={"plan": plan, "skipped": len(state.skipped)},
+        licence=split.licence, base=split.base, extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
     )  # fmt: skip
 
 

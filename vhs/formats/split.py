@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Split:
     """ids: unique sample ids; labels: index into classes, one an id; encoded: position -> image bytes.
 
     fingerprint: stands for the source's content, so that an interrupted run is continued only on it.
+    folder: where below OUT it goes, when a source has several; its split's name by default.
+    base: name and hash of the set it is a shifted version of; extra: more for the manifest.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Split:
     fingerprint: str
     source: str = ""
     licence: str = ""
+    folder: str = ""
+    base: dict[str, str] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def from_arrays(

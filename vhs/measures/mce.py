@@ -11,13 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vhs.measures.intervals import jackknife
+from vhs.shifts.names import CATEGORY
 
-CORRUPTIONS = (
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
-"""The 15 of mCE, in the published order. The four of validation are never part of it."""
-
+CORRUPTIONS = tuple(CATEGORY)
 SEVERITIES = 5
 ALEXNET_CLEAN = 0.43478
 """1 - 0.56522: top-1 error of torchvision's AlexNet_Weights.IMAGENET1K_V1 on the ILSVRC-2012 validation

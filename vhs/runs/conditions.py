@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from vhs.batch import Batch
 from vhs.errors import UsageError
-from vhs.formats.shards import MANIFEST, ShardSet
+from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+from vhs.shifts.names import CATEGORY, CORRUPTION_NAMES, EXTRA, SEVERITIES
 
 if TYPE_CHECKING:
     from vhs.shifts.textures import Textures
@@ -88,7 +89,7 @@ def _hash(condition: Condition) -> str | None:
 
 
 def _parse_one(text: str) -> list[Condition]:
-    from vhs.shifts.corruption import CATEGORY, CORRUPTIONS, EXTRA
+    from vhs.shifts.corruption import CORRUPTIONS
 
     families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA}
     if text == CLEAN:
@@ -99,34 +100,36 @@ def _parse_one(text: str) -> list[Condition]:
     if name in CORRUPTIONS:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
     if (Path(text) / MANIFEST).exists():
-        return _stored(ShardSet.open(Path(text)))
+        return [_stored(ShardSet.open(Path(text)))]
+    below = [_stored(data) for data in find_sets(Path(text))] if Path(text).is_dir() else []
+    if below:
+        return sorted(below, key=_published_order)
     if name in families:
         raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
     legal = ", ".join([CLEAN, *families, *CORRUPTIONS])
     raise UsageError(f"--shift {text}: is no shift ({legal}) and no shard set.")
 
 
-def _stored(data: ShardSet) -> list[Condition]:
+def _stored(data: ShardSet) -> Condition:
     """A shard set as a condition; one that stores a corruption says which, and at what severity."""
     kind = data.manifest.extra.get("corruption")
-    if kind is None:
-        return [Condition(shift=data.manifest.name, data=data)]
-    name, severity = str(kind["name"]), int(kind["severity"])
-    known = _corruption(name, severity)
-    return [replace(known, data=data)]
+    if not isinstance(kind, dict) or kind.get("name") not in CORRUPTION_NAMES or kind.get("severity") not in SEVERITIES:
+        return Condition(shift=data.manifest.name, data=data)
+    return replace(_corruption(kind["name"], kind["severity"]), data=data)
+
+
+def _published_order(condition: Condition) -> tuple[int, int, str]:
+    known = condition.corruption is not None
+    place = CORRUPTION_NAMES.index(condition.corruption) if known else -1
+    return place, condition.severity, condition.shift
 
 
 def _corruption(name: str, severity: int) -> Condition:
-    from vhs.shifts.corruption import CATEGORY
-    from vhs.shifts.parameters import TABLES
-
-    family = FAMILY if name in CATEGORY else FAMILY_EXTRA if name in TABLES["cifar32"] else TEXTURE_SHAPE
+    family = FAMILY if name in CATEGORY else FAMILY_EXTRA if name in EXTRA else TEXTURE_SHAPE
     return Condition(shift=family, category=CATEGORY.get(name), corruption=name, severity=severity)
 
 
 def _severities(text: str, name: str, wanted: str) -> list[int]:
-    from vhs.shifts.corruption import SEVERITIES
-
     if name == "patch_shuffle":
         if not wanted.isdecimal() or not 2 <= int(wanted) <= MAX_PATCHES:
             raise UsageError(f"--shift {text}: expected the patches along a side, 2 to {MAX_PATCHES}: patch_shuffle:4.")

@@ -24,7 +24,9 @@ Row = dict[str, Any]
 
 def measured(run: Run, condition: Condition, model: Model) -> Row:
     """The columns every measured row starts with."""
-    data = condition.data.manifest if condition.data else run.data.manifest
+    data = run.data.manifest
+    if condition.data and (condition.data.manifest.base or {}).get("hash") != data.hash:
+        data = condition.data.manifest
     return {
         "model": model.name,
         "model_id": model.weights_id,

@@ -16,19 +16,6 @@ from vhs.shifts import blur, digital, noise, spatter, texture_shape, weather
 from vhs.shifts.parameters import TABLES, TEXTURE_SHAPE, nearest_table
 from vhs.shifts.textures import Textures, procedural
 
-IMAGENET_C = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    "weather": ("snow", "frost", "fog", "brightness"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-}
-"""The 15 corruptions of ImageNet-C by category, in the published order."""
-
-EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four that the benchmark keeps for validation; they are never part of mCE."""
-
-CATEGORY = {name: category for category, names in IMAGENET_C.items() for name in names}
-SEVERITIES = (1, 2, 3, 4, 5)
 SLICE_ELEMENTS = 1 << 18
 """On a CPU images are corrupted in slices of about this many values, which stay in its caches."""
 MIN_SIDE = 28

@@ -20,11 +20,12 @@ def splits(folder: Path) -> list[Split]:
     """One split for each split folder, or a single one, `val`, when the classes lie directly in `folder`."""
     named = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     if named:
-        return [_split(path, folder.resolve().name, SPLITS[name]) for name, path in named.items()]
-    return [_split(folder, folder.resolve().name, "val")]
+        return [split_of(path, folder.resolve().name, SPLITS[name]) for name, path in named.items()]
+    return [split_of(folder, folder.resolve().name, "val")]
 
 
-def _split(folder: Path, name: str, split: str) -> Split:
+def split_of(folder: Path, name: str, split: str) -> Split:
+    """The images of CLASS/IMAGE in `folder`, ids by `sample_ids`."""
     classes = _class_folders(folder)
     paths: list[Path] = []
     labels: list[int] = []

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from vhs.errors import InputError
 from vhs.formats.split import Split
-from vhs.sources import fashion, folders, idx, npz
+from vhs.sources import corrupted, fashion, folders, idx, npz
 
 LAYOUTS = {
     "fashion-mnist": "the embedded subset of Fashion-MNIST, no path needed",
     "idx": "a folder of IDX files (MNIST, Fashion-MNIST), plain or .gz",
     "npz": "a NumPy archive with x_train, y_train, x_test, y_test or images, labels",
+    "imagenet-c": "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C's archives unpacked, Tiny-ImageNet-C",
+    "cifar-c": "labels.npy and CORRUPTION.npy: CIFAR-10-C, CIFAR-100-C",
     "folders": "class folders, CLASS/IMAGE or SPLIT/CLASS/IMAGE",
 }
 
@@ -29,6 +31,10 @@ def detect(source: str) -> str:
         raise InputError(f"{source}: is a file, but no .npz archive. Name a folder, or decide with --layout.")
     if idx.is_folder(path):
         return "idx"
+    if corrupted.is_tree(path):
+        return "imagenet-c"
+    if corrupted.is_arrays(path):
+        return "cifar-c"
     if any(item.is_dir() for item in path.iterdir()):
         return "folders"
     raise InputError(f"{source}: has neither class folders nor IDX files. See `vhs shard --help` for the layouts.")
@@ -41,4 +47,8 @@ def read(source: str, layout: str) -> list[Split]:
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source}: is not there.")
-    return {"idx": idx.splits, "npz": npz.splits, "folders": folders.splits}[layout](path)
+    readers = {
+        "idx": idx.splits, "npz": npz.splits, "folders": folders.splits, "imagenet-c": corrupted.tree_splits,
+        "cifar-c": corrupted.array_splits,
+    }  # fmt: skip
+    return readers[layout](path)

@@ -1,0 +1,18 @@
+"""Names of the published corruptions; importing them costs nothing."""
+
+from __future__ import annotations
+
+IMAGENET_C = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+"""The 15 corruptions of ImageNet-C by category, in the published order; mCE is over these."""
+
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four that the benchmark keeps for validation; they are never part of mCE."""
+
+CATEGORY = {name: category for category, names in IMAGENET_C.items() for name in names}
+CORRUPTION_NAMES = (*CATEGORY, *EXTRA)
+SEVERITIES = (1, 2, 3, 4, 5)

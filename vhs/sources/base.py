@@ -1,0 +1,34 @@
+"""A shifted set and the clean set it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vhs.errors import MismatchError
+from vhs.formats.shards import ShardSet
+from vhs.formats.split import Split
+
+
+def shifted(split: Split, folder: Path) -> Split:
+    """`split` as a version of the clean set in `folder`, with its class names and its name recorded.
+
+    Raises MismatchError naming a sample that the clean set lacks or labels otherwise, or a class it lacks.
+    """
+    clean = ShardSet.open(folder)
+    names = clean.manifest.classes
+    numbered = split.classes == tuple(str(number) for number in range(len(split.classes)))
+    unknown = [] if numbered and len(split.classes) <= len(names) else sorted(set(split.classes) - set(names))
+    if unknown:
+        raise MismatchError(f"{split.name}: class {unknown[0]} is not among the {len(names)} of {folder}.")
+    place = list(range(len(names))) if numbered else [names.index(name) for name in split.classes]
+    labels = [place[label] for label in split.labels]
+    known = {sample.id: sample.label for sample in clean.samples()}
+    for name, label in zip(split.ids, labels, strict=True):
+        if known.get(name) != label:
+            why = "is not in" if name not in known else f"has label {label}, not {known[name]} as in"
+            raise MismatchError(
+                f"{split.name}/{split.folder}: {name} {why} {folder}. Is that the set it was made from?"
+            )
+    base = {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
+    return replace(split, classes=names, labels=labels, base=base)

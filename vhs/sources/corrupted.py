@@ -1,0 +1,107 @@
+"""Stored corruptions: ImageNet-C and Tiny-ImageNet-C trees, CIFAR-10-C and CIFAR-100-C arrays.
+
+Every corruption at every severity becomes a set of its own, in OUT/CORRUPTION/SEVERITY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vhs.errors import InputError
+from vhs.formats.split import Split, class_names, from_arrays
+from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
+from vhs.sources import folders
+
+LABELS = "labels.npy"
+
+
+def is_tree(folder: Path) -> bool:
+    """Whether `folder` holds CORRUPTION/SEVERITY folders."""
+    return any((folder / name / "1").is_dir() for name in CORRUPTION_NAMES)
+
+
+def tree_splits(folder: Path) -> list[Split]:
+    """CORRUPTION/SEVERITY/CLASS/IMAGE: any of the archives of ImageNet-C, or Tiny-ImageNet-C."""
+    found = list(_tree(folder))
+    classes = found[0].classes
+    for split in found:
+        if split.classes != classes:
+            unlike = sorted(set(split.classes) ^ set(classes))[:3]
+            raise InputError(
+                f"{folder / split.folder}: its class folders differ from the others' ({', '.join(unlike)})."
+            )
+    return found
+
+
+def _tree(folder: Path) -> Iterator[Split]:
+    for name in CORRUPTION_NAMES:
+        if not (folder / name).is_dir():
+            continue
+        for severity in SEVERITIES:
+            part = folder / name / str(severity)
+            if not part.is_dir():
+                raise InputError(f"{part}: is missing; severities 1 to 5 were expected. Unpack the archive whole.")
+            yield _named(folders.split_of(part, folder.resolve().name, "val"), name, severity)
+
+
+def is_arrays(folder: Path) -> bool:
+    """Whether `folder` holds `labels.npy` and arrays named after corruptions."""
+    return (folder / LABELS).is_file() and any((folder / f"{name}.npy").is_file() for name in CORRUPTION_NAMES)
+
+
+def array_splits(folder: Path) -> list[Split]:
+    """`labels.npy` and CORRUPTION.npy, uint8 [5 N, H, W, 3]: N images at severity 1, then at 2, to 5.
+
+    Sample ids are those of the clean test images read from an .npz archive: x-test-00000 and on.
+    """
+    labels = _array(folder / LABELS)
+    count, rest = divmod(len(labels), len(SEVERITIES))
+    if rest or any((labels[:count] != labels[i * count : (i + 1) * count]).any() for i in range(1, 5)):
+        raise InputError(
+            f"{folder / LABELS}: {len(labels)} labels; expected the same N five times, one for a severity."
+        )
+    classes = class_names(labels, str(folder / LABELS))
+    splits = []
+    for name in CORRUPTION_NAMES:
+        path = folder / f"{name}.npy"
+        if path.is_file():
+            images = _images(path, len(labels))
+            splits += [_of_arrays(folder, classes, labels, images, name, severity) for severity in SEVERITIES]
+    return splits
+
+
+def _of_arrays(
+    folder: Path, classes: tuple[str, ...], labels: np.ndarray, images: np.ndarray, name: str, severity: int
+) -> Split:
+    count = len(labels) // len(SEVERITIES)
+    part = slice((severity - 1) * count, severity * count)
+    split = from_arrays(
+        images[part], labels[part], name=folder.resolve().name, split="val", classes=classes, prefix="x-test",
+        source=folder.resolve().name,
+    )  # fmt: skip
+    return _named(split, name, severity)
+
+
+def _named(split: Split, name: str, severity: int) -> Split:
+    return replace(split, folder=f"{name}/{severity}", extra={"corruption": {"name": name, "severity": severity}})
+
+
+def _images(path: Path, count: int) -> np.ndarray:
+    images = _array(path)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise InputError(f"{path}: is {images.dtype} {images.shape}; expected uint8 [5 N, H, W, 3], RGB.")
+    if len(images) != count:
+        raise InputError(f"{path}: {len(images)} images, {LABELS} has {count} labels; expected as many.")
+    return images
+
+
+def _array(path: Path) -> np.ndarray:
+    """Mapped, not read: a CIFAR-C file is 150 MB."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: is no NumPy array: {error}.") from error
