@@ -64,7 +64,7 @@ def class_names(labels: np.ndarray, where: str) -> tuple[str, ...]:
     """`0`, `1`, … up to the largest label; refuses labels that are no class indices."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (len(labels) and labels.min() < 0):
         raise InputError(f"{where}: labels of type {labels.dtype} and shape {labels.shape}; expected class indices.")
-    largest = int(labels.max(initial=-1))
+    largest = int(labels.astype(np.int64).max(initial=-1))
     if largest >= MAX_CLASSES:
         raise InputError(f"{where}: label {largest}; expected class indices below {MAX_CLASSES}.")
     return tuple(str(index) for index in range(largest + 1))
