@@ -68,14 +68,23 @@ check: $(READY)  ## style, types, tests, docs up to date
 docs: $(READY)  ## generate docs/cli.md and docs/tables.md
 	$(PYTHON) -m tests.docs
 
-bench: $(READY)  ## our code against the alternative, alternating in one process
+bench: $(READY) bench-tools  ## our code against the alternative, alternating in one process
 	$(PYTHON) -m tests.bench.sweep
 	$(PYTHON) -m tests.bench.reading
+	$(PYTHON) -m tests.bench.shifts
 
-bench-gpu:  ## the sweep on one GPU; needs torch and timm only
+bench-tools: $(READY)
+	$(PYTHON) -c 'import imagecorruptions' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e '.[bench]'
+
+bench-gpu: bench-gpu-sweep bench-gpu-shifts  ## the benchmarks on one GPU; need torch and timm only
+
+bench-gpu-sweep:  ## the sweep on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.sweep --device cuda
+
+bench-gpu-shifts:  ## the corruptions on one GPU
+	$(or $(PYTHON_GPU),python3) -m tests.bench.shifts --device cuda
 
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test test-all check docs bench bench-gpu clean
+.PHONY: help demo test test-all check docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts clean

@@ -148,6 +148,14 @@ def test_images_below_28_px_are_refused() -> None:
         corrupt(torch.zeros(1, 3, 27, 40, dtype=torch.uint8), keys_of("a"), "contrast", 1, 0)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_device_path_of_pixelate_is_pillows(size: tuple[int, int]) -> None:
+    levels = torch.from_numpy(photo(*size).transpose(2, 0, 1).copy())[None]
+    for strength in (0.95, 0.85, 0.65, 0.6, 0.5, 0.4, 0.3, 0.25):
+        small = (int(size[0] * strength), int(size[1] * strength))
+        assert torch.equal(digital.box_resize(levels, small), digital.pixelate(levels, strength))
+
+
 def test_motion_blur_equals_imagemagick() -> None:
     known = np.load("tests/data/motion_blur.npz")
     angles = torch.from_numpy(known["angles"]).double()

@@ -11,6 +11,7 @@ from vhs import options, output
 from vhs.errors import InputError, MismatchError, UsageError, choices
 
 IMAGE_FORMATS = ("png", "pdf", "svg")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 Tables = Annotated[
     list[str] | None,
@@ -44,11 +45,15 @@ def plot(
     Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
 
     Example: vhs plot heads.csv --kind conditions -o conditions.pdf
+
+    Example: vhs plot photograph.jpg -o contact.png   (every corruption at every severity; or a shard set)
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats.atomic import check_outputs, write_whole
 
     paths = tables or ["-"]
+    if any(_is_pictured(path) for path in paths):
+        return _contact(paths, out, form, kind)
     name, table = _read(paths, model)
     target = out or _default_name(paths, name)
     image_format = _format(target, form)
@@ -68,6 +73,30 @@ def plot(
         from vhs.figures.terminal import plot_summary
 
         output.write(plot_summary(name, table).encode())
+    output.write(f"{target}\n".encode())
+
+
+def _is_pictured(path: str) -> bool:
+    """Whether `path` is an image or a shard set, to be shown under every corruption."""
+    return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
+
+
+def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None) -> None:
+    """The contact sheet; the only figure that needs torch."""
+    if len(paths) > 1 or kind not in (None, "contact"):
+        raise UsageError(f"{paths[0]}: an image or a shard set is drawn alone, as --kind contact.")
+    target = out or Path(f"{Path(paths[0]).name.split('.')[0]}.contact.png")
+    image_format = _format(target, form)
+    from vhs.figures import contact, style
+    from vhs.formats.atomic import check_outputs, write_whole
+    from vhs.runs.contact import pictures
+
+    check_outputs([target], paths)
+    with style.styled():
+        data = style.render(contact.sheet(*pictures(paths[0])), image_format)
+    if target == Path("-"):
+        return output.write(data)
+    write_whole(target, data)
     output.write(f"{target}\n".encode())
 
 

@@ -125,7 +125,7 @@ def _decode_all(
 
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
-            return _fitted(data.decoded(sample), manifest, sample)
+            return fitted(data.decoded(sample), manifest, sample)
         except InputError as error:
             return error
 
@@ -146,17 +146,18 @@ def _decode_all(
     return images, kept, skipped
 
 
-def _fitted(pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample) -> np.ndarray:
+def fitted(pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample) -> np.ndarray:
     """uint8 [C, H, W] at the evaluation geometry."""
     if manifest.height is not None:
         if pixels_HWC.shape[:2] != (manifest.height, manifest.width):
             found = f"{pixels_HWC.shape[0]}x{pixels_HWC.shape[1]}"
             raise InputError(f"{sample.where}: is {found} px, its manifest says {manifest.height}x{manifest.width}.")
         return pixels_HWC.transpose(2, 0, 1)
-    return _resize_and_crop(pixels_HWC)
+    return resize_and_crop(pixels_HWC)
 
 
-def _resize_and_crop(pixels_HWC: np.ndarray) -> np.ndarray:
+def resize_and_crop(pixels_HWC: np.ndarray) -> np.ndarray:
+    """uint8 [C, 224, 224]: shorter side to 256 px, bilinear with antialiasing, and the centre."""
     height, width = pixels_HWC.shape[:2]
     size = [RESIZE * side // min(height, width) for side in (height, width)]
     image = torch.from_numpy(np.array(pixels_HWC)).permute(2, 0, 1)[None]

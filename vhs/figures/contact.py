@@ -1,0 +1,39 @@
+"""The contact sheet: one image under every corruption and severity."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vhs.figures import style
+
+CELL = 0.72
+LEFT, RIGHT, TOP = 0.75, 0.75, 1.15
+"""Inches: a picture, and the margins that hold the labels."""
+
+
+def sheet(pictures: dict[str, list[np.ndarray]], title: str) -> Figure:
+    """One column a corruption, one row a severity; the first row is the clean image.
+
+    pictures: name -> the image clean and at severities 1 to 5, uint8 [H, W, 1 or 3]. Names are turned to fit.
+    """
+    rows = max(len(column) for column in pictures.values())
+    width, height = CELL * len(pictures) + LEFT + RIGHT, CELL * rows + TOP
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(LEFT / width, 0.02, 1 - RIGHT / width, 1 - TOP / height, wspace=0.05, hspace=0.05)
+    grid = figure.subplots(rows, len(pictures), squeeze=False)
+    for column, (name, images) in enumerate(pictures.items()):
+        for row, axes in enumerate(grid[:, column]):
+            style.bare(axes)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row < len(images):
+                axes.imshow(images[row].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            if column == 0:
+                axes.set_ylabel("clean" if row == 0 else str(row), rotation=0, ha="right", va="center")
+        grid[0, column].text(
+            0.3, 1.06, name.replace("_", " "), rotation=40, fontsize=8, transform=grid[0, column].transAxes
+        )
+    figure.text(0.1 / width, 0.5, "severity", rotation=90, va="center")
+    figure.text(LEFT / width, 1 - 0.1 / height, title, va="top", fontsize=10)
+    return figure
