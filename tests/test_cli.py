@@ -176,6 +176,21 @@ class TestModels:
 
 
 class TestEvalshift:
+    def test_calibration_bins_add_up_to_the_table(self, vhs, toy_checkpoint: Path) -> None:
+        code, _, err = vhs("evalshift", toy_checkpoint, "--shift", "contrast:5", "-o", "s.csv")
+        assert code == 0, err
+        table, bins = pl.read_csv("s.csv"), pl.read_parquet("s.calibration.parquet")
+        assert len(bins) == 15 * len(table)
+        for row, part in zip(
+            table.iter_rows(named=True), bins.partition_by("severity", maintain_order=True), strict=True
+        ):
+            assert (part["n"].sum(), part["n_correct"].sum()) == (row["n"], row["n_correct"])
+            ece = (part["confidence_sum"] - part["n_correct"]).abs().sum() / row["n"]
+            assert ece == pytest.approx(row["ece"], abs=1e-12)
+        piped = rows(vhs("evalshift", toy_checkpoint, "--shift", "contrast:5", "--calibration", "-")[1])
+        assert piped["n"].to_list() == bins["n"].to_list()
+        assert vhs("evalshift", toy_checkpoint, "--summary", "mce", "--calibration", "c.csv")[0] == 2
+
     def test_counts_are_those_of_a_plain_loop(self, vhs, toy_checkpoint: Path) -> None:
         import torch
 
@@ -343,7 +358,7 @@ class TestBadInput:
             (("compare", "{shift}"), 3, "is of kind evalshift; an ablation or folds table was expected"),
             (("compare", "{shift}", "--scale", "f1"), 2, "--scale f1"),
             (("shard", "nowhere", "out"), 3, "nowhere: is not there"),
-            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, npz or folders"),
+            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, npz, imagenet-c"),
             (("train", "{shards}/val", "-o", "x.safetensors"), 4, "is a val split, a train split was expected"),
             (("info", "nothing"), 3, "nothing"),
         ],
@@ -364,7 +379,7 @@ class TestBadInput:
             (("evalshift", "m.safetensors", "-o", "x.png"), 2, "a table's name ends in .csv, .parquet, .jsonl"),
             (("ablate", "m.safetensors", "-o", "t.csv", "--folds", "t.csv"), 2, "two results would be written to this one"),
             (("ablate", "m.safetensors", "-o", "folder"), 1, "folder: is a folder"),
-            (("plot", "t.png"), 2, "t.png: is an input of this command"),
+            (("plot", "t.png"), 3, "t.png: is not a PNG, JPEG or WebP image"),
             (("plot", "{shift}", "-o", "folder"), 1, "folder: is a folder"),
             (("plot", "m.safetensors", "-o", "x.png"), 3, "is no table but a binary file"),
             (("train", "{shards}", "-o", "r.resume"), 2, "expected a name that ends in .safetensors"),

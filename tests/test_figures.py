@@ -102,3 +102,17 @@ def test_summaries_fit_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NO_COLOR", "1")
     lines = summary(read(name)).splitlines()
     assert len(lines) < 45 and max(map(len, lines)) <= 110 and "\x1b" not in "".join(lines)
+
+
+def test_a_contact_sheet_of_an_image_and_of_a_shard_set(vhs, toy_shards: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save("photo.png")
+    assert vhs("plot", "photo.png")[:2] == (0, "photo.contact.png\n")
+    assert vhs("plot", toy_shards / "val", "-o", "sheet.png")[0] == 0
+    for name in ("photo.contact.png", "sheet.png"):
+        assert Image.open(name).size[0] > 2000
+    code, out, err = vhs("plot", "photo.png", "sheet.png")
+    assert (code, out) == (2, "") and "is drawn alone" in err
+    code, out, err = vhs("plot", "missing.jpg")
+    assert (code, out) == (3, "") and "missing.jpg: No such file" in err

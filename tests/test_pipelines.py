@@ -47,7 +47,7 @@ def test_the_makefile(tmp_path: Path) -> None:
         path.relative_to(tmp_path).as_posix() for path, stamp in before.items() if path.stat().st_mtime_ns != stamp
     }
     assert redone == {
-        "runs/s1.safetensors", "tables/s1.csv", "tables/s1.folds.parquet", "figures/s1.png", "tables/shift.csv", "figures/shift.png",
+        "runs/s1.safetensors", "tables/s1.csv", "tables/s1.folds.parquet", "figures/s1.png", "tables/shift.csv", "tables/shift.calibration.parquet", "figures/shift.png",
     }  # fmt: skip
     (tmp_path / "loop").mkdir()
     loop = block("sh", "The same as a shell loop").replace("imagenet-c", SMALL["SHIFT"])

@@ -63,8 +63,8 @@ def test_tables_are_read_by_polars_at_the_other_end(tmp_path: Path, toy_checkpoi
 
 def test_a_chain_of_every_command(tmp_path: Path, toy_shards: Path) -> None:
     script = f"""
-    vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 5 --epochs 2 --batch 20 -o - 2>refused || true
-    m=$(vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 5 --epochs 2 --batch 20 -o m.safetensors)
+    vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 2 --batch 20 -o - 2>refused || true
+    m=$(vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 2 --batch 20 -o m.safetensors)
     vhs ablate "$m" --shift contrast:2,4 --folds - | vhs compare > agreement.csv
     vhs plot agreement.csv
     cat m.safetensors | vhs evalshift - --data {toy_shards}/val --shift contrast | vhs plot -o - > curves.png
@@ -116,7 +116,7 @@ def test_start_up_times(tmp_path: Path) -> None:
     "command",
     [
         "shard fashion-mnist out --per-tar 500",
-        "train {shards} --depth 2 --dim 16 --heads 2 --patch 5 --epochs 40 --batch 20 --resume -o out/m.safetensors",
+        "train {shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 40 --batch 20 --resume -o out/m.safetensors",
         "ablate {ckpt} --shift imagenet-c --resume -o out/t.csv",
     ],
 )
@@ -147,7 +147,7 @@ def test_kill_9_leaves_no_half_file_and_the_rerun_ends_alike(
 
 
 def test_sigterm_saves_and_says_so(tmp_path: Path, toy_shards: Path) -> None:
-    command = f"train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 5 --epochs 4000 --batch 20 -o m.safetensors"
+    command = f"train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 4000 --batch 20 -o m.safetensors"
     process = start(command, tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "m.resume").exists() and time.monotonic() < deadline:

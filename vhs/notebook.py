@@ -45,7 +45,7 @@ def evalshift(
 ) -> pl.DataFrame:  # fmt: skip
     """The evalshift table of one model under clean and each shift."""
     run = _open(model, data, shift, max_samples=max_samples, seed=seed, tile=tile, progress=progress)
-    return pl.concat(evaluate(run))
+    return pl.concat(rows for rows, _ in evaluate(run))
 
 
 def specialize(

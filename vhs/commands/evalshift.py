@@ -9,7 +9,7 @@ import typer
 from vhs import options, output
 from vhs.commands.measuring import open_measurement, plan
 from vhs.errors import UsageError
-from vhs.formats.schemas import EVALSHIFT, MCE
+from vhs.formats.schemas import CALIBRATION, EVALSHIFT, MCE
 
 Summary = Annotated[
     str | None,
@@ -17,6 +17,13 @@ Summary = Annotated[
         "--summary", metavar="mce", help="Instead of the rows: corruption errors by corruption, category, all."
     ),
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", metavar="FILE", help="Confidence bins; - sends them down the pipe instead.  "
+        "[default: OUT.calibration.parquet with -o]",
+    ),
+]  # fmt: skip
 NormaliseBy = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +45,7 @@ def evalshift(
     device: options.Device = "auto",
     threads: options.Threads = None,
     precision: options.Precision = "float32",
+    calibration: Calibration = None,
     summary: Summary = None,
     normalise_by: NormaliseBy = None,
     skip_bad: options.SkipBad = False,
@@ -64,8 +72,12 @@ def evalshift(
         raise UsageError(f"--summary {summary}: expected mce.")
     if normalise_by and not summary:
         raise UsageError("--normalise-by: belongs to --summary mce.")
-    main = output.TableOutput(MCE if summary else EVALSHIFT, out, form, in_words)
-    check_outputs([out], models)
+    if summary and calibration:
+        raise UsageError("--calibration: has no place beside --summary. Run them apart.")
+    instead = calibration == "-"
+    main = output.TableOutput(CALIBRATION if instead else MCE if summary else EVALSHIFT, out, form, in_words)
+    beside = None if summary else output.companion(CALIBRATION, out, calibration, "calibration")
+    check_outputs([out, beside.out if beside else None], models)
     folds: mce.Folds = {}
     parts = []
     with console.progress() as progress:
@@ -75,15 +87,19 @@ def evalshift(
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=False).encode())
-        for rows in evaluate(run, folds):
+        for rows, bins in evaluate(run, folds):
             if summary:
                 parts.append(rows)
-            else:
-                main.add(rows)
+                continue
+            main.add(bins if instead else rows)
+            if beside:
+                beside.add(bins)
     if summary:
         import polars as pl
 
         table = pl.concat(parts)
         by = mce.normaliser(normalise_by, table, classes=len(run.data.manifest.classes))
         main.add(mce.summarise(table, by, folds))
+    if beside:
+        beside.finish(provenance)
     main.finish(provenance)

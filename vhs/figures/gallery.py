@@ -34,7 +34,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
 def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -> Figure:
     """The figure of a table. Raises UsageError listing the kinds and metrics there are."""
     if name not in FIGURES:
-        raise UsageError(f"tables of kind {name} are not drawn. `vhs compare` reads folds.")
+        raise UsageError(f"tables of kind {name} are not drawn; {choices(FIGURES)} are.")
     kinds = FIGURES[name]
     if kind is not None and kind not in kinds:
         raise UsageError(f"--kind {kind}: {_a(name)} {name} table can be drawn as {choices(kinds)}.")

@@ -266,6 +266,19 @@ TRAIN = Schema(
     ("steps_planned", "train_loss"),
 )
 
+CALIBRATION = Schema(
+    "calibration",
+    "one confidence bin of one model under one condition",
+    (
+        *MEASURED,
+        _count("bin", "0 to 14: confidences in (bin / 15, (bin + 1) / 15]", ""),
+        _count("n", "samples in the bin"),
+        _real("confidence_sum", "probability", "sum of the highest softmax probability"),
+        _count("n_correct", "samples answered right"),
+    ),
+    ("bin", "confidence_sum"),
+)
+
 MCE = Schema(
     "mce",
     "one corruption, one category (`all`, with the category) or all 15 (`all`, without) of one model",
@@ -292,7 +305,10 @@ MCE = Schema(
     ("relative_ce", "normalised_by"),
 )  # fmt: skip
 
-SCHEMAS = {schema.name: schema for schema in (MCE, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)}
+SCHEMAS = {
+    schema.name: schema
+    for schema in (MCE, CALIBRATION, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
+}
 
 
 def recognise(columns: list[str], where: str) -> Schema:
@@ -312,7 +328,8 @@ def recognise(columns: list[str], where: str) -> Schema:
 
 
 _WRITER = {
-    "mce": "evalshift --summary mce", "evalshift": "evalshift", "ablate": "ablate", "folds": "ablate",
+    "mce": "evalshift --summary mce", "calibration": "evalshift --calibration", "evalshift": "evalshift",
+    "ablate": "ablate", "folds": "ablate",
     "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
     "contrast": "compare --contrast", "train": "train",
 }  # fmt: skip

@@ -9,13 +9,13 @@ import polars as pl
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
-from vhs.runs.frames import evaluation_row
+from vhs.runs.frames import calibration_frame, evaluation_row
 from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
 
 
-def evaluate(run: Run, folds: Folds | None = None) -> Iterator[pl.DataFrame]:
-    """Yield, by finished condition, the evalshift rows of all models.
+def evaluate(run: Run, folds: Folds | None = None) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield, by finished condition, the evalshift rows and the calibration rows of all models.
 
     folds: filled with the fold tallies of corruptions, for `mce.summarise`.
     """
@@ -25,4 +25,7 @@ def evaluate(run: Run, folds: Folds | None = None) -> Iterator[pl.DataFrame]:
             for model, tallies in pairs:
                 sums = tallies["folds"]
                 folds[model.weights_id, condition.corruption, condition.severity] = sums["n"], sums["n_correct"]
-        yield frame(schemas.EVALSHIFT, [evaluation_row(run, condition, model, tallies) for model, tallies in pairs])
+        yield (
+            frame(schemas.EVALSHIFT, [evaluation_row(run, condition, model, tallies) for model, tallies in pairs]),
+            pl.concat([calibration_frame(run, condition, model, tallies["bins"]) for model, tallies in pairs]),
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from vhs.counts import Counts
+from vhs.counts import Counts, from_fixed
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import intervals
@@ -57,6 +57,17 @@ def evaluation_row(run: Run, condition: Condition, model: Model, tallies: dict[s
         "ece": calibration_error(tallies["bins"]), "size": size,
         "preprocess": f"{geometry(condition.data.manifest if condition.data else run.data.manifest)}; model {size}",
     }  # fmt: skip
+
+
+def calibration_frame(run: Run, condition: Condition, model: Model, bins: Counts) -> pl.DataFrame:
+    """The calibration rows of one model under one condition."""
+    keys = measured(run, condition, model)
+    confidence = from_fixed(bins["confidence_sum"])
+    return frame(schemas.CALIBRATION, [
+        keys | {"bin": index, "n": int(bins["n"][index]), "confidence_sum": float(confidence[index]),
+                "n_correct": int(bins["n_correct"][index])}
+        for index in range(len(confidence))
+    ])  # fmt: skip
 
 
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
