@@ -13,6 +13,7 @@ endif
 VHS := $(PYTHON) -m vhs
 D := demo
 JOBS ?= 2
+TOOLS := build/bench-tools
 
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -71,10 +72,11 @@ docs: $(READY)  ## generate docs/cli.md and docs/tables.md
 bench: $(READY) bench-tools  ## our code against the alternative, alternating in one process
 	$(PYTHON) -m tests.bench.sweep
 	$(PYTHON) -m tests.bench.reading
-	$(PYTHON) -m tests.bench.shifts
+	PYTHONPATH=$(TOOLS) $(PYTHON) -m tests.bench.shifts
 
-bench-tools: $(READY)
-	$(PYTHON) -c 'import imagecorruptions' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e '.[bench]'
+bench-tools: $(READY)  # apart from the environment: its frost photographs would be found there
+	test -d $(TOOLS) || $(PYTHON) -m pip install --quiet --no-deps --target $(TOOLS) -c constraints.txt \
+	  imagecorruptions-imaug opencv-python-headless numba llvmlite
 
 bench-gpu: bench-gpu-sweep bench-gpu-shifts  ## the benchmarks on one GPU; need torch and timm only
 

@@ -8,6 +8,7 @@ from tests.naive import ablated_logits
 from tests.test_seam import SPECS, TIMM, networks, randomised
 from vhs.batch import Batch
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.scoring import Scope
 from vhs.measures.steadiness import is_steady, settle
 from vhs.models.model import Model, Preprocess
 from vhs.models.spec import ViTSpec
@@ -35,7 +36,7 @@ def samples() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
 
 def measure(model: Model, order: list[int], tile: int = 32, group: int = 3) -> np.ndarray:
     images, labels, keys = samples()
-    tally = HeadAblation(model, group)
+    tally = HeadAblation(model, Scope.whole(len(model.classes), model.device), group)
     for start in range(0, len(order), tile):
         part = order[start : start + tile]
         pad = tile - len(part)
@@ -43,7 +44,14 @@ def measure(model: Model, order: list[int], tile: int = 32, group: int = 3) -> n
         in_folds = torch.from_numpy(folds(keys))[chosen]
         in_folds[len(part) :] = FOLDS
         tally.add(
-            Batch(images[chosen], labels[chosen], torch.from_numpy(keys.view(np.int64))[chosen], in_folds, len(part))
+            Batch(
+                images[chosen],
+                labels[chosen],
+                torch.from_numpy(keys.view(np.int64))[chosen],
+                in_folds,
+                torch.empty(0, tile, dtype=torch.int64),
+                len(part),
+            )
         )
     return tally.results()["units"]
 
@@ -85,7 +93,7 @@ def test_the_sham_changes_nothing() -> None:
 @pytest.mark.parametrize("name", ["ordinary head width", *SPECS])
 def test_order_does_not_change_a_bit(name: str) -> None:
     model = model_of(name)
-    settled = settle(model, samples()[0][:32], 3)
+    settled = settle(model, samples()[0][:32], 3).steady
     assert settled or name != "ordinary head width", "the self-test at the start of a run"
     straight = measure(model, list(range(COUNT)))
     shuffled = measure(model, np.random.default_rng(1).permutation(COUNT).tolist())

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent / "vhs"
 LEVELS = (
     ("cli", "__main__"), ("commands",), ("options", "notebook"), ("console", "output"), ("runs",), ("figures",), ("sources",),
     ("formats",), ("training",), ("measures",), ("models",), ("shifts",),
-    ("errors", "batch", "grid", "counts", "seeds", "progress", "__init__"),
+    ("errors", "batch", "grid", "counts", "seeds", "progress", "world", "__init__"),
 )  # fmt: skip
 BELOW_THE_LINE = ("training", "measures", "models", "shifts")
 FILES = sorted(ROOT.rglob("*.py"))

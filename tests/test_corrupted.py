@@ -106,10 +106,10 @@ def test_stored_and_generated_tables_have_one_schema_and_pair_with_clean(
     """Contrast, stored as files, gives the counts of contrast generated, and compare pairs it with clean."""
     import torch
 
-    from vhs.runs.cache import decode
+    from vhs.runs.cache import chosen, decode
     from vhs.shifts.corruption import corrupt
 
-    data = decode(ShardSet.open(toy_shards / "val"))
+    data = decode(ShardSet.open(toy_shards / "val"), chosen(ShardSet.open(toy_shards / "val")))
     for severity in range(1, 6):
         images = corrupt(data.images_NCHW, data.keys_N, "contrast", severity, 0)
         for pixels, label, name in zip(images, data.labels_N.tolist(), data.ids, strict=True):

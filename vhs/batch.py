@@ -14,9 +14,10 @@ class Batch:
     """One tile of samples, at the data's evaluation geometry, before any resizing to a model.
 
     images_BCHW: uint8, C is 1 or 3.
-    labels_B: int64 class indices.
+    labels_B: int64 class indices, of the data's class list.
     keys_B: int64, the bits of the unsigned 64-bit sample hash; random draws are keyed by it.
     folds_B: int64 in 0..FOLDS-1, and FOLDS for padding.
+    groups_AB: int64, one row a way of grouping: positions in `Groups.names`, len(names) for padding.
     size: how many of the B samples are real; the rest pad the tile and count nowhere.
     """
 
@@ -24,6 +25,7 @@ class Batch:
     labels_B: Tensor
     keys_B: Tensor
     folds_B: Tensor
+    groups_AB: Tensor
     size: int
 
     def with_images(self, images_BCHW: Tensor) -> Batch:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vhs.console import Console
+from vhs.world import is_first
 
 Models = Annotated[
     list[str],
@@ -40,6 +41,10 @@ MaxSamples = Annotated[
     int | None,
     typer.Option("--max-samples", metavar="N", min=1, help="Score a class-stratified subset; larger ones contain it."),
 ]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", metavar="NAME", help="Rows for each value of an attribute, or of label."),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of corruptions and subsets.")]
 Tile = Annotated[
     int | None, typer.Option("--tile", metavar="N", help="Samples a batch, a multiple of 16.  [default: by memory]")
@@ -63,4 +68,4 @@ EXIT_CODES = (
 
 def console(command: str, *, quiet: bool, verbose: bool, debug: bool) -> Console:
     """The talk of one command."""
-    return Console(f"vhs {command}", 0 if quiet else 2 if verbose or debug else 1)
+    return Console(f"vhs {command}", 0 if quiet or not is_first() else 2 if verbose or debug else 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.errors import UsageError, VhsError
+from vhs.world import is_first
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +31,8 @@ def write(data: bytes) -> None:
 
     Raises ClosedPipe when nobody reads any more, VhsError when the device is full.
     """
+    if not is_first():
+        return
     if sys.stdout is None:
         raise VhsError("stdout: is closed. Name a file with -o.")
     view = memoryview(data)
@@ -87,7 +90,7 @@ class TableOutput:
         from vhs.formats.atomic import write_whole
         from vhs.formats.tables import render
 
-        if not self._parts:
+        if not self._parts or not is_first():
             return
         table = pl.concat(self._parts)
         if self._summarise is not None:

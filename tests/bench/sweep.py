@@ -13,6 +13,7 @@ from tests.bench.timing import alternate, machine, say
 from tests.naive import ablated_logits
 from vhs.batch import Batch
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.scoring import Scope
 from vhs.models.model import Model, Preprocess, build
 from vhs.models.spec import ViTSpec
 from vhs.runs import runtime
@@ -37,9 +38,9 @@ def compare(name: str, device: torch.device, rounds: int) -> None:
     tile, group = runtime.fit([model], images if device.type == "cpu" else 4096, None)
     pixels = torch.randint(0, 256, (tile, spec.channels, spec.height, spec.width), dtype=torch.uint8, device=device)
     zeros = torch.zeros(tile, dtype=torch.int64, device=device)
-    batch = Batch(pixels, zeros, zeros, zeros, tile)
+    batch = Batch(pixels, zeros, zeros, zeros, zeros.new_empty(0, tile), tile)
     sync = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
-    tally = HeadAblation(model, group)
+    tally = HeadAblation(model, Scope.whole(spec.classes, device), group)
     ours, naive, ratio = alternate(
         lambda: tally.add(batch), lambda: (net(preprocess(pixels)), ablated_logits(net, preprocess(pixels))),
         rounds=rounds, sync=sync,

@@ -60,7 +60,7 @@ def ablate(
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad,
+            threads=threads, precision=precision, skip_bad=skip_bad, by=[],
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=True).encode())

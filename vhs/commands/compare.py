@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
+from vhs.commands import summarising
 from vhs.errors import MismatchError, UsageError, choices
-from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, MCE
+from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, Schema
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
 
@@ -31,19 +34,6 @@ Scales = Annotated[
     list[str] | None,
     typer.Option("--scale", metavar="SCALE", help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]"),
 ]
-Summary = Annotated[
-    str | None,
-    typer.Option(
-        "--summary", metavar="mce", help="Of shift tables: corruption errors by corruption, category and all."
-    ),
-]
-NormaliseBy = Annotated[
-    str | None,
-    typer.Option(
-        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
-        "[default: alexnet at 224 px, else none]",
-    ),
-]  # fmt: skip
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
 
 
@@ -53,8 +43,8 @@ def compare(
     contrast: Contrast = None,
     scale: Scales = None,
     form: options.Format = None,
-    summary: Summary = None,
-    normalise_by: NormaliseBy = None,
+    summary: summarising.Summary = None,
+    normalise_by: summarising.NormaliseBy = None,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -73,8 +63,12 @@ def compare(
     from vhs.formats.atomic import check_outputs
     from vhs.runs import comparison
 
-    if summary is not None or normalise_by is not None:
-        return _mce(tables or ["-"], out, form, summary, normalise_by)
+    asked = summarising.schema(summary, normalise_by)
+    if asked:
+        main = output.TableOutput(asked, out, form, in_words)
+        check_outputs([out], [*(tables or []), *([normalise_by] if normalise_by else [])])
+        main.add(summarising.summarise(asked, _shift_tables(tables or ["-"], asked), normalise_by))
+        return main.finish()
     scales = scale or ["accuracy", "loss"]
     for name in scales:
         if name not in SCALES:
@@ -96,26 +90,15 @@ def compare(
     main.finish()
 
 
-def _mce(paths: list[str], out: Path | None, form: str | None, summary: str | None, normalise_by: str | None) -> None:
+def _shift_tables(paths: list[str], asked: Schema) -> pl.DataFrame:
     import polars as pl
 
-    from vhs.figures.terminal import summary as in_words
     from vhs.formats import tables as reader
-    from vhs.formats.atomic import check_outputs
-    from vhs.runs import mce
 
-    if summary != "mce":
-        raise UsageError(
-            f"--summary {summary}: expected mce." if summary else "--normalise-by: belongs to --summary mce."
-        )
-    main = output.TableOutput(MCE, out, form, in_words)
-    check_outputs([out], [*paths, *([normalise_by] if normalise_by else [])])
     read = [(path, *reader.read(path)) for path in paths]
     for path, schema, _ in read:
         if schema is not EVALSHIFT:
             raise MismatchError(
-                f"{path}: is of kind {schema.name}; mce is of shift tables. `vhs evalshift` writes them."
+                f"{path}: is of kind {schema.name}; {asked.name} is of shift tables. `vhs evalshift` writes them."
             )
-    shift = pl.concat([table for _, _, table in read]).unique(maintain_order=True)
-    main.add(mce.summarise(shift, mce.normaliser(normalise_by, shift)))
-    main.finish()
+    return pl.concat([table for _, _, table in read]).unique(maintain_order=True)

@@ -7,16 +7,11 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
+from vhs.commands import summarising
 from vhs.commands.measuring import open_measurement, plan
 from vhs.errors import UsageError
-from vhs.formats.schemas import CALIBRATION, EVALSHIFT, MCE
+from vhs.formats.schemas import CALIBRATION, EVALSHIFT
 
-Summary = Annotated[
-    str | None,
-    typer.Option(
-        "--summary", metavar="mce", help="Instead of the rows: corruption errors by corruption, category, all."
-    ),
-]
 Calibration = Annotated[
     str | None,
     typer.Option(
@@ -24,13 +19,11 @@ Calibration = Annotated[
         "[default: OUT.calibration.parquet with -o]",
     ),
 ]  # fmt: skip
-NormaliseBy = Annotated[
-    str | None,
-    typer.Option(
-        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
-        "[default: alexnet for 1,000 classes at 224 px, else none]",
-    ),
-]  # fmt: skip
+
+Rejpeg = Annotated[
+    bool,
+    typer.Option("--rejpeg", help="Store made images as JPEG 85 first, as ImageNet-C's files are; adds clean_c."),
+]
 
 
 def evalshift(
@@ -46,8 +39,10 @@ def evalshift(
     threads: options.Threads = None,
     precision: options.Precision = "float32",
     calibration: Calibration = None,
-    summary: Summary = None,
-    normalise_by: NormaliseBy = None,
+    summary: summarising.Summary = None,
+    normalise_by: summarising.NormaliseBy = None,
+    by: options.By = None,
+    rejpeg: Rejpeg = False,
     skip_bad: options.SkipBad = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -65,41 +60,39 @@ def evalshift(
     console = options.console("evalshift", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
-    from vhs.runs import mce
     from vhs.runs.evaluation import evaluate
+    from vhs.runs.mce import Folds
 
-    if summary not in (None, "mce"):
-        raise UsageError(f"--summary {summary}: expected mce.")
-    if normalise_by and not summary:
-        raise UsageError("--normalise-by: belongs to --summary mce.")
-    if summary and calibration:
+    asked = summarising.schema(summary, normalise_by)
+    if asked and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
     instead = calibration == "-"
-    main = output.TableOutput(CALIBRATION if instead else MCE if summary else EVALSHIFT, out, form, in_words)
-    beside = None if summary else output.companion(CALIBRATION, out, calibration, "calibration")
+    main = output.TableOutput(CALIBRATION if instead else asked or EVALSHIFT, out, form, in_words)
+    beside = None if asked else output.companion(CALIBRATION, out, calibration, "calibration")
     check_outputs([out, beside.out if beside else None], models)
-    folds: mce.Folds = {}
+    folds: Folds = {}
     parts = []
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad,
+            threads=threads, precision=precision, skip_bad=skip_bad, by=by, rejpeg=rejpeg,
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=False).encode())
         for rows, bins in evaluate(run, folds):
-            if summary:
+            if asked:
                 parts.append(rows)
                 continue
             main.add(bins if instead else rows)
             if beside:
                 beside.add(bins)
-    if summary:
+    if asked:
         import polars as pl
 
+        classes = len(run.data.manifest.classes)
+        shares = run.data.manifest.extra.get("train_groups")
         table = pl.concat(parts)
-        by = mce.normaliser(normalise_by, table, classes=len(run.data.manifest.classes))
-        main.add(mce.summarise(table, by, folds))
+        main.add(summarising.summarise(asked, table, normalise_by, classes=classes, folds=folds, shares=shares))
     if beside:
         beside.finish(provenance)
     main.finish(provenance)

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 def open_measurement(
     models: list[str], shift: list[str] | None, data: Path | None, console: Console, progress: ProgressBar, *,
     max_samples: int | None, seed: int, tile: int | None, device: str, threads: int | None, precision: str,
-    skip_bad: bool,
+    skip_bad: bool, by: list[str] | None = None, rejpeg: bool = False,
 ) -> tuple[Run, dict[str, Any]]:  # fmt: skip
-    """Resolve references, conditions and data, and open the run; returns it with its provenance."""
+    """Resolve references, conditions and data, and open the run; returns it with its provenance.
+
+    by: attributes to group by; None for all that the data has. Joins the other processes under torchrun.
+    """
     from vhs.formats import references
-    from vhs.runs import conditions, runtime
+    from vhs.runs import conditions, ranks, runtime
     from vhs.runs.data import resolve
     from vhs.runs.run import open_run
 
-    wanted = conditions.parse(shift or [])
+    wanted = conditions.parse(shift or [], rejpeg=rejpeg)
+    ranks.start()
     place = runtime.prepare(device, threads, precision)
     names = list(references.expand(models))
     if names.count("-") > 1:
@@ -33,9 +37,9 @@ def open_measurement(
     shards = resolve(loaded, data, console.note)
     run = open_run(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
-        skip_bad=skip_bad, progress=progress, note=console.note,
+        by=by, skip_bad=skip_bad, progress=progress, note=console.note,
     )  # fmt: skip
-    console.detail(f"{len(run.data)} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
+    console.detail(f"{run.data.total} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
     return run, provenance(run)
 
 
@@ -54,14 +58,15 @@ def command_line(arguments: list[str]) -> str:
 
 def plan(run: Run, *, ablating: bool) -> str:
     """What a run would do, for --dry-run."""
+    data = run.data.manifest
     lines = [
-        f"data        {run.data.manifest.name}/{run.data.manifest.split}, {len(run.data)} samples, {run.data.geometry}",
+        f"data        {data.name}/{data.split}, {run.data.total} samples, {run.data.geometry}",
         f"conditions  {len(run.conditions)}: {', '.join(item.name for item in run.conditions[:4])}"
         + (", …" if len(run.conditions) > 4 else ""),
     ]
     for model in run.models:
         heads = len(model.grid)
-        passes = len(run.data) * len(run.conditions)
+        passes = run.data.total * len(run.conditions)
         lines.append(f"model       {model.name}: {model.grid.depth} layers, {heads} heads, {passes} intact passes")
         if ablating:
             lines.append(f"            {passes * (heads + 1)} ablated passes, each from its layer on")

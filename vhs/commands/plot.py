@@ -20,6 +20,9 @@ Tables = Annotated[
 Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="heads, scatter, conditions, … by table.")]
 Metric = Annotated[str | None, typer.Option("--metric", metavar="METRIC", help="drop, dloss, top1, loss, … by table.")]
 ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Draw this model of several.")]
+ClassName = Annotated[
+    str | None, typer.Option("--class", metavar="NAME", help="Of shard sets: images of this class, a row a set.")
+]
 ImageFormat = Annotated[
     str | None, typer.Option("--format", metavar="FORMAT", help="png, pdf or svg.  [default: by suffix, or png]")
 ]
@@ -35,6 +38,7 @@ def plot(
     kind: Kind = None,
     metric: Metric = None,
     model: ModelName = None,
+    wanted: ClassName = None,
     form: ImageFormat = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -47,13 +51,15 @@ def plot(
     Example: vhs plot heads.csv --kind conditions -o conditions.pdf
 
     Example: vhs plot photograph.jpg -o contact.png   (every corruption at every severity; or a shard set)
+
+    Example: vhs plot data/imagenet/val data/imagenet-r data/imagenet-sketch --class n01443537 -o goldfish.png
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats.atomic import check_outputs, write_whole
 
     paths = tables or ["-"]
     if any(_is_pictured(path) for path in paths):
-        return _contact(paths, out, form, kind)
+        return _contact(paths, out, form, kind, wanted)
     name, table = _read(paths, model)
     target = out or _default_name(paths, name)
     image_format = _format(target, form)
@@ -81,19 +87,23 @@ def _is_pictured(path: str) -> bool:
     return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
 
 
-def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None) -> None:
-    """The contact sheet; the only figure that needs torch."""
-    if len(paths) > 1 or kind not in (None, "contact"):
-        raise UsageError(f"{paths[0]}: an image or a shard set is drawn alone, as --kind contact.")
+def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None, wanted: str | None) -> None:
+    """The contact sheets; the only figures that need torch."""
+    if kind not in (None, "contact"):
+        raise UsageError(f"--kind {kind}: images and shard sets are drawn as contact.")
+    several = len(paths) > 1 or wanted is not None
+    if several and not all(Path(path).is_dir() for path in paths):
+        raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
     target = out or Path(f"{Path(paths[0]).name.split('.')[0]}.contact.png")
     image_format = _format(target, form)
     from vhs.figures import contact, style
     from vhs.formats.atomic import check_outputs, write_whole
-    from vhs.runs.contact import pictures
+    from vhs.runs.contact import one_class, pictures
 
     check_outputs([target], paths)
     with style.styled():
-        data = style.render(contact.sheet(*pictures(paths[0])), image_format)
+        figure = contact.side_by_side(*one_class(paths, wanted)) if several else contact.sheet(*pictures(paths[0]))
+        data = style.render(figure, image_format)
     if target == Path("-"):
         return output.write(data)
     write_whole(target, data)

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vhs import options, output
-from vhs.errors import UsageError, choices
+from vhs.errors import InputError, UsageError, choices
 
 if TYPE_CHECKING:
     from vhs.formats.split import Split
 
 SPLITS = ("train", "val", "test")
-LAYOUT_NAMES = ("fashion-mnist", "idx", "npz", "imagenet-c", "cifar-c", "folders")
+LAYOUT_NAMES = (
+    "fashion-mnist", "idx", "npz", "imagenet-c", "cifar-c", "tiny-imagenet", "metadata", "cue-conflict", "domains",
+    "folders",
+)  # fmt: skip
+"""As in sources/layouts.py, which is not imported for --help; a test compares them."""
 
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A folder, a .npz file, or fashion-mnist.", show_default=False)
@@ -34,6 +38,19 @@ Base = Annotated[
         "--base", metavar="DIR", help="The clean shard set this is a shifted version of: same ids, same classes."
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="ROLE=COLUMN,…", help="Of metadata.csv: path, label, split, group (a+b joins two), attr "
+        "(repeats).  [default: by usual names]",
+    ),
+]  # fmt: skip
+Classes = Annotated[
+    str | None, typer.Option("--classes", metavar="A,B,…", help="Only these classes, in this order; @FILE lists them.")
+]
+PerClass = Annotated[
+    int | None, typer.Option("--per-class", metavar="N", min=1, help="At most N samples of each class, drawn by id.")
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -42,6 +59,9 @@ def shard(
     out: Target,
     layout: Layout = None,
     split: SplitName = None,
+    columns: Columns = None,
+    classes: Classes = None,
+    per_class: PerClass = None,
     base: Base = None,
     per_tar: PerTar = 1000,
     skip_bad: options.SkipBad = False,
@@ -57,12 +77,16 @@ def shard(
     Example: vhs shard ~/imagenet data/imagenet   (train/CLASS/*.JPEG, val/CLASS/*.JPEG)
 
     Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
+
+    Example: vhs shard ~/waterbirds data/waterbirds --columns path=img_filename,label=y,split=split,group=y+place
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats.sharding import write_set
+    from vhs.formats.split import selected
     from vhs.sources.base import shifted
 
-    parts = _splits(source, layout, split)
+    chosen = _listed(classes) if classes else None
+    parts = [selected(part, chosen, per_class) for part in _splits(source, layout, split, columns)]
     if base is not None:
         parts = [shifted(part, base) for part in parts]
     for part in parts:
@@ -79,13 +103,23 @@ def shard(
         output.write(f"{folder}\n".encode())
 
 
-def _splits(source: str, layout: str | None, name: str | None) -> list[Split]:
+def _listed(classes: str) -> list[str]:
+    """The names of `A,B`, or of the lines of `@FILE`."""
+    if not classes.startswith("@"):
+        return classes.split(",")
+    try:
+        return [line.strip() for line in Path(classes[1:]).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
+
+
+def _splits(source: str, layout: str | None, name: str | None, columns: str | None) -> list[Split]:
     """The splits of the source; a single one takes the name asked for."""
     from vhs.sources import layouts
 
     if layout is not None and layout not in layouts.LAYOUTS:
         raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
-    parts = layouts.read(source, layout or layouts.detect(source))
+    parts = layouts.read(source, layout or layouts.detect(source), columns)
     if name is None:
         return parts
     if len(parts) > 1 or name not in SPLITS:

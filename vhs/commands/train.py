@@ -159,7 +159,7 @@ def _plan(recipe, training_set, validation_set, out: Path) -> str:  # type: igno
     """What a run would do, for --dry-run; raises what the run would raise of its sizes."""
     from math import prod
 
-    from vhs.runs.cache import side
+    from vhs.runs.decoding import side
 
     manifest = training_set.manifest
     height, width = side(manifest)

@@ -1,8 +1,11 @@
-"""The contact sheet: one image under every corruption and severity."""
+"""Contact sheets: one image under every corruption and severity; one class in several shard sets."""
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.figures import style
@@ -24,11 +27,9 @@ def sheet(pictures: dict[str, list[np.ndarray]], title: str) -> Figure:
     grid = figure.subplots(rows, len(pictures), squeeze=False)
     for column, (name, images) in enumerate(pictures.items()):
         for row, axes in enumerate(grid[:, column]):
-            style.bare(axes)
-            axes.set_xticks([])
-            axes.set_yticks([])
+            _clear(axes)
             if row < len(images):
-                axes.imshow(images[row].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                _show(axes, images[row])
             if column == 0:
                 axes.set_ylabel("clean" if row == 0 else str(row), rotation=0, ha="right", va="center")
         grid[0, column].text(
@@ -37,3 +38,31 @@ def sheet(pictures: dict[str, list[np.ndarray]], title: str) -> Figure:
     figure.text(0.1 / width, 0.5, "severity", rotation=90, va="center")
     figure.text(LEFT / width, 1 - 0.1 / height, title, va="top", fontsize=10)
     return figure
+
+
+def side_by_side(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
+    """One row a shard set, with samples of one class. rows: name -> images, uint8 [H, W, 1 or 3]."""
+    columns = max(len(images) for images in rows.values())
+    side, left, top = 1.1, 1.6, 0.45
+    width, height = side * columns + left, side * len(rows) + top
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(left / width, 0.02, 0.99, 1 - top / height, wspace=0.05, hspace=0.05)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        for number, axes in enumerate(line):
+            _clear(axes)
+            if number < len(images):
+                _show(axes, images[number])
+        line[0].set_ylabel(textwrap.fill(name, 20), rotation=0, ha="right", va="center", labelpad=8)
+    figure.text(left / width, 1 - 0.1 / height, title, va="top", fontsize=10)
+    return figure
+
+
+def _show(axes: Axes, image_HWC: np.ndarray) -> None:
+    axes.imshow(image_HWC.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _clear(axes: Axes) -> None:
+    style.bare(axes)
+    axes.set_xticks([])
+    axes.set_yticks([])

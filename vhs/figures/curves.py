@@ -6,17 +6,20 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import groups, style
 
 COLUMNS = 5
 
 
 def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
-    """One panel a corruption, one line a model; the clean score is severity 0. Other shifts are bars of points."""
+    """One panel a corruption, one line a model; the clean score is severity 0.
+
+    A table without corruptions becomes one line a shift set.
+    """
     names = table.filter(pl.col("corruption").is_not_null())["corruption"].unique(maintain_order=True).to_list()
     if not names:
-        return _bars(table, metric)
+        return groups.shift_sets(table, metric)
+    table = table.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
     figure = style.new(2.1 * columns + 0.6, 1.9 * rows + 0.7)
@@ -69,25 +72,6 @@ def _panel(axes: Axes, table: pl.DataFrame, name: str, metric: str) -> None:
     axes.set_title(name.replace("_", " "), loc="left")
     axes.set_xticks(range(6))
     axes.grid(axis="y", color="0.92")
-
-
-def _bars(table: pl.DataFrame, metric: str) -> Figure:
-    """One point a shift for tables without severities."""
-    if f"{metric}_lo" not in table.columns:
-        raise InputError(f"{metric} has no interval to draw. Use top1 or loss.")
-    shifts = table["shift"].unique(maintain_order=True).to_list()
-    figure = style.new(max(3.0, 1.1 * len(shifts) + 1), 3.2)
-    axes = figure.subplots()
-    scale = 100 if metric == "top1" else 1
-    for colour, (_, rows) in zip(_cycle(table), table.group_by("model", maintain_order=True), strict=False):
-        y = rows[metric].to_numpy() * scale
-        spread = [y - rows[f"{metric}_lo"].to_numpy() * scale, rows[f"{metric}_hi"].to_numpy() * scale - y]
-        axes.errorbar([shifts.index(s) for s in rows["shift"]], y, yerr=spread, fmt="o", color=colour, capsize=3)
-    axes.set_xticks(range(len(shifts)), shifts)
-    axes.set_xlim(-0.5, len(shifts) - 0.5)
-    axes.set_ylabel(_label(metric) + ", 95 % interval")
-    _legend(figure, axes, table)
-    return figure
 
 
 def _legend(figure: Figure, axes: Axes, table: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, heads, heatmap, mce, style
+from vhs.figures import agreement, curves, groups, heads, heatmap, mce, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -18,7 +18,11 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "scatter": (heatmap.clean_against_shift, ("drop", "dloss")),
         "conditions": (heatmap.conditions, ("drop", "dloss")),
     },
-    "evalshift": {"severity": (curves.severity, ("top1", "loss", "top5", "ece"))},
+    "evalshift": {
+        "severity": (curves.severity, ("top1", "loss", "top5", "ece")),
+        "groups": (groups.by_group, ("top1", "loss")),
+        "shifts": (groups.shift_sets, ("top1", "loss")),
+    },
     "mce": {"mce": (mce.bars, ("ce", "error"))},
     "heads": {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))

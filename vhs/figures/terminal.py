@@ -61,6 +61,7 @@ def _evaluation(table: pl.DataFrame) -> list[Text]:
     lines = [Text(f"{'model':<24} {'condition':<34} {'top-1':>6}  {'95 % interval':>15} {'loss':>7}")]
     for row in table.iter_rows(named=True):
         name = condition_name(row["shift"], row["corruption"], row["severity"])
+        name += "".join(f", {row[key]}" for key in ("group", "label_set") if row[key] != "all")
         interval = f"{row['top1_lo']:.1%} to {row['top1_hi']:.1%}"
         lines.append(
             Text(f"{_tail(row['model'], 24):<24} {name:<34} {row['top1']:>6.1%}  {interval:>15} {row['loss']:>7.3f}")

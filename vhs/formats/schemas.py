@@ -71,7 +71,10 @@ MEASURED = (
     _count("severity", "1 to 5; 0 for clean; patches along a side for `patch_shuffle`", ""),
     _text("origin", "`generated` by vhs, `procedural` (frost without the photographs) or `stored`"),
     _text("group", "`all`, or `name=value` of the samples counted"),
-    _text("label_set", "which classes the answer is chosen from"),
+    _text(
+        "label_set",
+        "classes the answer is chosen from: `all` of the model's, or the name of the set whose classes they are",
+    ),
 )
 """What every measured row starts with: whose, on what, under which condition."""
 
@@ -279,6 +282,26 @@ CALIBRATION = Schema(
     ("bin", "confidence_sum"),
 )
 
+GROUPS = Schema(
+    "groups",
+    "one model, condition and attribute: how accuracy spreads over the groups of samples",
+    (
+        *(column for column in MEASURED if column.name not in ("group",)),
+        _text("attribute", "what the samples are grouped by"),
+        _count("n_groups", "groups with samples", "groups"),
+        _count("n", "samples scored"),
+        _real("top1", "fraction", "n_correct / n over all groups"),
+        _text("worst", "value of the group with the lowest top-1"),
+        _count("worst_n", "samples of that group"),
+        _real("worst_top1", "fraction", "its top-1; the lowest of several, so its own interval flatters it"),
+        *_interval("worst_top1", "fraction"),
+        _real("mean_top1", "fraction", "mean of the groups' top-1, each counted alike"),
+        _real("adjusted_top1", "fraction", "mean weighted by the groups' shares of the training split", nullable=True),
+        *_interval("adjusted_top1", "fraction", nullable=True),
+    ),
+    ("attribute", "worst", "adjusted_top1"),
+)
+
 MCE = Schema(
     "mce",
     "one corruption, one category (`all`, with the category) or all 15 (`all`, without) of one model",
@@ -307,7 +330,7 @@ MCE = Schema(
 
 SCHEMAS = {
     schema.name: schema
-    for schema in (MCE, CALIBRATION, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
+    for schema in (MCE, GROUPS, CALIBRATION, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
 }
 
 

@@ -79,6 +79,7 @@ def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
 
     parts = [split.fingerprint, split.name, split.split, split.classes, split.channels, per_tar, skip_bad]
     parts += [split.base, split.extra] if split.extra or split.base else []
+    parts += [{name: list(values) for name, values in split.attributes.items()}] if split.attributes else []
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
@@ -128,7 +129,11 @@ def _sample(split: Split, position: int) -> Encoded:
         raise InputError(f"{split.name}: {key}: label {label}, expected a class below {len(split.classes)}.")
     data = split.encoded(position)
     values = decode(data, split.channels, f"{split.name}/{split.split}: {key}").astype(np.int64)
-    members = [(f"{key}.cls", str(label).encode()), (f"{key}.{suffix_of(data)}", data)]
+    members = [(f"{key}.cls", str(label).encode())]
+    if split.attributes:
+        told = {name: values[position] for name, values in split.attributes.items()}
+        members.append((f"{key}.json", json.dumps(told, sort_keys=True).encode()))
+    members.append((f"{key}.{suffix_of(data)}", data))
     return Encoded(members, values.sum((0, 1)), (values**2).sum((0, 1)), values.shape[:2])
 
 
@@ -158,7 +163,9 @@ def _manifest(split: Split, state: Written, plan: str) -> Manifest:
     return Manifest(
         name=split.name, split=split.split, classes=split.classes, samples=samples, tars=entries,
         channels=split.channels, height=height, width=width, mean=mean, std=std, source=split.source,
-        licence=split.licence, base=split.base, extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
+        licence=split.licence, base=split.base, groups=tuple(split.attributes),
+        values={name: tuple(sorted(set(values))) for name, values in split.attributes.items()},
+        extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
     )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ class Manifest:
     """What `shards.json` says of a shard set.
 
     channels: 1 or 3. height, width: of every image, or None where sizes differ. mean, std: per
-    channel, on the scale 0 to 1. base: the name and hash of the set this one is a shifted version of.
+    channel, on the scale 0 to 1. groups: attributes of the samples; values: the values of each.
+    base: the name and hash of the set this one is a shifted version of.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Manifest:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     groups: tuple[str, ...] = ()
+    values: dict[str, tuple[str, ...]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     base: dict[str, str] | None = None
@@ -64,6 +66,8 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         data = asdict(self) | {"tars": [entry._asdict() for entry in self.tars]}
+        if not self.values:
+            del data["values"]  # sets without groups keep the hash they had before there were any
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
     @cached_property
@@ -80,6 +84,7 @@ class Manifest:
                 raise InputError(f"{where}: format {raw.get('format')!r}, this vhs reads {FORMAT}.")
             known = {item.name for item in fields(cls)}
             values = {key: _frozen(value) for key, value in raw.items() if key in known}
+            values["values"] = {name: tuple(told) for name, told in raw.get("values", {}).items()}
             values["tars"] = tuple(TarEntry(**entry) for entry in raw["tars"])
             return cls(**values)._checked(where)
         except InputError:
@@ -88,45 +93,56 @@ class Manifest:
             raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
 
     def _checked(self, where: Path) -> Manifest:
+        wrong = self._wrong_counts() or self._wrong_names() or self._wrong_pixels()
+        if wrong:
+            raise InputError(f"{where}: {wrong}")
+        for entry in self.tars:
+            name = entry.name
+            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".tar"):
+                raise InputError(f"{where}: tar name {name!r} leaves the folder.")
+        return self
+
+    def _wrong_counts(self) -> str | None:
         counts = [self.samples, *(entry.samples for entry in self.tars), *(entry.bytes for entry in self.tars)]
         if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
-            raise InputError(f"{where}: is not a shard manifest: its counts are not whole numbers.")
+            return "is not a shard manifest: its counts are not whole numbers."
         if self.samples != sum(entry.samples for entry in self.tars):
-            raise InputError(f"{where}: says {self.samples} samples, its tars hold another number.")
+            return f"says {self.samples} samples, its tars hold another number."
+        return "the shard set is empty. Was the source folder empty?" if self.samples < 1 or not self.tars else None
+
+    def _wrong_names(self) -> str | None:
+        told = (
+            self.name,
+            self.split,
+            *self.classes,
+            *self.groups,
+            *(v for values in self.values.values() for v in values),
+        )
+        if not all(isinstance(name, str) for name in told):
+            return "is not a shard manifest: its names are not text."
+        return None if set(self.values) == set(self.groups) else "is not a shard manifest: groups without their values."
+
+    def _wrong_pixels(self) -> str | None:
         sides = (self.height, self.width)
         if sides != (None, None) and not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-            raise InputError(f"{where}: images of {self.height!r} x {self.width!r} px; expected 1 to {MAX_SIDE}.")
+            return f"images of {self.height!r} x {self.width!r} px; expected 1 to {MAX_SIDE}."
         numbers = (*self.mean, *self.std)
         if not all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers) or min(self.std, default=1) <= 0:
-            raise InputError(f"{where}: pixel mean and std must be numbers, std above 0.")
-        if not all(isinstance(name, str) for name in (self.name, self.split, *self.classes)):
-            raise InputError(f"{where}: is not a shard manifest: its names are not text.")
-        for entry in self.tars:
-            if (
-                not isinstance(entry.name, str)
-                or Path(entry.name).name != entry.name
-                or not entry.name.endswith(".tar")
-            ):
-                raise InputError(f"{where}: tar name {entry.name!r} leaves the folder.")
-        if (
-            type(self.channels) is not int
-            or self.channels not in (1, 3)
-            or len(self.mean) != self.channels
-            or len(self.std) != self.channels
-        ):
-            raise InputError(f"{where}: {self.channels} channels with {len(self.mean)} means; expected 1 or 3.")
-        if self.samples < 1 or not self.tars:
-            raise InputError(f"{where}: the shard set is empty. Was the source folder empty?")
-        return self
+            return "pixel mean and std must be numbers, std above 0."
+        known = type(self.channels) is int and self.channels in (1, 3)
+        if not known or len(self.mean) != self.channels or len(self.std) != self.channels:
+            return f"{self.channels} channels with {len(self.mean)} means; expected 1 or 3."
+        return None
 
 
 class Sample(NamedTuple):
-    """One sample as stored: its id, label, and encoded image (a view of the mapped tar)."""
+    """One sample as stored: its id, label, encoded image (a view of the mapped tar) and a value a group column."""
 
     id: str
     label: int
     image: memoryview
     where: str
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,16 +191,33 @@ class ShardSet:
         if image is None or "cls" not in parts:
             missing = "image" if image is None else ".cls"
             raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
-        text = bytes(data[parts["cls"].offset : parts["cls"].offset + parts["cls"].size])
+        text = _bytes(data, parts["cls"])
         classes = len(self.manifest.classes)
         if not text.isdigit() or len(text) > 9 or int(text) >= classes:
             raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         encoded = memoryview(data)[image.offset : image.offset + image.size]
-        return Sample(key, int(text), encoded, f"{path}: {image.name}")
+        return Sample(key, int(text), encoded, f"{path}: {image.name}", self._attributes(key, parts, data, path))
+
+    def _attributes(self, key: str, parts: dict[str, tar.Member], data: Any, path: Path) -> tuple[str, ...]:
+        names = self.manifest.groups
+        if not names:
+            return ()
+        try:
+            told = json.loads(_bytes(data, parts["json"]))
+            values = tuple(told[name] for name in names)
+        except (KeyError, ValueError, TypeError, RecursionError):
+            values = (None,)
+        if not all(isinstance(value, str) for value in values):
+            raise InputError(f"{path}: {key}: has no .json with a text for each of {', '.join(names)}. Shard it again.")
+        return values
 
     def decoded(self, sample: Sample) -> np.ndarray:
         """uint8 [H, W, C]."""
         return decode(sample.image, self.manifest.channels, sample.where)
+
+
+def _bytes(data: Any, member: tar.Member) -> bytes:
+    return bytes(data[member.offset : member.offset + member.size])
 
 
 def _grouped(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vhs.errors import InputError
+from vhs.errors import InputError, UsageError, choices
 from vhs.formats.atomic import sha256
 from vhs.formats.images import encode_png
+from vhs.seeds import sample_keys
 
 MAX_KEY = 90
 MAX_CLASSES = 1 << 20
@@ -24,6 +25,7 @@ class Split:
 
     fingerprint: stands for the source's content, so that an interrupted run is continued only on it.
     folder: where below OUT it goes, when a source has several; its split's name by default.
+    attributes: name -> a text for every id, by which samples are grouped.
     base: name and hash of the set it is a shifted version of; extra: more for the manifest.
     """
 
@@ -38,6 +40,7 @@ class Split:
     source: str = ""
     licence: str = ""
     folder: str = ""
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: dict[str, str] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -58,6 +61,41 @@ def from_arrays(
         encoded=lambda position: encode_png(pixels[position]),
         fingerprint=sha256(pixels.tobytes() + labels.astype(np.int64).tobytes()), source=source, licence=licence,
     )  # fmt: skip
+
+
+def selected(split: Split, classes: Sequence[str] | None, per_class: int | None) -> Split:
+    """The samples of `classes`, which become the class list in that order, and at most `per_class` of each.
+
+    Which ones is decided by the hash of the sample id, so that a larger number contains a smaller one.
+    Raises UsageError for a class that is not there.
+    """
+    if classes is None and per_class is None:
+        return split
+    names = tuple(classes) if classes is not None else split.classes
+    unknown = [name for name in names if name not in split.classes]
+    if unknown or len(set(names)) < len(names):
+        why = f"{unknown[0]}: is not among" if unknown else "names one class twice of"
+        raise UsageError(f"--classes {why} the {len(split.classes)} of {split.name}: {choices(split.classes[:8])}.")
+    place = {split.classes.index(name): label for label, name in enumerate(names)}
+    kept = [position for position, label in enumerate(split.labels) if label in place]
+    if per_class is not None:
+        kept = _first_of_each(split, kept, per_class)
+    source = split.encoded
+    return replace(
+        split, classes=names, ids=[split.ids[i] for i in kept], labels=[place[split.labels[i]] for i in kept],
+        encoded=lambda position: source(kept[position]),
+        attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
+        fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
+    )  # fmt: skip
+
+
+def _first_of_each(split: Split, kept: list[int], per_class: int) -> list[int]:
+    keys = sample_keys([split.ids[i] for i in kept])
+    labels = np.array([split.labels[i] for i in kept])
+    order = np.lexsort((keys, labels))
+    starts = np.r_[0, np.flatnonzero(np.diff(labels[order])) + 1]
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    return sorted(kept[i] for i in order[rank < per_class].tolist())
 
 
 def class_names(labels: np.ndarray, where: str) -> tuple[str, ...]:

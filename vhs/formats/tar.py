@@ -79,19 +79,21 @@ def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
 
 
 def _parse(header: bytes, where: Path) -> tuple[str, int, bytes]:
-    stored = header[148:156].split(b"\0")[0].strip(b" ")
-    actual = sum(header[:148]) + 32 * 8 + sum(header[156:])
+    stored = header[148:156]
     try:
-        if int(stored, 8) != actual:
+        if int(stored.split(b"\0", 1)[0], 8) != sum(header) - sum(stored) + 32 * 8:
             raise ValueError
-        digits = header[124:136].strip(b" \0") or b"0"
-        size = int.from_bytes(header[125:136], "big") if header[124] & 0x80 else int(digits, 8)
-        if size < 0 or (not header[124] & 0x80 and not digits.isdigit()):
-            raise ValueError
+        if header[124] & 0x80:
+            size = int.from_bytes(header[125:136], "big")
+        else:
+            digits = header[124:136].strip(b" \0") or b"0"
+            size = int(digits, 8)
+            if not digits.isdigit():
+                raise ValueError
     except ValueError:
         raise InputError(f"{where}: damaged header; this is not a tar file, or it is corrupt.") from None
     name = _text(header[:100])
-    prefix = _text(header[345:500]) if header[257:262] == b"ustar" else ""
+    prefix = _text(header[345:500]) if header[345] and header[257:262] == b"ustar" else ""
     return (f"{prefix}/{name}" if prefix else name), size, header[156:157]
 
 
@@ -119,11 +121,11 @@ def _checked(member: Member, kind: bytes, where: Path) -> Member:
     if kind not in REGULAR:
         what = KINDS.get(kind, f"of tar type {kind!r}")
         raise InputError(f"{where}: {member.name}: is {what}; a shard holds regular files only.")
-    parts = member.name.split("/")
-    if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+    name = member.name
+    if name.startswith("/") or "\\" in name or (".." in name and ".." in name.split("/")):
         raise InputError(f"{where}: {member.name}: leaves the archive; a shard holds plain relative names only.")
     return member
 
 
 def _text(raw: bytes) -> str:
-    return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.scoring import Outcome, Tally, outcome
+from vhs.measures.scoring import Outcome, Scope, Tally, outcome
 from vhs.models import prefix, seam
 from vhs.models.model import Model
 
@@ -33,15 +33,16 @@ class HeadAblation:
     last bits of logits, so a run keeps it fixed.
     """
 
-    def __init__(self, model: Model, group: int) -> None:
+    def __init__(self, model: Model, scope: Scope, group: int) -> None:
         self.model = model
+        self.view = scope.views[0]
         self.group = group
         self._tally = Tally((1 + len(model.grid),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
             pixels = self.model.preprocess(batch.images_BCHW)
-            intact, ablated = self._outcomes(pixels, batch.labels_B)
+            intact, ablated = self._outcomes(pixels, batch)
             flips = self._reference_flips(pixels, intact, batch)
         self._tally.add(batch.folds_B, _changes(intact, ablated, flips))
 
@@ -49,16 +50,20 @@ class HeadAblation:
         """units: int64 [U, FOLDS, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
         return {"units": self._tally.counts()}
 
-    def _outcomes(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Outcome, Outcome]:
+    def _outcomes(self, pixels_BCHW: Tensor, batch: Batch) -> tuple[Outcome, Outcome]:
         """Outcomes of the intact model [B] and of every unit [U, B]."""
         ablated: list[Outcome] = []
         with self.model.autocast():
             for state in prefix.intact(self.model.net, pixels_BCHW):
                 if isinstance(state, Tensor):
-                    return outcome(state.float(), labels_B), _stack(ablated)
+                    return self._outcome(state, batch), _stack(ablated)
                 for logits_VBC in self._variants(state):
-                    ablated += [outcome(logits_BC.float(), labels_B) for logits_BC in logits_VBC]
+                    ablated += [self._outcome(logits_BC, batch) for logits_BC in logits_VBC]
         raise AssertionError("the intact pass yields logits last")
+
+    def _outcome(self, logits_BC: Tensor, batch: Batch) -> Outcome:
+        logits, labels, _ = self.view.of(logits_BC.float(), batch)
+        return outcome(logits, labels)
 
     def _variants(self, state: prefix.LayerState) -> Iterator[Tensor]:
         """Logits [V, B, C] of each stack of this layer's units; the sham rides with layer 0."""
@@ -75,7 +80,7 @@ class HeadAblation:
         if self.model.precision == "float32":
             return torch.zeros_like(intact.correct)
         with exact_matmul():
-            logits = self.model.net(pixels_BCHW).float()
+            logits, _, _ = self.view.of(self.model.net(pixels_BCHW).float(), batch)
         return (logits.argmax(1) != intact.answer) & (batch.folds_B == 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -83,3 +85,16 @@ def jackknife(whole: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.n
     error = np.sqrt((count - 1) / count * (centred**2).sum(0))
     half = stdtrit(count - 1, (1 + LEVEL) / 2) * error
     return whole - half, whole + half, error
+
+
+def weighted_mean(right: np.ndarray, n: np.ndarray, weights: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, lo, hi) of the proportions right / n of independent groups, weighted by `weights`.
+
+    95 % interval on the normal scale with each group's variance at (right + 1) / (n + 2), as Agresti and
+    Coull do, so that a group without an error still has a width.
+    """
+    share = np.asarray(weights, dtype=float) / np.sum(weights)
+    mean = float((share * right / n).sum())
+    p = (right + 1) / (n + 2)
+    half = z_value() * float(np.sqrt((share**2 * p * (1 - p) / (n + 2)).sum()))
+    return mean, max(mean - half, 0.0), min(mean + half, 1.0)

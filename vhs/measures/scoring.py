@@ -5,11 +5,13 @@ Letters: M rows (samples, or variants times samples), B samples, C classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.seeds import FOLDS
 
@@ -42,6 +44,39 @@ def outcome(logits_MC: Tensor, labels_M: Tensor) -> Outcome:
         near_tie=(of_label - others).abs() < NEAR_TIE,
         finite=finite,
     )
+
+
+@dataclass(frozen=True)
+class View:
+    """Which samples are counted, and which classes may be answered; `group` and `label_set` are what tables say.
+
+    outputs_K: the model's outputs that may be answered, int64; None for all of them.
+    places_C: for each of the data's classes its position among these outputs, or -1 for not counted.
+    """
+
+    group: str
+    label_set: str
+    places_C: Tensor
+    outputs_K: Tensor | None = None
+
+    def of(self, logits_MC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(logits [M, K], labels [B] among them, folds [B]); what is not counted has the padding's fold."""
+        logits = logits_MC if self.outputs_K is None else logits_MC.index_select(-1, self.outputs_K)
+        labels = self.places_C[batch.labels_B]
+        return logits, labels.clamp(min=0), torch.where(labels < 0, FOLDS, batch.folds_B)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of one condition is tallied. views: the first counts every sample; groups: names of sample groups."""
+
+    views: tuple[View, ...]
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def whole(cls, classes: int, device: torch.device) -> Scope:
+        """Every sample over all classes, where data and model have the same."""
+        return cls((View("all", "all", torch.arange(classes, device=device)),))
 
 
 class Tally:

@@ -8,6 +8,8 @@ Letters: B samples of one tile, C channels, H height, W width, D model width, N 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -15,21 +17,34 @@ from vhs.models import prefix, seam
 from vhs.models.model import Model
 
 
-def settle(model: Model, images_BCHW: Tensor, group: int) -> bool:
-    """Choose fused or plain attention for `model`, whichever keeps the bits; False when neither does.
+class Choice(NamedTuple):
+    """Whether fused attention is used (None: as the model came), and whether the bits are kept."""
 
-    Fused attention is tried first. group: how many variants a run stacks. images_BCHW: uint8, one tile.
+    fused: bool | None
+    steady: bool
+
+
+def settle(model: Model, images_BCHW: Tensor, group: int) -> Choice:
+    """Give `model` fused or plain attention, whichever keeps the bits; fused is tried first.
+
+    group: how many variants a run stacks. images_BCHW: uint8, one tile.
     """
-    modules = [seam.attention(block) for block in seam.blocks(model.net)]
-    before = [attn.fused_attn for attn in modules]
+    before = [seam.attention(block).fused_attn for block in seam.blocks(model.net)]
     for fused in (True, False):
-        for attn in modules:
-            attn.fused_attn = fused  # type: ignore[misc]
+        use_fused(model, fused)
         if is_steady(model, images_BCHW, group):
-            return True
-    for attn, value in zip(modules, before, strict=True):
-        attn.fused_attn = value  # type: ignore[misc]
-    return False
+            return Choice(fused, True)
+    for block, value in zip(seam.blocks(model.net), before, strict=True):
+        seam.attention(block).fused_attn = value  # type: ignore[misc]
+    return Choice(None, False)
+
+
+def use_fused(model: Model, fused: bool | None) -> None:
+    """Set every attention of `model` to fused or plain; None leaves it."""
+    if fused is None:
+        return
+    for block in seam.blocks(model.net):
+        seam.attention(block).fused_attn = fused  # type: ignore[misc]
 
 
 def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:

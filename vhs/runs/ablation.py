@@ -8,10 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.frames import ablation_frame, fold_frame
 from vhs.runs.journal import Journal
 from vhs.runs.run import Run, sweep
+from vhs.world import is_first
 
 
 def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
@@ -21,10 +23,10 @@ def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterat
     iterator is exhausted, and `resume` continues from them.
     """
 
-    def make(model: Model) -> HeadAblation:
-        return HeadAblation(model, run.group)
+    def make(model: Model, scope: Scope) -> HeadAblation:
+        return HeadAblation(model, scope, run.group)
 
-    journal = Journal(out, run.fingerprint() | {"measure": "ablate"}, resume=resume)
+    journal = Journal(out if is_first() else None, run.fingerprint() | {"measure": "ablate"}, resume=resume)
     if resume:
         run.note(f"continuing after {journal.found} of {len(run.conditions)} conditions")
     elif journal.dropped:

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from vhs.batch import Batch
 from vhs.errors import InputError
 from vhs.formats.shards import Manifest, Sample, ShardSet
 from vhs.progress import Progress, silent
+from vhs.runs import decoding
+from vhs.runs.grouping import Groups, grouped
 from vhs.runs.runtime import memory_bytes
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
+from vhs.world import world
 
-RESIZE, CROP = 256, 224
-"""ImageNet geometry, for sets whose images differ in size: shorter side to 256 px (bilinear), centre 224."""
 MEMORY_SHARE = 0.4
 THREADED_PIXELS = 64 * 64
 """Images larger than this are decoded on several threads; for small PNGs threads only cost."""
@@ -34,13 +34,18 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Decoded:
-    """Decoded samples of one shard set. images_NCHW: uint8; labels_N, keys_N, folds_N: int64."""
+    """This rank's decoded samples of one shard set. images_NCHW: uint8; labels_N, keys_N, folds_N: int64.
+
+    groups: how they are grouped; total: samples on all ranks, those that could not be decoded among them.
+    """
 
     manifest: Manifest
     images_NCHW: torch.Tensor
     labels_N: torch.Tensor
     keys_N: torch.Tensor
     folds_N: torch.Tensor
+    groups: Groups
+    total: int
     ids: tuple[str, ...]
     geometry: str
     skipped: tuple[str, ...]
@@ -64,49 +69,14 @@ class Decoded:
             return rows.to(device, non_blocking=True)
 
         return Batch(
-            padded(self.images_NCHW), padded(self.labels_N), padded(self.keys_N), padded(self.folds_N, FOLDS), size
-        )
+            padded(self.images_NCHW), padded(self.labels_N), padded(self.keys_N), padded(self.folds_N, FOLDS),
+            padded(self.groups.members_NA, len(self.groups.names)).T, size,
+        )  # fmt: skip
 
 
-def decode(
-    data: ShardSet, *, max_samples: int | None = None, seed: int = 0, skip_bad: bool = False,
-    progress: Progress = silent,
-) -> Decoded:  # fmt: skip
-    """Decode a shard set, or a nested class-stratified subset of `max_samples`.
-
-    Raises InputError naming the sample that cannot be decoded, unless `skip_bad`; then it is left
-    out and its message kept in `skipped`.
-    """
-    samples = _chosen(list(data.samples()), max_samples, seed)
-    images, kept, skipped = _decode_all(data, samples, skip_bad, progress)
-    if not kept:
-        raise InputError(f"{data.folder}: no sample could be decoded.")
-    keys = sample_keys([sample.id for sample in kept])
-    return Decoded(
-        manifest=data.manifest,
-        images_NCHW=torch.from_numpy(images[: len(kept)]),
-        labels_N=torch.tensor([sample.label for sample in kept]),
-        keys_N=torch.from_numpy(keys.view(np.int64)),
-        folds_N=torch.from_numpy(folds(keys)),
-        ids=tuple(sample.id for sample in kept),
-        geometry=geometry(data.manifest),
-        skipped=tuple(skipped),
-    )
-
-
-def geometry(manifest: Manifest) -> str:
-    """The evaluation geometry of a set, in words."""
-    if manifest.height is not None:
-        return f"native {manifest.height}x{manifest.width}"
-    return f"resize {RESIZE}, crop {CROP}"
-
-
-def side(manifest: Manifest) -> tuple[int, int]:
-    """Height and width of a decoded image, px."""
-    return (manifest.height or CROP, manifest.width or CROP)
-
-
-def _chosen(samples: list[Sample], max_samples: int | None, seed: int) -> list[Sample]:
+def chosen(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:
+    """The samples of a set, or a nested class-stratified subset of `max_samples`, in stored order."""
+    samples = list(data.samples())
     if max_samples is None or max_samples >= len(samples):
         return samples
     keys = sample_keys([sample.id for sample in samples])
@@ -114,18 +84,48 @@ def _chosen(samples: list[Sample], max_samples: int | None, seed: int) -> list[S
     return [samples[index] for index in sorted(nested_order(keys, labels, seed)[:max_samples].tolist())]
 
 
+def decode(
+    data: ShardSet, samples: list[Sample], *, tile: int | None = None, by: Sequence[str] = (), skip_bad: bool = False,
+    progress: Progress = silent,
+) -> Decoded:  # fmt: skip
+    """Decode `samples`; with a tile, only this rank's share: of as many tiles as there are ranks, one.
+
+    by: attributes, or `label`, that samples are grouped by. Raises InputError naming the sample that
+    cannot be decoded, unless `skip_bad`; then it is left out and its message kept in `skipped`.
+    """
+    rank, ranks = world() if tile else (0, 1)
+    total, step = len(samples), tile or 1
+    samples = [sample for position, sample in enumerate(samples) if position // step % ranks == rank]
+    images, kept, skipped = _decode_all(data, samples, skip_bad, progress)
+    if not kept and (ranks == 1 or total == 0):
+        raise InputError(f"{data.folder}: no sample could be decoded.")
+    keys = sample_keys([sample.id for sample in kept])
+    return Decoded(
+        manifest=data.manifest,
+        images_NCHW=torch.from_numpy(images[: len(kept)]),
+        labels_N=torch.tensor([sample.label for sample in kept], dtype=torch.int64),
+        keys_N=torch.from_numpy(keys.view(np.int64)),
+        folds_N=torch.from_numpy(folds(keys)),
+        groups=grouped(data.manifest, kept, by),
+        total=total,
+        ids=tuple(sample.id for sample in kept),
+        geometry=decoding.geometry(data.manifest),
+        skipped=tuple(skipped),
+    )
+
+
 def _decode_all(
     data: ShardSet, samples: Sequence[Sample], skip_bad: bool, progress: Progress
 ) -> tuple[np.ndarray, list[Sample], list[str]]:
     manifest = data.manifest
-    height, width = side(manifest)
+    height, width = decoding.side(manifest)
     images = _buffer((len(samples), manifest.channels, height, width))
     kept: list[Sample] = []
     skipped: list[str] = []
 
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
-            return fitted(data.decoded(sample), manifest, sample)
+            return decoding.decoded(data, sample)
         except InputError as error:
             return error
 
@@ -144,26 +144,6 @@ def _decode_all(
                     kept.append(sample)
             progress(f"decoding {manifest.name}", min(start + CHUNK, len(samples)), len(samples))
     return images, kept, skipped
-
-
-def fitted(pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample) -> np.ndarray:
-    """uint8 [C, H, W] at the evaluation geometry."""
-    if manifest.height is not None:
-        if pixels_HWC.shape[:2] != (manifest.height, manifest.width):
-            found = f"{pixels_HWC.shape[0]}x{pixels_HWC.shape[1]}"
-            raise InputError(f"{sample.where}: is {found} px, its manifest says {manifest.height}x{manifest.width}.")
-        return pixels_HWC.transpose(2, 0, 1)
-    return resize_and_crop(pixels_HWC)
-
-
-def resize_and_crop(pixels_HWC: np.ndarray) -> np.ndarray:
-    """uint8 [C, 224, 224]: shorter side to 256 px, bilinear with antialiasing, and the centre."""
-    height, width = pixels_HWC.shape[:2]
-    size = [RESIZE * side // min(height, width) for side in (height, width)]
-    image = torch.from_numpy(np.array(pixels_HWC)).permute(2, 0, 1)[None]
-    resized = F.interpolate(image, size=size, mode="bilinear", antialias=True)[0]
-    top, left = round((size[0] - CROP) / 2), round((size[1] - CROP) / 2)
-    return resized[:, top : top + CROP, left : left + CROP].numpy()
 
 
 def _buffer(shape: tuple[int, ...]) -> np.ndarray:

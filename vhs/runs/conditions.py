@@ -10,25 +10,31 @@ from typing import TYPE_CHECKING
 from vhs.batch import Batch
 from vhs.errors import UsageError
 from vhs.formats.shards import MANIFEST, ShardSet, find_sets
-from vhs.shifts.names import CATEGORY, CORRUPTION_NAMES, EXTRA, SEVERITIES
+from vhs.shifts.names import CATEGORY, CORRUPTION_NAMES, EXTRA, FAMILY, FAMILY_EXTRA, SEVERITIES, TEXTURE_SHAPE
 
 if TYPE_CHECKING:
     from vhs.shifts.textures import Textures
 
-FAMILY, FAMILY_EXTRA, TEXTURE_SHAPE = "imagenet-c", "imagenet-c-extra", "texture-shape"
 CLEAN = "clean"
+CLEAN_C = "clean_c"
+REJPEG = 85
+"""Quality at which the published ImageNet-C files are stored."""
 MAX_PATCHES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What happens to the images. data: the shifted shard set for a stored condition, else None."""
+    """What happens to the images. data: the shifted shard set for a stored condition, else None.
+
+    rejpeg: whether images are stored as JPEG and read back, as the published files were.
+    """
 
     shift: str
     category: str | None = None
     corruption: str | None = None
     severity: int = 0
     data: ShardSet | None = None
+    rejpeg: bool = False
 
     @property
     def origin(self) -> str:
@@ -48,14 +54,15 @@ class Condition:
 
     def apply(self, batch: Batch, seed: int) -> Batch:
         """The batch under this condition."""
-        if self.data is not None or self.corruption is None:
+        if self.data is not None:
             return batch
         from vhs.shifts.corruption import corrupt
+        from vhs.shifts.digital import jpeg_compression
 
-        images = corrupt(
-            batch.images_BCHW, batch.keys_B, self.corruption, self.severity, seed, textures=self._textures()
-        )
-        return batch.with_images(images)
+        images = batch.images_BCHW
+        if self.corruption is not None:
+            images = corrupt(images, batch.keys_B, self.corruption, self.severity, seed, textures=self._textures())
+        return batch.with_images(jpeg_compression(images, REJPEG) if self.rejpeg else images)
 
     def _textures(self) -> Textures | None:
         from vhs.runs import frost
@@ -63,16 +70,20 @@ class Condition:
         return frost.textures() if self.corruption == "frost" else None
 
 
-def parse(shifts: Sequence[str]) -> list[Condition]:
+def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
     A shift is `clean`, `imagenet-c`, `imagenet-c-extra`, a corruption (`contrast`), one with severities
     (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
+    rejpeg: made images go through JPEG, and so does a second clean condition, `clean_c`.
     Raises UsageError listing the legal names.
     """
     found = [Condition(shift=CLEAN)]
+    if rejpeg:
+        found.append(Condition(shift=CLEAN_C, rejpeg=True))
     for text in shifts:
-        for condition in _parse_one(text):
+        for made in _parse_one(text):
+            condition = replace(made, rejpeg=rejpeg and made.data is None)
             twin = next((known for known in found if known.name == condition.name), None)
             if twin is None:
                 found.append(condition)

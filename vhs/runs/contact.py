@@ -1,19 +1,24 @@
-"""Pictures for a contact sheet: an image, from a file or a shard set, under every published corruption."""
+"""Pictures for contact sheets: an image under every published corruption, or one class in several shard sets."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vhs.errors import InputError
+from vhs.errors import InputError, MismatchError
 from vhs.formats.images import decode
 from vhs.formats.shards import MANIFEST, ShardSet
-from vhs.runs import cache, frost
+from vhs.runs import decoding, frost
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
 from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
+
+SHOWN = 8
+"""Images of a class."""
 
 
 def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str]:
@@ -35,13 +40,37 @@ def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str
     return columns, f"{name}, {height}x{width} px, seed {seed}; frost textures: {origin}"
 
 
+def one_class(folders: Sequence[str], wanted: str | None) -> tuple[dict[str, list[np.ndarray]], str]:
+    """(shard set -> its first images of a class, a title). wanted: the class; by default the first that all have."""
+    sets = [ShardSet.open(Path(folder)) for folder in folders]
+    shared = [name for name in sets[0].manifest.classes if all(name in data.manifest.classes for data in sets)]
+    if not shared or (wanted is not None and wanted not in shared):
+        what = "no class" if not shared else f"not the class {wanted}"
+        raise MismatchError(f"{', '.join(folders)}: {what} is in every one of them.")
+    name = wanted or shared[0]
+    return {_title(data): list(_of_class(data, name)) for data in sets}, f"class {name}"
+
+
+def _of_class(data: ShardSet, name: str) -> Iterator[np.ndarray]:
+    label = data.manifest.classes.index(name)
+    found = (sample for sample in data.samples() if sample.label == label)
+    for sample in itertools.islice(found, SHOWN):
+        yield decoding.decoded(data, sample).transpose(1, 2, 0)
+
+
+def _title(data: ShardSet) -> str:
+    kind = data.manifest.extra.get("corruption")
+    shown = f" {kind['name']}:{kind['severity']}" if isinstance(kind, dict) else ""
+    return f"{data.manifest.name}/{data.manifest.split}{shown}"
+
+
 def _image(path: Path) -> tuple[np.ndarray, str]:
     if (path / MANIFEST).exists():
         data = ShardSet.open(path)
         sample = next(data.samples())
-        return cache.fitted(data.decoded(sample), data.manifest, sample), sample.id
+        return decoding.decoded(data, sample), sample.id
     try:
         encoded = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from error
-    return cache.resize_and_crop(decode(encoded, 3, str(path))), path.stem
+    return decoding.resize_and_crop(decode(encoded, 3, str(path))), path.stem

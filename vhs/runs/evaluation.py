@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from vhs.formats import schemas
-from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
-from vhs.runs.frames import calibration_frame, evaluation_row
+from vhs.runs.frames import evaluation_frames
 from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
 
@@ -23,9 +21,7 @@ def evaluate(run: Run, folds: Folds | None = None) -> Iterator[tuple[pl.DataFram
         pairs = list(zip(run.models, results, strict=True))
         if folds is not None and condition.corruption:
             for model, tallies in pairs:
-                sums = tallies["folds"]
+                sums = tallies["view0"]
                 folds[model.weights_id, condition.corruption, condition.severity] = sums["n"], sums["n_correct"]
-        yield (
-            frame(schemas.EVALSHIFT, [evaluation_row(run, condition, model, tallies) for model, tallies in pairs]),
-            pl.concat([calibration_frame(run, condition, model, tallies["bins"]) for model, tallies in pairs]),
-        )
+        rows, bins = zip(*(evaluation_frames(run, condition, *pair) for pair in pairs), strict=True)
+        yield pl.concat(rows), pl.concat(bins)

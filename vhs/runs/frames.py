@@ -15,8 +15,9 @@ from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
-from vhs.runs.cache import geometry
-from vhs.runs.conditions import Condition
+from vhs.runs import scopes
+from vhs.runs.conditions import REJPEG, Condition
+from vhs.runs.decoding import geometry
 from vhs.runs.run import Run
 
 Row = dict[str, Any]
@@ -38,36 +39,71 @@ def measured(run: Run, condition: Condition, model: Model) -> Row:
         "corruption": condition.corruption,
         "severity": condition.severity,
         "origin": condition.origin,
-        "group": "all",
-        "label_set": "all",
+        "group": scopes.ALL,
+        "label_set": scopes.views(run, condition)[0].label_set,
     }
 
 
-def evaluation_row(run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]) -> Row:
-    """One row of the evalshift table."""
-    sums = tallies["folds"]
-    n, right, right5 = (int(sums.total(name)) for name in ("n", "n_correct", "n_correct5"))
+def evaluation_frames(
+    run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The evalshift and the calibration rows of one model under one condition: each view, then each sample group."""
+    rows, bins = [], []
+    for keys, sums, binned in _scored(run, condition, model, tallies):
+        if sums["n"]:
+            rows.append(keys | _evaluated(sums, binned) | _geometry(run, condition, model))
+            bins += _calibration(keys, binned)
+    return frame(schemas.EVALSHIFT, rows), frame(schemas.CALIBRATION, bins)
+
+
+def _scored(
+    run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]
+) -> Iterator[tuple[Row, dict[str, int], Counts]]:
+    """(keys, sums by field, confidence bins) of every row."""
+    keys = measured(run, condition, model)
+    views = scopes.views(run, condition)
+    for index, view in enumerate(views):
+        sums, binned = tallies[f"view{index}"], tallies[f"view{index}.bins"]
+        totals = {name: int(sums.total(name)) for name in sums.fields}
+        yield (
+            keys | {"group": view.group, "label_set": view.label_set}, totals,
+            Counts(binned.values.sum(0), binned.fields),
+        )  # fmt: skip
+    sums, binned = tallies["groups"], tallies["groups.bins"]
+    for index, name in enumerate(run.groups(condition)):
+        totals = {field: int(sums[field][index]) for field in sums.fields}
+        yield (
+            keys | {"group": name, "label_set": views[0].label_set}, totals,
+            Counts(binned.values[index], binned.fields),
+        )  # fmt: skip
+
+
+def _evaluated(sums: dict[str, int], bins: Counts) -> Row:
+    n, right, right5 = (sums[name] for name in ("n", "n_correct", "n_correct5"))
     lo, hi = intervals.wilson(right, n)
-    loss = intervals.mean_interval(sums.total("loss"), sums.total("loss_sq"), n)
-    size = f"{model.preprocess.height}x{model.preprocess.width}"
-    return measured(run, condition, model) | {
+    loss = intervals.mean_interval(sums["loss"], sums["loss_sq"], n)
+    return {
         "n": n, "n_correct": right, "top1": right / n, "top1_lo": float(lo), "top1_hi": float(hi),
         "n_correct5": right5, "top5": right5 / n,
         "loss": number(loss[0]), "loss_lo": number(loss[1]), "loss_hi": number(loss[2]),
-        "ece": calibration_error(tallies["bins"]), "size": size,
-        "preprocess": f"{geometry(condition.data.manifest if condition.data else run.data.manifest)}; model {size}",
+        "ece": calibration_error(bins),
     }  # fmt: skip
 
 
-def calibration_frame(run: Run, condition: Condition, model: Model, bins: Counts) -> pl.DataFrame:
-    """The calibration rows of one model under one condition."""
-    keys = measured(run, condition, model)
+def _geometry(run: Run, condition: Condition, model: Model) -> Row:
+    size = f"{model.preprocess.height}x{model.preprocess.width}"
+    data = geometry(condition.data.manifest if condition.data else run.data.manifest)
+    jpeg = f"; JPEG {REJPEG}" if condition.rejpeg else ""
+    return {"size": size, "preprocess": f"{data}{jpeg}; model {size}"}
+
+
+def _calibration(keys: Row, bins: Counts) -> list[Row]:
     confidence = from_fixed(bins["confidence_sum"])
-    return frame(schemas.CALIBRATION, [
+    return [
         keys | {"bin": index, "n": int(bins["n"][index]), "confidence_sum": float(confidence[index]),
                 "n_correct": int(bins["n_correct"][index])}
         for index in range(len(confidence))
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:

@@ -14,10 +14,9 @@ from vhs.errors import InputError, MismatchError
 from vhs.formats import schemas, tables
 from vhs.formats.tables import frame
 from vhs.measures import mce
-from vhs.measures.mce import CORRUPTIONS, SEVERITIES, Normaliser
+from vhs.measures.mce import CORRUPTIONS, Normaliser
+from vhs.shifts.names import CATEGORY, FAMILY, IMAGENET_C, SEVERITIES
 
-FAMILY = "imagenet-c"
-CATEGORIES = {"noise": range(3), "blur": range(3, 7), "weather": range(7, 11), "digital": range(11, 15)}
 Folds = dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]]
 """(model_id, corruption, severity) -> (n, n_correct), int64 [F] each."""
 
@@ -48,20 +47,18 @@ def normaliser(source: str | None, shift: pl.DataFrame, *, classes: int | None =
 
 
 def _rows(table: pl.DataFrame, normaliser: Normaliser | None, folds: Folds | None) -> Iterator[dict[str, Any]]:
-    cells = table.filter((pl.col("shift") == FAMILY) & pl.col("corruption").is_in(CORRUPTIONS))
     model = str(table["model"][0])
+    cells, clean_error = _parts(table)
     errors = _errors(cells, f"{model}: ")
-    clean = table.filter(pl.col("shift") == "clean")
-    clean_error = 1 - clean["n_correct"][0] / clean["n"][0] if len(clean) else None
     left_out = _left_out(folds, str(table["model_id"][0])) if folds else None
     origins = dict(zip(cells["corruption"], cells["origin"], strict=True))
     keys = {
         "model": model, "model_id": table["model_id"][0], "data": table["data"][0],
         "metric": _metric(normaliser, set(origins.values())), "normalised_by": normaliser.name if normaliser else None,
-        "n_severities": SEVERITIES, "frost": origins["frost"], "n": int(cells["n"].min()),  # type: ignore[arg-type]
+        "n_severities": len(SEVERITIES), "frost": origins["frost"], "n": int(cells["n"].min()),  # type: ignore[arg-type]
     }  # fmt: skip
-    parts = [(name, _category(index), [index]) for index, name in enumerate(CORRUPTIONS)]
-    parts += [("all", name, list(members)) for name, members in CATEGORIES.items()]
+    parts = [(name, CATEGORY[name], [index]) for index, name in enumerate(CORRUPTIONS)]
+    parts += [("all", category, [CORRUPTIONS.index(n) for n in names]) for category, names in IMAGENET_C.items()]
     for name, category, chosen in [*parts, ("all", None, list(range(len(CORRUPTIONS))))]:
         result = mce.summarise(errors, clean_error, chosen, normaliser, left_out)
         lo, hi = result.bounds or (None, None)
@@ -79,8 +76,11 @@ def _metric(normaliser: Normaliser | None, origins: set[str]) -> str:
     return "mce" if origins == {"stored"} else "mce_generated"
 
 
-def _category(index: int) -> str:
-    return next(name for name, members in CATEGORIES.items() if index in members)
+def _parts(table: pl.DataFrame) -> tuple[pl.DataFrame, float | None]:
+    """The rows of the family in a shift table, and its clean error where it has one."""
+    clean = table.filter(pl.col("shift") == "clean")
+    cells = table.filter((pl.col("shift") == FAMILY) & pl.col("corruption").is_in(CORRUPTIONS))
+    return cells, 1 - clean["n_correct"][0] / clean["n"][0] if len(clean) else None
 
 
 def _errors(cells: pl.DataFrame, where: str) -> np.ndarray:
@@ -90,19 +90,19 @@ def _errors(cells: pl.DataFrame, where: str) -> np.ndarray:
         if (name, severity) in found:
             raise MismatchError(f"{where}{name} at severity {severity} stands in the table twice. Name one table.")
         found[name, severity] = error
-    wanted = [(name, severity) for name in CORRUPTIONS for severity in range(1, SEVERITIES + 1)]
+    wanted = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
     missing = [f"{name}:{severity}" for name, severity in wanted if (name, severity) not in found]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise MismatchError(
             f"{where}no mean over a part: {', '.join(missing[:3])}{more} not measured. Use --shift imagenet-c."
         )
-    return np.array([found[cell] for cell in wanted]).reshape(len(CORRUPTIONS), SEVERITIES)
+    return np.array([found[cell] for cell in wanted]).reshape(len(CORRUPTIONS), -1)
 
 
 def _left_out(folds: Folds, model_id: str) -> np.ndarray:
     """[F, C, S]: the errors with each fold left out."""
-    cells = [[folds[model_id, name, severity] for severity in range(1, SEVERITIES + 1)] for name in CORRUPTIONS]
+    cells = [[folds[model_id, name, severity] for severity in SEVERITIES] for name in CORRUPTIONS]
     n, right = np.moveaxis(np.array(cells), 2, 0)
     rest = n.sum(-1, keepdims=True) - n
     return np.moveaxis(1 - (right.sum(-1, keepdims=True) - right) / np.maximum(rest, 1), -1, 0)
@@ -124,7 +124,5 @@ def _from_table(path: str) -> Normaliser:
     schema, table = tables.read(path)
     if schema is not schemas.EVALSHIFT or table["model_id"].n_unique() != 1:
         raise InputError(f"{path}: expected the shift table of one model, or corruption,severity,error.")
-    clean = table.filter(pl.col("shift") == "clean")
-    cells = table.filter((pl.col("shift") == FAMILY) & pl.col("corruption").is_in(CORRUPTIONS))
-    clean_error = 1 - clean["n_correct"][0] / clean["n"][0] if len(clean) else None
+    cells, clean_error = _parts(table)
     return Normaliser(Path(path).name, _errors(cells, f"{path}: "), clean_error)

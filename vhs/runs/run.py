@@ -16,11 +16,13 @@ from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats.shards import ShardSet
-from vhs.measures.steadiness import settle
+from vhs.measures.scoring import Scope
+from vhs.measures.steadiness import settle, use_fused
 from vhs.models.model import Model
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, runtime
+from vhs.runs import cache, grouping, ranks, runtime, scopes
 from vhs.runs.conditions import Condition
+from vhs.runs.grouping import LABEL
 from vhs.runs.journal import Journal, Results
 from vhs.shifts.textures import PROCEDURAL
 
@@ -44,6 +46,7 @@ class Run:
     tile: int
     group: int
     max_samples: int | None
+    by: Sequence[str] = ()
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -56,18 +59,25 @@ class Run:
         """The data of a condition: the run's own, or the shifted shard set, decoded now."""
         if condition.data is None:
             return self.data
-        check_classes(condition.data, self.models)
+        scopes.check_classes(condition.data, self.models)
+        samples = cache.chosen(condition.data, self.max_samples, self.seed)
+        by = [name for name in self.by if name == LABEL or name in condition.data.manifest.groups]
         decoded = cache.decode(
-            condition.data, max_samples=self.max_samples, seed=self.seed, skip_bad=self.skip_bad,
-            progress=self.progress,
-        )  # fmt: skip
+            condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress
+        )
         self.tell_skipped(decoded)
         return decoded
 
+    def groups(self, condition: Condition) -> tuple[str, ...]:
+        """Names of the sample groups that are tallied under a condition."""
+        data = condition.data.manifest if condition.data else self.data.manifest
+        return grouping.names(data, [name for name in self.by if name == LABEL or name in data.groups])
+
     def tell_skipped(self, decoded: cache.Decoded) -> None:
         """Note how many bad samples were left out, and the first."""
-        if decoded.skipped:
-            self.note(f"{len(decoded.skipped)} bad samples skipped; the first: {decoded.skipped[0]}")
+        skipped = ranks.gathered(list(decoded.skipped))
+        if skipped:
+            self.note(f"{len(skipped)} bad samples skipped; the first: {skipped[0]}")
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two runs to give equal bytes."""
@@ -76,11 +86,13 @@ class Run:
             "names": [model.name for model in self.models],
             "data": self.data.manifest.hash,
             "conditions": [
-                (item.name, item.origin, item.data.manifest.hash if item.data else None) for item in self.conditions
+                (item.name, item.origin, item.data.manifest.hash if item.data else None, item.rejpeg)
+                for item in self.conditions
             ],
             "seed": self.seed,
             "max_samples": self.max_samples,
             "skip_bad": self.skip_bad,
+            "by": list(self.by),
             "tile": self.tile,
             "group": self.group,
             "device": self.device.type,
@@ -92,26 +104,27 @@ class Run:
 
 def open_run(
     models: Sequence[Model], data: ShardSet, conditions: Sequence[Condition], *, seed: int = 0,
-    tile: int | None = None, max_samples: int | None = None, skip_bad: bool = False, progress: Progress = silent,
-    note: Note = unheard,
+    tile: int | None = None, max_samples: int | None = None, by: Sequence[str] | None = (), skip_bad: bool = False,
+    progress: Progress = silent, note: Note = unheard,
 ) -> Run:  # fmt: skip
-    """Check that models and data fit, decode the data, and fix the tile.
+    """Check that models and data fit, fix the tile, and decode the data.
 
-    Raises MismatchError for a model whose classes are not the data's.
+    by: attributes to group samples by, None for all that the data has. Raises MismatchError for a model
+    that lacks one of the data's classes.
     """
-    check_classes(data, models)
+    by = data.manifest.groups if by is None else by
+    grouping.check(data.manifest, by)
+    scopes.check_classes(data, models)
     if len({model.precision for model in models}) > 1:
         raise UsageError("the models were loaded in different precisions. Load them in one.")
     runtime.set_precision(models[0].precision)
-    decoded = cache.decode(
-        data, max_samples=max_samples, seed=seed, skip_bad=skip_bad,
-        progress=progress,
-    )  # fmt: skip
+    samples = cache.chosen(data, max_samples, seed)
+    fixed_tile, group = runtime.fit(models, len(samples), tile)
+    decoded = cache.decode(data, samples, tile=fixed_tile, by=by, skip_bad=skip_bad, progress=progress)
     _check_side(decoded, conditions)
-    fixed_tile, group = runtime.fit(models, len(decoded), tile)
     run = Run(
         models=models, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
-        max_samples=max_samples, skip_bad=skip_bad, progress=progress, note=note,
+        max_samples=max_samples, by=by, skip_bad=skip_bad, progress=progress, note=note,
     )  # fmt: skip
     for message in (*_notes(run), *_unsteady(run)):
         note(message)
@@ -120,26 +133,16 @@ def open_run(
 
 
 def sweep(
-    run: Run, make: Callable[[Model], Measure], journal: Journal | None = None
+    run: Run, make: Callable[[Model, Scope], Measure], journal: Journal | None = None
 ) -> Iterator[tuple[Condition, Results]]:
     """Yield each condition, in order, with the tallies of every model under it."""
     for condition in run.conditions:
-        results = journal.load(condition.name) if journal else None
+        results = ranks.from_first(journal.load(condition.name) if journal else None)
         if results is None:
             results = _measure(run, condition, make)
             if journal:
                 journal.store(condition.name, results)
         yield condition, results
-
-
-def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
-    for model in models:
-        if tuple(model.classes) != tuple(data.manifest.classes):
-            ours, theirs = len(model.classes), len(data.manifest.classes)
-            raise MismatchError(
-                f"{model.name}: has {ours} classes ({_first(model.classes)}), {data.folder} has {theirs} "
-                f"({_first(data.manifest.classes)}). Name data with the model's classes."
-            )
 
 
 def _check_side(data: cache.Decoded, conditions: Sequence[Condition]) -> None:
@@ -154,13 +157,10 @@ def _check_side(data: cache.Decoded, conditions: Sequence[Condition]) -> None:
         )
 
 
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _measure(run: Run, condition: Condition, make: Callable[[Model], Measure]) -> Results:
+def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
     data = run.decoded(condition)
-    measures = [make(model) for model in run.models]
+    scope = Scope(scopes.views(run, condition), data.groups.names)
+    measures = [make(model, scope) for model in run.models]
     done = 0
     for batch in data.tiles(run.tile, run.device):
         run.progress(condition.name, done, len(data))
@@ -169,7 +169,7 @@ def _measure(run: Run, condition: Condition, make: Callable[[Model], Measure]) -
             measure.add(shifted)
         done += batch.size
     run.progress(condition.name, done, len(data))
-    results = [measure.results() for measure in measures]
+    results = ranks.summed([measure.results() for measure in measures])
     _check_finite(run, condition, results)
     return results
 
@@ -188,12 +188,16 @@ def _check_finite(run: Run, condition: Condition, results: Results) -> None:
 
 def _unsteady(run: Run) -> list[str]:
     """Settle every model on kernels that keep a sample's bits; name those for which there are none."""
-    tile = next(run.data.tiles(run.tile, run.device))
-    return [
-        f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
-        for model in run.models
-        if not settle(model, tile.images_BCHW, run.group)
-    ]
+    tile = next(run.data.tiles(run.tile, run.device), None)
+    notes = []
+    for model in run.models:
+        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.group) if tile else None)
+        use_fused(model, chosen.fused)
+        if not chosen.steady:
+            notes.append(
+                f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
+            )
+    return notes
 
 
 def _notes(run: Run) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from vhs.measures.scoring import Scope
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs.frames import head_frame, pair_frame
@@ -18,10 +19,10 @@ def specialize(run: Run, *, across: bool = True) -> Iterator[tuple[pl.DataFrame,
     across: whether pairs of heads span layers.
     """
 
-    def make(model: Model) -> Specialization:
+    def make(model: Model, _scope: Scope) -> Specialization:
         return Specialization(model, across=across)
 
-    layouts = [make(model) for model in run.models]
+    layouts = [Specialization(model, across=across) for model in run.models]
     for condition, results in sweep(run, make):
         pairs = list(zip(layouts, results, strict=True))
         yield (

@@ -17,6 +17,7 @@ from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
+from vhs.measures.scoring import Scope
 from vhs.models.model import Model, Preprocess
 from vhs.models.spec import ViTSpec
 from vhs.progress import Progress, silent
@@ -92,10 +93,7 @@ class Training:
         return frame(schemas.TRAIN, self.log)
 
     def _decode(self, data: ShardSet) -> cache.Decoded:
-        return cache.decode(
-            data, skip_bad=self.skip_bad,
-            progress=self.progress,
-        )  # fmt: skip
+        return cache.decode(data, cache.chosen(data), skip_bad=self.skip_bad, progress=self.progress)
 
     def _samples(self) -> loop.Samples:
         data = self._data
@@ -129,10 +127,10 @@ class Training:
             net=loop.frozen_copy(state.saved_net()), preprocess=self._preprocess, name="training", weights_id="",
             classes=self.train.manifest.classes,
         )  # fmt: skip
-        evaluation = Evaluation(model)
+        evaluation = Evaluation(model, Scope.whole(len(model.classes), self.device))
         for batch in self._val.tiles(EVALUATION_TILE, self.device):
             evaluation.add(batch)
-        return evaluation.results()["folds"]
+        return evaluation.results()["view0"]
 
     def _info(self, state: loop.TrainingState) -> CheckpointInfo:
         return CheckpointInfo(

@@ -80,26 +80,25 @@ def affine_inverse(moves_B32: Tensor, size: tuple[int, int]) -> Tensor:
 def pixelate(levels_BCHW: Tensor, strength: float) -> Tensor:
     """Reduce to int(side * strength) with Pillow's BOX filter, and enlarge again with it. uint8 in and out.
 
-    On the CPU by Pillow itself, elsewhere by `box_resize`, with the same result.
+    Reduced on the CPU by Pillow itself, elsewhere by `box_reduce`, with the same result.
     """
-    height, width = levels_BCHW.shape[-2:]
-    small = (int(height * strength), int(width * strength))
+    size = levels_BCHW.shape[-2:]
+    small = (int(size[0] * strength), int(size[1] * strength))
+    rows, columns = (_nearest(*pair, levels_BCHW.device) for pair in zip(small, size, strict=True))
     if levels_BCHW.device.type != "cpu":
-        return box_resize(levels_BCHW, small)
-    box = Image.Resampling.BOX
-    pictures = (_picture(image).resize(small[::-1], box).resize((width, height), box) for image in levels_BCHW.numpy())
-    return _stacked([np.asarray(picture).reshape(height, width, -1) for picture in pictures])
+        return box_reduce(levels_BCHW, small).index_select(-1, columns).index_select(-2, rows)
+    reduced = [_picture(image).resize(small[::-1], Image.Resampling.BOX) for image in levels_BCHW.numpy()]
+    levels = np.stack([np.asarray(picture).reshape(*small, -1).transpose(2, 0, 1) for picture in reduced])
+    return torch.from_numpy(levels.take(columns.numpy(), -1).take(rows.numpy(), -2))
 
 
-def box_resize(levels_BCHW: Tensor, small: tuple[int, int]) -> Tensor:
-    """To `small` (height, width) and back by Pillow's BOX filter: columns, then rows, each rounded to a grey level."""
+def box_reduce(levels_BCHW: Tensor, small: tuple[int, int]) -> Tensor:
+    """To `small` (height, width) by Pillow's BOX filter: columns, then rows, each rounded to a grey level."""
     height, width = levels_BCHW.shape[-2:]
     across, across_counts = _box(width, small[1], levels_BCHW.device)
     down, down_counts = _box(height, small[0], levels_BCHW.device)
     levels = _round_half_up(levels_BCHW.float() @ across.t(), across_counts)
-    levels = _round_half_up(down @ levels, down_counts[:, None]).to(torch.uint8)
-    rows, columns = (_nearest(*pair, levels.device) for pair in zip(small, (height, width), strict=True))
-    return levels.index_select(-1, columns).index_select(-2, rows)
+    return _round_half_up(down @ levels, down_counts[:, None]).to(torch.uint8)
 
 
 def _round_half_up(sums: Tensor, counts: Tensor) -> Tensor:

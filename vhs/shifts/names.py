@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+FAMILY, FAMILY_EXTRA, TEXTURE_SHAPE = "imagenet-c", "imagenet-c-extra", "texture-shape"
+"""What `--shift` calls the 15, the 4 more, and the transforms that keep texture or shape."""
+
 IMAGENET_C = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),

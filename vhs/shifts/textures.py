@@ -61,6 +61,11 @@ class Textures:
 
     def geometry(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """(heights, widths, first pixels in `pixels_P3`), int64, one entry a texture."""
+        if device not in self._geometry:
+            self._geometry[device] = self._placed(device)
+        return self._geometry[device]
+
+    def _placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [image.shape[:2] for image in self.images]
         starts = np.cumsum([0] + [height * width for height, width in sizes[:-1]])
         return (
@@ -78,6 +83,10 @@ class Textures:
 
     @cached_property
     def _pixels(self) -> dict[torch.device, Tensor]:
+        return {}
+
+    @cached_property
+    def _geometry(self) -> dict[torch.device, tuple[Tensor, Tensor, Tensor]]:
         return {}
 
 

@@ -1,4 +1,4 @@
-"""The weather corruptions, and spatter's mud and water beside them in `spatter.py`.
+"""The weather corruptions.
 
 Letters: B images, C = 3 channels, H height, W width, S side of a fractal map, P texture pixels.
 Images are float32 in [0, 1]; `key` is the 64-bit hash of (seed, corruption, severity).

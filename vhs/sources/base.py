@@ -11,7 +11,7 @@ from vhs.formats.split import Split
 
 
 def shifted(split: Split, folder: Path) -> Split:
-    """`split` as a version of the clean set in `folder`, with its class names and its name recorded.
+    """`split` as a version of the clean set in `folder`, with its class names, its attributes and its name recorded.
 
     Raises MismatchError naming a sample that the clean set lacks or labels otherwise, or a class it lacks.
     """
@@ -23,7 +23,8 @@ def shifted(split: Split, folder: Path) -> Split:
         raise MismatchError(f"{split.name}: class {unknown[0]} is not among the {len(names)} of {folder}.")
     place = list(range(len(names))) if numbered else [names.index(name) for name in split.classes]
     labels = [place[label] for label in split.labels]
-    known = {sample.id: sample.label for sample in clean.samples()}
+    samples = {sample.id: sample for sample in clean.samples()}
+    known = {name: sample.label for name, sample in samples.items()}
     for name, label in zip(split.ids, labels, strict=True):
         if known.get(name) != label:
             why = "is not in" if name not in known else f"has label {label}, not {known[name]} as in"
@@ -31,4 +32,8 @@ def shifted(split: Split, folder: Path) -> Split:
                 f"{split.name}/{split.folder}: {name} {why} {folder}. Is that the set it was made from?"
             )
     base = {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
-    return replace(split, classes=names, labels=labels, base=base)
+    attributes = {
+        attribute: [samples[name].attributes[column] for name in split.ids]
+        for column, attribute in enumerate(clean.manifest.groups)
+    }
+    return replace(split, classes=names, labels=labels, base=base, attributes=attributes | dict(split.attributes))

@@ -1,7 +1,12 @@
-"""Class folders: `CLASS/IMAGE`, or `SPLIT/CLASS/IMAGE` with train, val or test as the split."""
+"""Class folders: `CLASS/IMAGE`, or `SPLIT/CLASS/IMAGE` with train, val or test as the split.
+
+ImageNet and its relatives (-R, -A, -Sketch) name their folders by WordNet id, and so name their classes.
+ImageNet-V2 numbers them 0 to 999: these are ImageNet's classes in the order of their ids.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,8 +17,14 @@ from vhs.formats.images import SUFFIXES
 from vhs.formats.split import Split, sample_ids
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+IMAGENET_CLASSES = 1000
 PROBED = 100
 """Images looked at to tell a grey set from a coloured one."""
+
+
+def has_splits(folder: Path) -> bool:
+    """Whether `folder` holds folders called train, val or test."""
+    return any((folder / name).is_dir() for name in SPLITS)
 
 
 def splits(folder: Path) -> list[Split]:
@@ -36,13 +47,36 @@ def split_of(folder: Path, name: str, split: str) -> Split:
     if not paths:
         raise InputError(f"{folder}: holds no images in class folders (CLASS/IMAGE.png, .jpg or .webp).")
     relative = [path.relative_to(folder) for path in paths]
-    sizes = [
-        f"{path}:{full.stat().st_size}:{full.stat().st_mtime_ns}" for path, full in zip(relative, paths, strict=True)
-    ]
+    names = tuple(path.name for path in classes)
+    return split_of_paths(folder, relative, labels, _wordnet(names), name=name, split=split)
+
+
+def _wordnet(names: tuple[str, ...]) -> tuple[str, ...]:
+    """ImageNet's ids for folders 0 to 999, other names as they are."""
+    if names != tuple(str(number) for number in range(IMAGENET_CLASSES)):
+        return names
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
+
+
+def split_of_paths(
+    folder: Path, relative: Sequence[Path], labels: Sequence[int], classes: tuple[str, ...], *, name: str, split: str,
+    attributes: Mapping[str, Sequence[str]] | None = None,
+) -> Split:  # fmt: skip
+    """A split of the images at `relative` below `folder`, ids by `sample_ids`. Raises InputError for a missing one."""
+    paths = [folder / path for path in relative]
+    try:
+        sizes = [
+            f"{place}:{(told := path.stat()).st_size}:{told.st_mtime_ns}"
+            for place, path in zip(relative, paths, strict=True)
+        ]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}. Is the set complete?") from error
     return Split(
-        name=name, split=split, classes=tuple(path.name for path in classes), ids=sample_ids(relative), labels=labels,
+        name=name, split=split, classes=classes, ids=sample_ids(relative), labels=labels,
         encoded=lambda position: _read(paths[position]), channels=_channels(paths[:PROBED]),
-        fingerprint=sha256("\n".join(sizes).encode()), source=folder.name,
+        fingerprint=sha256("\n".join(sizes).encode()), source=folder.name, attributes=attributes or {},
     )  # fmt: skip
 
 

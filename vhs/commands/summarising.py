@@ -1,0 +1,60 @@
+"""What `evalshift` and `compare` share: summaries of a shift table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vhs.errors import UsageError, choices
+from vhs.formats.schemas import GROUPS, MCE, Schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vhs.runs.groups import Shares
+    from vhs.runs.mce import Folds
+
+SUMMARIES = {"mce": MCE, "groups": GROUPS}
+
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        "--summary",
+        metavar="mce|groups",
+        help="Instead of the rows: corruption errors (by corruption, category, all), "
+        "or the worst group and averages over groups.",
+    ),
+]
+NormaliseBy = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
+        "[default: alexnet for 1,000 classes at 224 px, else none]",
+    ),
+]  # fmt: skip
+
+
+def schema(summary: str | None, normalise_by: str | None) -> Schema | None:
+    """The table that is asked for; None without --summary. Raises UsageError for what there is not."""
+    if normalise_by is not None and summary != "mce":
+        raise UsageError("--normalise-by: belongs to --summary mce.")
+    if summary is not None and summary not in SUMMARIES:
+        raise UsageError(f"--summary {summary}: expected {choices(SUMMARIES)}.")
+    return SUMMARIES[summary] if summary else None
+
+
+def summarise(
+    asked: Schema, shift: pl.DataFrame, normalise_by: str | None, *, classes: int | None = None,
+    folds: Folds | None = None, shares: Shares | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """The summary `asked` for of a shift table.
+
+    classes: how many the data has; shares: training samples by attribute and value; where known.
+    """
+    from vhs.runs import groups, mce
+
+    if asked is GROUPS:
+        return groups.summarise(shift, shares or {})
+
+    return mce.summarise(shift, mce.normaliser(normalise_by, shift, classes=classes), folds)

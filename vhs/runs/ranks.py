@@ -1,0 +1,56 @@
+"""Several processes on one run, under torchrun: each takes its tiles, tallies are added, the first one writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+
+from vhs.counts import Counts
+from vhs.world import world
+
+
+def start() -> None:
+    """Join the other processes, where torchrun has started several. Tallies travel over gloo, on the host."""
+    if world()[1] > 1 and not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+
+
+def stop() -> None:
+    """Leave together: nobody goes before the first has written."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def summed(results: list[dict[str, Counts]]) -> list[dict[str, Counts]]:
+    """Tallies added over all ranks; integers, so the order is of no account."""
+    if world()[1] == 1:
+        return results
+    return [{name: _summed(counts) for name, counts in tallies.items()} for tallies in results]
+
+
+def from_first(value: Any) -> Any:
+    """What the first rank has, on every rank."""
+    if world()[1] == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gathered(values: list[Any]) -> list[Any]:
+    """The lists of all ranks, joined in rank order."""
+    if world()[1] == 1:
+        return values
+    lists: list[list[Any]] = [[] for _ in range(world()[1])]
+    distributed.all_gather_object(lists, values)
+    return [value for part in lists for value in part]
+
+
+def _summed(counts: Counts) -> Counts:
+    values = torch.from_numpy(np.ascontiguousarray(counts.values))
+    distributed.all_reduce(values)
+    return Counts(values.numpy(), counts.fields)

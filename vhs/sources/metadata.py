@@ -1,0 +1,132 @@
+"""A table of images: `metadata.csv` with a row for each, as Waterbirds and its successors write it."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vhs.errors import InputError, UsageError, choices
+from vhs.formats.split import Split
+from vhs.sources.folders import SPLITS, split_of_paths
+
+FILE = "metadata.csv"
+ROLES = ("path", "label", "split", "group", "attr")
+USUAL = {
+    "path": ("path", "img_filename", "filename", "file_name", "file", "image"),
+    "label": ("label", "y", "class", "target"),
+    "split": ("split",),
+}
+"""Column names by which a role is found when --columns does not name it."""
+NUMBERED = {"0": "train", "1": "val", "2": "test"}
+"""Splits by number, as Waterbirds and WILDS write them."""
+
+Columns = dict[str, list[str]]
+"""Role -> columns; `attr` may have several, and `group` several that are joined by `+`."""
+Row = dict[str, str]
+
+
+def parse_columns(text: str) -> Columns:
+    """`path=img_filename,label=y,group=y+place,attr=place` -> columns by role. Raises UsageError."""
+    found: Columns = {}
+    for part in text.split(","):
+        role, equals, column = part.partition("=")
+        if role not in ROLES or not equals or not column or (role in found and role != "attr"):
+            raise UsageError(
+                f"--columns {text}: at {part!r}; expected ROLE=COLUMN with {choices(ROLES)}, attr repeats."
+            )
+        found.setdefault(role, []).extend(column.split("+") if role == "group" else [column])
+    return found
+
+
+def is_folder(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
+def reader(columns: str | None) -> Callable[[Path], list[Split]]:
+    """A reader of folders with a `metadata.csv` whose columns are called as --columns says."""
+    named = parse_columns(columns) if columns else {}
+    return lambda folder: splits(folder, named)
+
+
+def splits(folder: Path, named: Columns) -> list[Split]:
+    """One split for each value of the split column; without one a single split, `val`.
+
+    Every manifest carries how many training samples each group value has, for re-weighting.
+    """
+    path = folder / FILE if folder.is_dir() else folder
+    rows, header = _rows(path)
+    columns = _resolved(path, header, named)
+    classes = _class_names({row[columns["label"][0]] for row in rows})
+    parts: dict[str, list[Row]] = {}
+    for number, row in enumerate(rows, start=2):
+        parts.setdefault(_split_name(row, columns, f"{path}: row {number}"), []).append(row)
+    made = [_split(path, name, parts[name], columns, classes) for name in ("train", "val", "test") if name in parts]
+    shares = {
+        name: dict(Counter(values))
+        for part in made
+        if part.split == "train"
+        for name, values in part.attributes.items()
+    }
+    return [replace(part, extra={"train_groups": shares}) for part in made] if shares else made
+
+
+def _rows(path: Path) -> tuple[list[Row], list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file, restkey="")
+            rows, header = list(table), list(table.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}.") from error
+    if not rows:
+        raise InputError(f"{path}: has no rows below its header.")
+    for number, row in enumerate(rows, start=2):
+        if "" in row or None in row.values():
+            raise InputError(f"{path}: row {number} has more or fewer fields than the header's {len(header)}.")
+    return rows, header
+
+
+def _resolved(path: Path, header: list[str], named: Columns) -> Columns:
+    """Columns for the roles, asked for or usual. Raises InputError naming what is missing and what there is."""
+    found = dict(named)
+    for role, usual in USUAL.items():
+        match = next((name for name in usual if name in header), None)
+        if role not in found and match:
+            found[role] = [match]
+    missing = [role for role in ("path", "label") if role not in found]
+    absent = [name for names in found.values() for name in names if name not in header]
+    if missing or absent:
+        what = f"no column for {missing[0]}" if missing else f"no column {absent[0]}"
+        raise InputError(f"{path}: {what}; it has {', '.join(header)}. Name them: --columns path=…,label=…,split=….")
+    return found
+
+
+def _class_names(values: set[str]) -> tuple[str, ...]:
+    """By number where all are numbers, else by name."""
+    return tuple(sorted(values, key=(lambda text: (int(text), text)) if all(v.isdecimal() for v in values) else str))
+
+
+def _split_name(row: Row, columns: Columns, where: str) -> str:
+    if "split" not in columns:
+        return "val"
+    value = row[columns["split"][0]]
+    name = NUMBERED.get(value) or SPLITS.get(value.lower())
+    if name is None:
+        raise InputError(f"{where}: split {value!r}; expected {choices([*SPLITS, *NUMBERED])}.")
+    return name
+
+
+def _split(path: Path, name: str, rows: Sequence[Row], columns: Columns, classes: tuple[str, ...]) -> Split:
+    relative = [Path(row[columns["path"][0]]) for row in rows]
+    for place in relative:
+        if place.is_absolute() or ".." in place.parts:
+            raise InputError(f"{path}: {place}: leaves the folder; expected paths below {path.parent}.")
+    attributes = {column: [row[column] for row in rows] for column in columns.get("attr", ())}
+    if "group" in columns:
+        attributes["group"] = ["+".join(row[column] for column in columns["group"]) for row in rows]
+    labels = [classes.index(row[columns["label"][0]]) for row in rows]
+    return split_of_paths(
+        path.parent, relative, labels, classes, name=path.parent.resolve().name, split=name, attributes=attributes
+    )

@@ -1,0 +1,19 @@
+"""Which of several processes on one run this is. Reads the environment torchrun sets; needs no torch."""
+
+from __future__ import annotations
+
+import os
+
+
+def world() -> tuple[int, int]:
+    """(rank, ranks) of this process as torchrun numbers them; (0, 1) when it runs alone."""
+    try:
+        rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        return 0, 1
+    return (rank, ranks) if 0 <= rank < ranks else (0, 1)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and talks."""
+    return world()[0] == 0
