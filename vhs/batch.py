@@ -19,6 +19,7 @@ class Batch:
     folds_B: int64 in 0..FOLDS-1, and FOLDS for padding.
     groups_AB: int64, one row a way of grouping: positions in `Groups.names`, len(names) for padding.
     size: how many of the B samples are real; the rest pad the tile and count nowhere.
+    positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
     """
 
     images_BCHW: Tensor
@@ -27,6 +28,7 @@ class Batch:
     folds_B: Tensor
     groups_AB: Tensor
     size: int
+    positions_B: Tensor | None = None
 
     def with_images(self, images_BCHW: Tensor) -> Batch:
         return replace(self, images_BCHW=images_BCHW)

@@ -21,7 +21,7 @@ from vhs.commands.shard import shard
 from vhs.commands.specialize import specialize
 from vhs.commands.train import train
 from vhs.console import Console
-from vhs.errors import VhsError
+from vhs.errors import Terminated, VhsError
 from vhs.options import EXIT_CODES
 from vhs.output import ClosedPipe, abandon
 
@@ -75,10 +75,6 @@ def vhs(
     del version  # its callback has spoken
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
 
 
 def main(arguments: list[str]) -> int:

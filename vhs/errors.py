@@ -10,6 +10,10 @@ class VhsError(Exception):
     exit_code = 1
 
 
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
+
+
 class UsageError(VhsError):
     """The command line asks for something that cannot be (exit code 2)."""
 

@@ -35,8 +35,8 @@ def ablate(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
     """The ablate table and the folds table of one model under clean and each shift."""
     run = _open(model, data, shift, max_samples=max_samples, seed=seed, tile=tile, progress=progress)
-    rows, by_fold = zip(*_ablate(run), strict=True)
-    return pl.concat(rows), pl.concat(by_fold)
+    parts = list(_ablate(run))
+    return pl.concat(part.rows for part in parts), pl.concat(part.folds for part in parts)
 
 
 def evalshift(

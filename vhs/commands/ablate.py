@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vhs import options, output
 from vhs.commands.measuring import open_measurement, plan
-from vhs.formats.schemas import ABLATE, FOLDS
+from vhs.errors import Terminated
+from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 
 Folds = Annotated[
     str | None,
     typer.Option(
         "--folds", metavar="FILE", help="Tallies by fold; - sends them down the pipe instead of the table.  "
         "[default: OUT.folds.parquet with -o]",
+    ),
+]  # fmt: skip
+PerSample = Annotated[
+    Path | None, typer.Option("--per-sample", metavar="FILE", help="Whether each sample was answered right, by head.")
+]
+HalfWidth = Annotated[
+    float | None,
+    typer.Option(
+        "--half-width", metavar="SHARE", min=1e-4, max=0.5, help="Measure only as many samples as give every drop an "
+        "interval of this half-width (.01: one point), at least 1,000; p and q stay empty.",
     ),
 ]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a killed run with the same -o.")]
@@ -26,6 +38,7 @@ def ablate(
     data: options.Data = None,
     out: options.Out = None,
     folds: Folds = None,
+    per_sample: PerSample = None,
     form: options.Format = None,
     max_samples: options.MaxSamples = None,
     seed: options.Seed = 0,
@@ -33,6 +46,9 @@ def ablate(
     device: options.Device = "auto",
     threads: options.Threads = None,
     precision: options.Precision = "float32",
+    compiled: options.Compile = False,
+    half_width: HalfWidth = None,
+    by: options.By = None,
     skip_bad: options.SkipBad = False,
     resume: Resume = False,
     dry_run: options.DryRun = False,
@@ -56,25 +72,28 @@ def ablate(
     file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
     tallies = output.companion(FOLDS, out, folds, "folds")
-    check_outputs([out, tallies.out if tallies else None], models)
+    outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
+    products = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
+    check_outputs([out, per_sample, tallies.out if tallies else None], models)
     with console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, by=[],
+            threads=threads, precision=precision, skip_bad=skip_bad, by=by or [], compiled=compiled,
+            half_width=half_width,
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=True).encode())
         try:
-            for rows, by_fold in sweep(run, out=file, resume=resume):
-                main.add(by_fold if down_the_pipe else rows)
-                if tallies:
-                    tallies.add(by_fold)
-        except KeyboardInterrupt:
+            for part in sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None):
+                for name, table in products:
+                    if table:
+                        table.add(getattr(part, name))
+        except (KeyboardInterrupt, Terminated):
             if file:
                 console.note(f"stopped; finished conditions are kept in {file}.partial, --resume continues")
             raise
-    if tallies:
-        tallies.finish(provenance)
-    main.finish(provenance)
+    for table in (tallies, outcomes, main):
+        if table:
+            table.finish(provenance)
     if file:
         Journal.discard(file)

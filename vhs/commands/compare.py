@@ -9,12 +9,15 @@ import typer
 from vhs import options, output
 from vhs.commands import summarising
 from vhs.errors import MismatchError, UsageError, choices
-from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, Schema
+from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, OUTCOMES, REDUNDANCY, ROLLUP, VERSUS, Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
+MADE_BY = {"evalshift": "`vhs evalshift` writes it.", "outcomes": "`vhs ablate --per-sample FILE` writes it."}
 
 Tables = Annotated[
     list[str] | None,
@@ -34,6 +37,25 @@ Scales = Annotated[
     list[str] | None,
     typer.Option("--scale", metavar="SCALE", help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]"),
 ]
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        "--summary", metavar="KIND", help="Of folds: rollup (heads over severities, categories, families), redundancy "
+        "(how many are dispensable). Of shift tables: mce, groups.",
+    ),
+]  # fmt: skip
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against", metavar="FILE", help="Of outcomes (ablate --per-sample): another model's, paired by sample."
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance", metavar="SHARE", help="Of --summary redundancy: drop below which a head is dispensable."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
 
 
@@ -43,8 +65,10 @@ def compare(
     contrast: Contrast = None,
     scale: Scales = None,
     form: options.Format = None,
-    summary: summarising.Summary = None,
+    summary: Summary = None,
+    tolerance: Tolerance = 0.005,
     normalise_by: summarising.NormaliseBy = None,
+    against: Against = None,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -56,6 +80,10 @@ def compare(
 
     Example: vhs compare heads.csv -o agreement.csv
 
+    Example: vhs compare heads.csv --summary rollup -o rollup.csv
+
+    Example: vhs compare a.outcomes.parquet --against b.outcomes.parquet
+
     Example: vhs compare shift.csv --summary mce --normalise-by baseline.csv -o mce.csv
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
@@ -63,16 +91,14 @@ def compare(
     from vhs.formats.atomic import check_outputs
     from vhs.runs import comparison
 
-    asked = summarising.schema(summary, normalise_by)
-    if asked:
-        main = output.TableOutput(asked, out, form, in_words)
-        check_outputs([out], [*(tables or []), *([normalise_by] if normalise_by else [])])
-        main.add(summarising.summarise(asked, _shift_tables(tables or ["-"], asked), normalise_by))
+    paths = tables or ["-"]
+    told = _told(paths, summary, normalise_by, against, tolerance, scale or ["accuracy", "loss"], seed)
+    if told:
+        main = output.TableOutput(told[0], out, form, in_words)
+        check_outputs([out], [*(tables or []), *(name for name in (normalise_by, against) if name)])
+        main.add(told[1]())
         return main.finish()
-    scales = scale or ["accuracy", "loss"]
-    for name in scales:
-        if name not in SCALES:
-            raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
+    scales = _checked(scale or ["accuracy", "loss"])
     instead = contrast == "-"
     main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, in_words)
     beside = output.companion(CONTRAST, out, contrast, "contrast")
@@ -90,15 +116,42 @@ def compare(
     main.finish()
 
 
-def _shift_tables(paths: list[str], asked: Schema) -> pl.DataFrame:
+def _told(
+    paths: list[str], summary: str | None, normalise_by: str | None, against: str | None, tolerance: float,
+    scales: list[str], seed: int,
+) -> tuple[Schema, Callable[[], pl.DataFrame]] | None:  # fmt: skip
+    """What else than correlations is asked for: its table's kind, and what makes it."""
+    from vhs.runs import comparison, rollup, versus
+
+    if against is not None:
+        if summary is not None:
+            raise UsageError("--against: has no place beside --summary. Run them apart.")
+        return VERSUS, lambda: versus.versus(_joined(paths, OUTCOMES), _joined([against], OUTCOMES))
+    if summary == "rollup":
+        return ROLLUP, lambda: rollup.rollups(comparison.read_folds(paths), _checked(scales))
+    if summary == "redundancy":
+        return REDUNDANCY, lambda: rollup.redundancies(comparison.read_folds(paths), tolerance, seed=seed)
+    asked = summarising.schema(summary, normalise_by, also=("rollup", "redundancy"))
+    if asked is None:
+        return None
+    return asked, lambda: summarising.summarise(asked, _joined(paths, EVALSHIFT), normalise_by)
+
+
+def _checked(scales: list[str]) -> list[str]:
+    for name in scales:
+        if name not in SCALES:
+            raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
+    return scales
+
+
+def _joined(paths: list[str], wanted: Schema) -> pl.DataFrame:
+    """The rows of tables of one kind, equal ones once."""
     import polars as pl
 
     from vhs.formats import tables as reader
 
     read = [(path, *reader.read(path)) for path in paths]
     for path, schema, _ in read:
-        if schema is not EVALSHIFT:
-            raise MismatchError(
-                f"{path}: is of kind {schema.name}; {asked.name} is of shift tables. `vhs evalshift` writes them."
-            )
+        if schema is not wanted:
+            raise MismatchError(f"{path}: is of kind {schema.name}; expected {wanted.name}. {MADE_BY[wanted.name]}")
     return pl.concat([table for _, _, table in read]).unique(maintain_order=True)

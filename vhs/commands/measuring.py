@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,18 @@ def open_measurement(
     models: list[str], shift: list[str] | None, data: Path | None, console: Console, progress: ProgressBar, *,
     max_samples: int | None, seed: int, tile: int | None, device: str, threads: int | None, precision: str,
     skip_bad: bool, by: list[str] | None = None, rejpeg: bool = False,
+    compiled: bool = False, half_width: float | None = None,
 ) -> tuple[Run, dict[str, Any]]:  # fmt: skip
     """Resolve references, conditions and data, and open the run; returns it with its provenance.
 
     by: attributes to group by; None for all that the data has. Joins the other processes under torchrun.
     """
     from vhs.formats import references
+    from vhs.models import prefix
     from vhs.runs import conditions, ranks, runtime
     from vhs.runs.data import resolve
     from vhs.runs.run import open_run
+    from vhs.runs.sizing import sized
 
     wanted = conditions.parse(shift or [], rejpeg=rejpeg)
     ranks.start()
@@ -34,11 +38,14 @@ def open_measurement(
     if names.count("-") > 1:
         raise UsageError("-: stdin can be read once only. Name the other models.")
     loaded = [references.load(name, place, precision) for name in names]
+    if compiled:
+        loaded = [replace(item, model=replace(item.model, kernels=prefix.compiled())) for item in loaded]
     shards = resolve(loaded, data, console.note)
     run = open_run(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
         by=by, skip_bad=skip_bad, progress=progress, note=console.note,
     )  # fmt: skip
+    run = sized(run, half_width) if half_width is not None else run
     console.detail(f"{run.data.total} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
     return run, provenance(run)
 
@@ -57,7 +64,9 @@ def command_line(arguments: list[str]) -> str:
 
 
 def plan(run: Run, *, ablating: bool) -> str:
-    """What a run would do, for --dry-run."""
+    """What a run would do, for --dry-run: passes, FLOPs, memory, about how long, and what it could detect."""
+    from vhs.runs.estimate import estimate, memory
+
     data = run.data.manifest
     lines = [
         f"data        {data.name}/{data.split}, {run.data.total} samples, {run.data.geometry}",
@@ -65,9 +74,17 @@ def plan(run: Run, *, ablating: bool) -> str:
         + (", …" if len(run.conditions) > 4 else ""),
     ]
     for model in run.models:
-        heads = len(model.grid)
-        passes = run.data.total * len(run.conditions)
-        lines.append(f"model       {model.name}: {model.grid.depth} layers, {heads} heads, {passes} intact passes")
+        told = estimate(run, model, ablating=ablating)
+        lines.append(f"model       {model.name}: {model.grid.depth} layers, {len(model.grid)} heads")
+        lines.append(f"passes      {told.intact:,} intact" + (f", {told.ablated:,} from a head on" if ablating else ""))
+        lines.append(f"FLOPs       {told.flops:.2e} ({told.share:.0%} of whole passes for every head)" if ablating else
+                     f"FLOPs       {told.flops:.2e}")  # fmt: skip
+        lines.append(f"time        about {told.duration}, reading and corruptions apart")
         if ablating:
-            lines.append(f"            {passes * (heads + 1)} ablated passes, each from its layer on")
+            lines.append(
+                f"detects     a drop of {told.detectable:.2%} or more ({told.flips} answers lost, none gained, "
+                f"{told.heads} heads at q < 0.05)"
+            )
+    held, stack = memory(run)
+    lines.append(f"memory      about {held:,.0f} MiB of images and {stack:,.0f} MiB a tile")
     return "\n".join([*lines, f"tile        {run.tile} samples, {run.group} variants at once, {run.device}"]) + "\n"

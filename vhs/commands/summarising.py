@@ -35,12 +35,12 @@ NormaliseBy = Annotated[
 ]  # fmt: skip
 
 
-def schema(summary: str | None, normalise_by: str | None) -> Schema | None:
-    """The table that is asked for; None without --summary. Raises UsageError for what there is not."""
+def schema(summary: str | None, normalise_by: str | None, also: tuple[str, ...] = ()) -> Schema | None:
+    """The table that is asked for; None without --summary. Raises UsageError, which names `also` too."""
     if normalise_by is not None and summary != "mce":
         raise UsageError("--normalise-by: belongs to --summary mce.")
     if summary is not None and summary not in SUMMARIES:
-        raise UsageError(f"--summary {summary}: expected {choices(SUMMARIES)}.")
+        raise UsageError(f"--summary {summary}: expected {choices([*SUMMARIES, *also])}.")
     return SUMMARIES[summary] if summary else None
 
 

@@ -134,7 +134,12 @@ ABLATE = Schema(
         *_ABLATION_COUNTS,
         _real("drop", "fraction", "(n_correct_intact - n_correct) / n; positive: the head helped"),
         *_interval("drop", "fraction"),
-        _real("p", "probability", "exact McNemar test of n_lost against n_gained, two-sided"),
+        _real(
+            "p",
+            "probability",
+            "exact McNemar test of n_lost against n_gained, two-sided; empty under --half-width",
+            nullable=True,
+        ),
         _real("q", "probability", "p after Benjamini-Hochberg over the heads of the condition", nullable=True),
         _real("loss_intact", "nats", "mean cross-entropy of the intact model"),
         _real("loss", "nats", "mean cross-entropy after the ablation"),
@@ -158,6 +163,19 @@ FOLDS = Schema(
         _count("dloss_sq_sum", "sum of its square, rounded per sample", "2^-24 nats²"),
     ),
     ("fold", "dloss_sq_sum"),
+)
+
+OUTCOMES = Schema(
+    "outcomes",
+    "one sample under one condition: whether it was answered right, intact and without each head",
+    (
+        *MEASURED,
+        _text("sample", "id of the sample"),
+        _text("class", "its class"),
+        _text("units", "what the bits stand for, in order: `intact`, `none` (the sham), then `layer.head`, by spaces"),
+        _text("right", "hexadecimal bytes, the lowest bit first; 1: answered right"),
+    ),
+    ("sample", "units", "right"),
 )
 
 HEADS = Schema(
@@ -227,6 +245,71 @@ COMPARE = Schema(
     ),
     ("within_layer", "reliability_a"),
 )  # fmt: skip
+
+VERSUS = Schema(
+    "versus",
+    "two models on the same samples under one condition: intact, and each without the same head",
+    (
+        _text("model_a", "name of the first model"),
+        _text("model_b", "name of the second model"),
+        *(column for column in MEASURED if column.name in ("data", "shift", "category", "corruption", "severity")),
+        _text("unit", "`intact`, `none` (the sham), or the head removed from both, `layer.head`"),
+        _count("n", "samples scored by both"),
+        _count("n_correct_a", "answered right by a"),
+        _count("n_correct_b", "answered right by b"),
+        _count("n_only_a", "right by a alone"),
+        _count("n_only_b", "right by b alone"),
+        _real("diff", "fraction", "(n_correct_b - n_correct_a) / n"),
+        _real("lo", "fraction", "lower 95 % bound of diff, Bonett-Price"),
+        _real("hi", "fraction", "upper 95 % bound of diff"),
+        _real("p", "probability", "exact McNemar, two-sided"),
+        _real("q", "probability", "p after Benjamini-Hochberg within the condition"),
+    ),
+    ("model_a", "n_only_a", "n_only_b"),
+)
+
+ROLLUP = Schema(
+    "rollup",
+    "one head, its effect averaged over several conditions on the same samples",
+    (
+        _text("model", "name of the model"),
+        _text("model_id", "hash of the model's weights"),
+        _text("fill", "fill of the ablations"),
+        _text("over", "the conditions averaged: a family, a category or a corruption (over severities)"),
+        _count("n_conditions", "how many conditions that is", "conditions"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("scale", "`accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _real("value", "of the scale", "mean effect of removing the head; positive: it helped"),
+        _real("lo", "of the scale", "lower 95 % bound of value, fold jackknife: clustered by sample"),
+        _real("hi", "of the scale", "upper 95 % bound of value"),
+        _real("clean", "of the scale", "the effect on the clean samples"),
+        _real("diff", "of the scale", "value - clean; positive: the head matters more under shift"),
+        _real("diff_lo", "of the scale", "lower 95 % bound of diff"),
+        _real("diff_hi", "of the scale", "upper 95 % bound of diff"),
+        _real("p", "probability", "of diff, two-sided, t with 19 degrees of freedom"),
+        _real("q", "probability", "p after Benjamini-Hochberg over the heads of the table's scale"),
+        _count("n", "samples of each condition"),
+    ),
+    ("over", "n_conditions", "diff_lo"),
+)
+
+REDUNDANCY = Schema(
+    "redundancy",
+    "one model under one condition: how many heads are shown to be dispensable one at a time",
+    (
+        *(column for column in MEASURED if column.name not in ("step", "seed", "origin", "group", "label_set")),
+        _count("n", "samples scored"),
+        _count("n_heads", "heads", "heads"),
+        _real("tolerance", "fraction", "drop in accuracy below which a head counts as dispensable"),
+        _count("n_redundant", "heads whose drop is shown to be below the tolerance (upper bound below it)", "heads"),
+        _count("n_needed", "heads whose drop is shown to be above it (lower bound above it)", "heads"),
+        _count("n_undecided", "the others: these samples cannot tell", "heads"),
+        _real("redundant", "fraction", "n_redundant / n_heads; of heads one at a time, not of all of them together"),
+        _real("equal_p", "probability", "that all heads have the same drop: permutations of heads within folds"),
+    ),
+    ("n_redundant", "n_undecided", "tolerance"),
+)
 
 CONTRAST = Schema(
     "contrast",
@@ -330,7 +413,23 @@ MCE = Schema(
 
 SCHEMAS = {
     schema.name: schema
-    for schema in (MCE, GROUPS, CALIBRATION, EVALSHIFT, ABLATE, FOLDS, HEADS, PAIRS, COMPARE, CONTRAST, TRAIN)
+    for schema in (
+        MCE,
+        GROUPS,
+        OUTCOMES,
+        VERSUS,
+        ROLLUP,
+        REDUNDANCY,
+        CALIBRATION,
+        EVALSHIFT,
+        ABLATE,
+        FOLDS,
+        HEADS,
+        PAIRS,
+        COMPARE,
+        CONTRAST,
+        TRAIN,
+    )
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,25 +31,44 @@ class HeadAblation:
     """Tallies of one model; `add` batches of one condition, then read `results`.
 
     group: how many variants are stacked on the batch axis at most. Like the tile it may change the
-    last bits of logits, so a run keeps it fixed.
+    last bits of logits, so a run keeps it fixed. keep: whether each sample's outcomes are kept.
     """
 
-    def __init__(self, model: Model, scope: Scope, group: int) -> None:
+    def __init__(self, model: Model, scope: Scope, group: int, *, keep: bool = False) -> None:
         self.model = model
         self.view = scope.views[0]
         self.group = group
-        self._tally = Tally((1 + len(model.grid),), FIELDS, model.device)
+        units = (1 + len(model.grid),)
+        self._tally = Tally(units, FIELDS, model.device)
+        self._groups = Tally(units, FIELDS, model.device, cells=len(scope.groups))
+        kept = scope.samples if keep else 0
+        self._correct = torch.zeros(kept + 1, 2 + units[0], dtype=torch.bool, device=model.device)
+        self._keep = keep
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
             pixels = self.model.preprocess(batch.images_BCHW)
             intact, ablated = self._outcomes(pixels, batch)
             flips = self._reference_flips(pixels, intact, batch)
-        self._tally.add(batch.folds_B, _changes(intact, ablated, flips))
+        changes = _changes(intact, ablated, flips)
+        self._tally.add(batch.folds_B, changes)
+        for groups_B in batch.groups_AB:
+            self._groups.add(groups_B, changes)
+        if self._keep:
+            present = torch.ones_like(intact.correct)[None]
+            self._correct[batch.positions_B] = torch.cat([present, intact.correct[None], ablated.correct]).T
 
     def results(self) -> dict[str, Counts]:
-        """units: int64 [U, FOLDS, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
-        return {"units": self._tally.counts()}
+        """units: int64 [U, FOLDS, FIELDS]; groups: [U, G, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
+        found = {"units": self._tally.counts(), "groups": self._groups.counts()}
+        return found | ({"outcomes": self._packed()} if self._keep else {})
+
+    def _packed(self) -> Counts:
+        """uint8 [N, 1 + bytes]: whether the sample was measured, then its bits (right: 1): intact, then by unit."""
+        flags = self._correct[:-1].cpu().numpy()
+        bits = np.packbits(flags[:, 1:], axis=1, bitorder="little")
+        values = np.concatenate([flags[:, :1].astype(np.uint8), bits], axis=1)
+        return Counts(values, ("present", *(f"byte{index}" for index in range(bits.shape[1]))))
 
     def _outcomes(self, pixels_BCHW: Tensor, batch: Batch) -> tuple[Outcome, Outcome]:
         """Outcomes of the intact model [B] and of every unit [U, B]."""
@@ -67,13 +87,16 @@ class HeadAblation:
 
     def _variants(self, state: prefix.LayerState) -> Iterator[Tensor]:
         """Logits [V, B, C] of each stack of this layer's units; the sham rides with layer 0."""
-        removed_HBND = prefix.contributions(seam.blocks(self.model.net)[state.layer], state.heads_BNK)
-        if state.layer == 0:
-            removed_HBND = torch.cat([torch.zeros_like(removed_HBND[:1]), removed_HBND])
-        for part in removed_HBND.split(self.group):
-            residual = (state.residual_BND - part).flatten(0, 1)
-            logits = prefix.suffix(self.model.net, state.layer, residual)
-            yield logits.view(len(part), -1, logits.shape[-1])
+        block, sham = seam.blocks(self.model.net)[state.layer], int(state.layer == 0)
+        units = sham + self.model.grid.per_layer[state.layer]
+        for start in range(0, units, self.group):
+            chosen = slice(max(start - sham, 0), min(start + self.group, units) - sham)
+            removed_VBND = prefix.contributions(block, state.heads_BNK, chosen)
+            if sham and start == 0:
+                removed_VBND = torch.cat([torch.zeros_like(state.residual_BND)[None], removed_VBND])
+            residual = (state.residual_BND - removed_VBND).flatten(0, 1)
+            logits = prefix.suffix(self.model.net, state.layer, residual, self.model.kernels)
+            yield logits.view(len(removed_VBND), -1, logits.shape[-1])
 
     def _reference_flips(self, pixels_BCHW: Tensor, intact: Outcome, batch: Batch) -> Tensor:
         """[B] where reduced precision alone changes the intact answer, on the samples of fold 0."""

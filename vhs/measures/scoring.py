@@ -68,10 +68,14 @@ class View:
 
 @dataclass(frozen=True)
 class Scope:
-    """What of one condition is tallied. views: the first counts every sample; groups: names of sample groups."""
+    """What of one condition is tallied.
+
+    views: the first counts every sample; groups: names of sample groups; samples: how many there are on all ranks.
+    """
 
     views: tuple[View, ...]
     groups: tuple[str, ...] = ()
+    samples: int = 0
 
     @classmethod
     def whole(cls, classes: int, device: torch.device) -> Scope:
@@ -80,18 +84,21 @@ class Scope:
 
 
 class Tally:
-    """int64 sums [*units, FOLDS, fields] on the device; adding never waits for the host."""
+    """int64 sums [*units, cells, fields] on the device, cells the folds by default; adding never waits for the host."""
 
-    def __init__(self, units: tuple[int, ...], fields: tuple[str, ...], device: torch.device) -> None:
+    def __init__(
+        self, units: tuple[int, ...], fields: tuple[str, ...], device: torch.device, *, cells: int = FOLDS
+    ) -> None:
         self.fields = fields
-        self._sums = torch.zeros(*units, FOLDS + 1, len(fields), dtype=torch.int64, device=device)
+        self.cells = cells
+        self._sums = torch.zeros(*units, cells + 1, len(fields), dtype=torch.int64, device=device)
 
-    def add(self, folds_B: Tensor, values: dict[str, Tensor], unit: int | slice | tuple = ()) -> None:
-        """Add integer or boolean `values` [*units, B], one per field, to the fold of each sample."""
+    def add(self, cells_B: Tensor, values: dict[str, Tensor], unit: int | slice | tuple = ()) -> None:
+        """Add integer or boolean `values` [*units, B], one per field, to each sample's cell; padding's is `cells`."""
         stacked = torch.stack([values[field].to(torch.int64) for field in self.fields], dim=-1)
         part = self._sums[unit]
-        part.index_add_(part.dim() - 2, folds_B, stacked)
+        part.index_add_(part.dim() - 2, cells_B, stacked)
 
     def counts(self) -> Counts:
         """The sums so far, without the padding's."""
-        return Counts(self._sums[..., :FOLDS, :].cpu().numpy(), self.fields)
+        return Counts(self._sums[..., : self.cells, :].cpu().numpy(), self.fields)

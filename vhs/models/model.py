@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vhs.grid import HeadGrid
 from vhs.models import seam
+from vhs.models.prefix import EAGER, Kernels
 from vhs.models.spec import ViTSpec
 
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -65,10 +66,16 @@ class Model:
     step: int | None = None
     seed: int | None = None
     precision: str = "float32"
+    kernels: Kernels = EAGER
 
     @cached_property
     def grid(self) -> HeadGrid:
         return seam.head_grid(self.net)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the sequence."""
+        return self.net.patch_embed.num_patches + self.net.num_prefix_tokens
 
     @property
     def device(self) -> torch.device:

@@ -6,8 +6,9 @@ H heads, K = H * features a head, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -54,14 +55,15 @@ def intact(net: VisionTransformer, pixels_BCHW: Tensor) -> Iterator[LayerState |
     yield classify(net, tokens)
 
 
-def suffix(net: VisionTransformer, layer: int, residual_MND: Tensor) -> Tensor:
+def suffix(net: VisionTransformer, layer: int, residual_MND: Tensor, kernels: Kernels | None = None) -> Tensor:
     """Logits [M, C] from the residual stream between the attention and the MLP of `layer`."""
+    run = kernels or EAGER
     last = len(seam.blocks(net)) - 1
-    tokens = _mlp(seam.blocks(net)[layer], residual_MND)
+    tokens = run.mlp(seam.blocks(net)[layer], residual_MND)
     for block in seam.blocks(net)[layer + 1 : last]:
-        tokens = block(tokens)
+        tokens = run.block(block, tokens)
     if layer < last:
-        tokens = _last_block(seam.blocks(net)[last], tokens, queries_needed(net))
+        tokens = run.last(seam.blocks(net)[last], tokens, queries_needed(net))
     return classify(net, tokens)
 
 
@@ -70,9 +72,9 @@ def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
     return net.forward_head(net.norm(tokens_BQD))
 
 
-def contributions(block: Block, heads_BNK: Tensor) -> Tensor:
-    """[H, B, N, D]: what each head adds to the residual stream, LayerScale included, bias apart."""
-    return block.ls1(seam.head_contributions(seam.attention(block), heads_BNK))
+def contributions(block: Block, heads_BNK: Tensor, chosen: slice = slice(None)) -> Tensor:
+    """[V, B, N, D]: what each of the `chosen` heads adds to the residual stream, LayerScale included, bias apart."""
+    return block.ls1(seam.head_contributions(seam.attention(block), heads_BNK, chosen))
 
 
 def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | None) -> LayerState:
@@ -94,3 +96,27 @@ def _last_block(block: Block, tokens_MND: Tensor, queries: int | None) -> Tensor
 
 def _mlp(block: Block, residual_BND: Tensor) -> Tensor:
     return residual_BND + block.ls2(block.mlp(block.norm2(residual_BND)))
+
+
+def _block(block: Block, tokens_BND: Tensor) -> Tensor:
+    return block(tokens_BND)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What the suffix is made of: a block, a block from its MLP on, and the last block as far as it is read."""
+
+    block: Callable[[Block, Tensor], Tensor]
+    mlp: Callable[[Block, Tensor], Tensor]
+    last: Callable[[Block, Tensor, int | None], Tensor]
+
+
+EAGER = Kernels(_block, _mlp, _last_block)
+
+
+@cache
+def compiled() -> Kernels:
+    """The same through torch.compile, once for all blocks of one shape."""
+    import torch
+
+    return Kernels(*(torch.compile(part, dynamic=False) for part in (_block, _mlp, _last_block)))

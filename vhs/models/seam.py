@@ -119,15 +119,15 @@ def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
     return attn.proj(heads_BNK)
 
 
-def head_contributions(attn: Attention, heads_BNK: Tensor) -> Tensor:
-    """[H, B, N, D]: what each head adds to the residual stream through the projection, bias apart.
+def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice = slice(None)) -> Tensor:
+    """[V, B, N, D]: what each of the `chosen` heads adds to the residual stream through the projection, bias apart.
 
-    Summed over heads, plus the bias, it is `project`.
+    Summed over all heads, plus the bias, it is `project`.
     """
     batch, count, _ = heads_BNK.shape
-    z_HBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)
-    w_HWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)
-    return torch.bmm(z_HBnW, w_HWD).view(attn.num_heads, batch, count, -1)
+    z_VBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)[chosen]
+    w_VWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)[chosen]
+    return torch.bmm(z_VBnW, w_VWD).view(len(z_VBnW), batch, count, w_VWD.shape[-1])
 
 
 def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from vhs.formats import schemas
+from vhs.formats.tables import frame
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
-from vhs.runs.frames import ablation_frame, fold_frame
-from vhs.runs.journal import Journal
+from vhs.runs import cache
+from vhs.runs.conditions import Condition
+from vhs.runs.frames import ablation_frames, fold_frame, outcome_frame
+from vhs.runs.journal import Journal, Results
 from vhs.runs.run import Run, sweep
 from vhs.world import is_first
 
+TILE = ("tile", "group")
 
-def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield, by finished condition, the ablate rows and the folds rows of all models.
 
-    out: the file the rows will be written to; finished conditions are kept beside it until the
-    iterator is exhausted, and `resume` continues from them.
+@dataclass(frozen=True)
+class Ablated:
+    """What one finished condition gives: the ablate rows, the folds rows, and the outcomes rows where asked for."""
+
+    rows: pl.DataFrame
+    folds: pl.DataFrame
+    outcomes: pl.DataFrame
+
+
+def ablate(
+    run: Run, *, out: Path | None = None, resume: bool = False, keep: bool = False, new_tile: bool = False
+) -> Iterator[Ablated]:
+    """Yield each finished condition of all models.
+
+    out: the file the rows will be written to; finished conditions are kept beside it until the iterator is
+    exhausted, and `resume` continues from them; new_tile: also at another tile. keep: whether to keep each
+    sample's outcomes.
     """
 
     def make(model: Model, scope: Scope) -> HeadAblation:
-        return HeadAblation(model, scope, run.group)
+        return HeadAblation(model, scope, run.group, keep=keep)
 
-    journal = Journal(out if is_first() else None, run.fingerprint() | {"measure": "ablate"}, resume=resume)
+    fingerprint = run.fingerprint() | {"measure": "ablate", "per_sample": keep}
+    journal = Journal(out if is_first() else None, fingerprint, resume=resume, may_differ=TILE if new_tile else ())
     if resume:
         run.note(f"continuing after {journal.found} of {len(run.conditions)} conditions")
     elif journal.dropped:
@@ -34,9 +54,17 @@ def ablate(run: Run, *, out: Path | None = None, resume: bool = False) -> Iterat
             f"starting anew; {journal.dropped} finished conditions of an earlier run dropped (--resume keeps them)"
         )
     for condition, results in sweep(run, make, journal):
-        units = [tallies["units"] for tallies in results]
-        pairs = list(zip(run.models, units, strict=True))
-        yield (
-            pl.concat([ablation_frame(run, condition, model, sums) for model, sums in pairs]),
-            pl.concat([fold_frame(run, condition, model, sums) for model, sums in pairs]),
+        pairs = list(zip(run.models, results, strict=True))
+        yield Ablated(
+            pl.concat([ablation_frames(run, condition, model, tallies) for model, tallies in pairs]),
+            pl.concat([fold_frame(run, condition, model, tallies["units"]) for model, tallies in pairs]),
+            _outcomes(run, condition, results) if keep else frame(schemas.OUTCOMES, []),
         )
+
+
+def _outcomes(run: Run, condition: Condition, results: Results) -> pl.DataFrame:
+    samples = cache.chosen(condition.data or run.source, run.max_samples, run.seed)
+    return pl.concat([
+        outcome_frame(run, condition, model, tallies["outcomes"], samples)
+        for model, tallies in zip(run.models, results, strict=True)
+    ])  # fmt: skip

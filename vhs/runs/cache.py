@@ -34,9 +34,10 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Decoded:
-    """This rank's decoded samples of one shard set. images_NCHW: uint8; labels_N, keys_N, folds_N: int64.
+    """This rank's decoded samples of one shard set.
 
-    groups: how they are grouped; total: samples on all ranks, those that could not be decoded among them.
+    images_NCHW: uint8; labels_N, keys_N, folds_N: int64; groups: how they are grouped; positions_N: int64, their
+    places among all chosen samples; total: how many those are, bad ones and other ranks' included.
     """
 
     manifest: Manifest
@@ -45,6 +46,7 @@ class Decoded:
     keys_N: torch.Tensor
     folds_N: torch.Tensor
     groups: Groups
+    positions_N: torch.Tensor
     total: int
     ids: tuple[str, ...]
     geometry: str
@@ -71,6 +73,7 @@ class Decoded:
         return Batch(
             padded(self.images_NCHW), padded(self.labels_N), padded(self.keys_N), padded(self.folds_N, FOLDS),
             padded(self.groups.members_NA, len(self.groups.names)).T, size,
+            padded(self.positions_N, self.total),
         )  # fmt: skip
 
 
@@ -95,7 +98,8 @@ def decode(
     """
     rank, ranks = world() if tile else (0, 1)
     total, step = len(samples), tile or 1
-    samples = [sample for position, sample in enumerate(samples) if position // step % ranks == rank]
+    mine = [position for position in range(total) if position // step % ranks == rank]
+    samples = [samples[position] for position in mine]
     images, kept, skipped = _decode_all(data, samples, skip_bad, progress)
     if not kept and (ranks == 1 or total == 0):
         raise InputError(f"{data.folder}: no sample could be decoded.")
@@ -107,6 +111,7 @@ def decode(
         keys_N=torch.from_numpy(keys.view(np.int64)),
         folds_N=torch.from_numpy(folds(keys)),
         groups=grouped(data.manifest, kept, by),
+        positions_N=_positions(mine, samples, kept),
         total=total,
         ids=tuple(sample.id for sample in kept),
         geometry=decoding.geometry(data.manifest),
@@ -151,3 +156,9 @@ def _buffer(shape: tuple[int, ...]) -> np.ndarray:
         return np.empty(shape, np.uint8)
     with tempfile.NamedTemporaryFile(prefix="vhs-") as scratch:  # the mapping outlives the name
         return np.memmap(scratch.name, np.uint8, mode="w+", shape=shape)
+
+
+def _positions(mine: Sequence[int], samples: Sequence[Sample], kept: Sequence[Sample]) -> torch.Tensor:
+    """int64: the places of the kept ones of this rank's samples."""
+    place = {sample.id: position for position, sample in zip(mine, samples, strict=True)}
+    return torch.tensor([place[sample.id] for sample in kept], dtype=torch.int64)

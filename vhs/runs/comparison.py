@@ -23,9 +23,13 @@ KEYS = [*RUN_KEYS, "data", *CONDITION, "unit", "layer", "head", "fold"]
 
 
 class Pair(NamedTuple):
-    """Clean and one shifted condition of one model: run keys, names, tallies [H, F], layers and heads [H]."""
+    """Clean and one shifted condition of one model: run keys, names, tallies [H, F], layers and heads [H].
+
+    condition: shift, category, corruption and severity of the shifted one.
+    """
 
     keys: dict[str, Any]
+    condition: dict[str, Any]
     a: str
     b: str
     counts_a: Counts
@@ -54,9 +58,9 @@ def correlations(
 ) -> pl.DataFrame:  # fmt: skip
     """The compare table: clean against each shifted condition, overall and within layers."""
     rows = []
-    pairs = list(_pairs(folds))
-    for number, pair in enumerate(pairs):
-        progress("correlating", number, len(pairs))
+    found = list(pairs(folds))
+    for number, pair in enumerate(found):
+        progress("correlating", number, len(found))
         for scale in scales:
             for layers in (None, pair.layers):
                 result = correlation.correlate(pair.counts_a, pair.counts_b, scale, layers=layers, seed=seed)
@@ -71,7 +75,7 @@ def contrasts(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
     """The contrast table: each head, clean against each shifted condition, paired; q over a whole scale."""
     parts = []
     for scale in scales:
-        rows = [row for pair in _pairs(folds) for row in _contrast_rows(pair, scale)]
+        rows = [row for pair in pairs(folds) for row in _contrast_rows(pair, scale)]
         q = benjamini_hochberg([row["p"] for row in rows])
         parts.append(frame(schemas.CONTRAST, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
     return pl.concat(parts)
@@ -94,7 +98,8 @@ def unpaired(folds: pl.DataFrame) -> list[str]:
     return other["shift"].unique(maintain_order=True).to_list()
 
 
-def _pairs(folds: pl.DataFrame) -> Iterator[Pair]:
+def pairs(folds: pl.DataFrame) -> Iterator[Pair]:
+    """Clean with each shifted condition on its samples, by model."""
     found = False
     heads = folds.filter(pl.col("unit") == "head")
     for keys, of_run in heads.group_by(RUN_KEYS, maintain_order=True):
@@ -116,7 +121,8 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
     if a.values.shape != b.values.shape or not np.array_equal(a["n"], b["n"]):
         raise MismatchError(f"{name}: was measured on other samples or heads than clean. Run both in one go.")
     grid = part.select("layer", "head").unique().sort("layer", "head")
-    return Pair(keys, "clean", name, a, b, grid["layer"].to_numpy(), grid["head"].to_numpy())
+    condition = part.select("shift", "category", "corruption", "severity").row(0, named=True)
+    return Pair(keys, condition, "clean", name, a, b, grid["layer"].to_numpy(), grid["head"].to_numpy())
 
 
 def _folds_of(path: str) -> pl.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
 from vhs.counts import Counts, from_fixed
 from vhs.formats import schemas
+from vhs.formats.shards import Sample
 from vhs.formats.tables import frame
 from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
@@ -106,6 +107,30 @@ def _calibration(keys: Row, bins: Counts) -> list[Row]:
     ]  # fmt: skip
 
 
+def ablation_frames(run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]) -> pl.DataFrame:
+    """The ablate rows of one model under one condition: of all samples, then of each group of them."""
+    parts = [ablation_frame(run, condition, model, tallies["units"])]
+    of_groups = tallies["groups"]
+    for index, name in enumerate(run.groups(condition)):
+        part = Counts(of_groups.values[:, index : index + 1], of_groups.fields)
+        if part.total("n").all():
+            parts.append(ablation_frame(run, condition, model, part).with_columns(group=pl.lit(name)))
+    return pl.concat(parts)
+
+
+def outcome_frame(
+    run: Run, condition: Condition, model: Model, outcomes: Counts, samples: Sequence[Sample]
+) -> pl.DataFrame:
+    """The outcomes rows of one model under one condition. samples: all of the run, in their order."""
+    keys = measured(run, condition, model)
+    classes = (condition.data.manifest if condition.data else run.data.manifest).classes
+    units = " ".join(["intact", "none", *(str(head) for head in model.grid)])
+    return frame(schemas.OUTCOMES, [
+        keys | {"sample": sample.id, "class": classes[sample.label], "units": units, "right": bits[1:].tobytes().hex()}
+        for sample, bits in zip(samples, outcomes.values, strict=True) if bits[0]
+    ])  # fmt: skip
+
+
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
     """The ablate rows of one model under one condition: the sham, then the heads in grid order."""
     n, lost, gained = (sums.total(name) for name in ("n", "n_lost", "n_gained"))
@@ -119,7 +144,7 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -
     for unit, keys in enumerate(_units(run, condition, model)):
         rows.append(keys | _tallied(sums, unit, model.precision) | {
             "drop": (intact[unit] - right[unit]) / n[unit], "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
-            "p": p[unit], "q": q[unit - 1] if unit else None,
+            "p": None if run.adaptive else p[unit], "q": q[unit - 1] if unit and not run.adaptive else None,
             "loss_intact": loss_intact[unit], "loss": loss_intact[unit] + dloss[unit], "dloss": dloss[unit],
             "dloss_lo": number(dloss_lo[unit]), "dloss_hi": number(dloss_hi[unit]),
         })  # fmt: skip

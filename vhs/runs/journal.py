@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,14 @@ Results = list[dict[str, Counts]]
 class Journal:
     """Where finished conditions are kept; `None` as the folder keeps nothing."""
 
-    def __init__(self, out: Path | None, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
-        """Raises MismatchError when --resume finds a run with another fingerprint, naming the difference."""
+    def __init__(
+        self, out: Path | None, fingerprint: Mapping[str, Any], *, resume: bool, may_differ: Collection[str] = ()
+    ) -> None:
+        """Raises MismatchError when --resume finds a run with another fingerprint, naming the difference.
+
+        may_differ: what a resumed run may have changed (the tile, when it was named because memory ran out).
+        """
+        self._may_differ = may_differ
         self.folder = _folder(out) if out is not None else None
         self.found = self.dropped = 0
         if self.folder is None:
@@ -50,7 +56,7 @@ class Journal:
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
         for key in sorted(set(stored) | set(now)):
-            if stored.get(key) != now.get(key):
+            if stored.get(key) != now.get(key) and key not in self._may_differ:
                 raise MismatchError(
                     f"{self.folder}: was begun with {key} {stored.get(key)!r}, now it is {now.get(key)!r}. "
                     f"Go back to the old value, or start anew without --resume."

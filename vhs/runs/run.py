@@ -7,7 +7,7 @@ condition, and a finished condition is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -37,9 +37,13 @@ class Measure(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a measuring command works on. tile: samples a batch; group: variants stacked on it."""
+    """What a measuring command works on.
+
+    tile: samples a batch; group: variants stacked on it; adaptive: whether the data decided how many samples.
+    """
 
     models: Sequence[Model]
+    source: ShardSet
     data: cache.Decoded
     conditions: Sequence[Condition]
     seed: int
@@ -47,6 +51,7 @@ class Run:
     group: int
     max_samples: int | None
     by: Sequence[str] = ()
+    adaptive: bool = False
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -123,13 +128,32 @@ def open_run(
     decoded = cache.decode(data, samples, tile=fixed_tile, by=by, skip_bad=skip_bad, progress=progress)
     _check_side(decoded, conditions)
     run = Run(
-        models=models, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
+        models=models, source=data, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
         max_samples=max_samples, by=by, skip_bad=skip_bad, progress=progress, note=note,
     )  # fmt: skip
-    for message in (*_notes(run), *_unsteady(run)):
-        note(message)
+    try:
+        for message in (*_notes(run), *_unsteady(run)):
+            note(message)
+    except (RuntimeError, MemoryError) as error:
+        less = runtime.smaller(fixed_tile)
+        if tile is not None or less is None or not runtime.is_out_of_memory(error):
+            raise
+        note(f"a tile of {fixed_tile} x {group} does not fit the memory; trying {less}")
+        return open_run(
+            models, data, conditions, seed=seed, tile=less, max_samples=max_samples, by=by, skip_bad=skip_bad,
+            progress=progress, note=note,
+        )  # fmt: skip
     run.tell_skipped(decoded)
     return run
+
+
+def reopened(run: Run, samples: int) -> Run:
+    """The same run on the first `samples` of its nested order."""
+    chosen = cache.chosen(run.source, samples, run.seed)
+    decoded = cache.decode(
+        run.source, chosen, tile=run.tile, by=run.by, skip_bad=run.skip_bad, progress=run.progress
+    )  # fmt: skip
+    return replace(run, data=decoded, max_samples=samples)
 
 
 def sweep(
@@ -158,8 +182,22 @@ def _check_side(data: cache.Decoded, conditions: Sequence[Condition]) -> None:
 
 
 def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
+    try:
+        return _tallied(run, condition, make)
+    except (RuntimeError, MemoryError) as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        less = runtime.smaller(run.tile)
+        advice = f"Run it again with --resume --tile {less}." if less else "Use a machine with more memory."
+        raise VhsError(
+            f"out of memory under {condition.name}, at a tile of {run.tile} x {run.group}; with -o the finished "
+            f"conditions are kept. {advice}"
+        ) from error
+
+
+def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
     data = run.decoded(condition)
-    scope = Scope(scopes.views(run, condition), data.groups.names)
+    scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
     measures = [make(model, scope) for model in run.models]
     done = 0
     for batch in data.tiles(run.tile, run.device):

@@ -103,13 +103,39 @@ def _rows(model: Model) -> int:
     from vhs.models import seam
 
     net = model.net
-    tokens = net.patch_embed.num_patches + net.num_prefix_tokens
     attended = 3 * seam.attention(seam.blocks(net)[0]).attn_dim
     widest = max(net.get_parameter("blocks.0.mlp.fc1.weight").shape[0], attended, net.embed_dim)
     budget: float = CPU_ROW_BYTES
     if model.device.type == "cuda":
         budget = torch.cuda.get_device_properties(model.device).total_memory * GPU_SHARE
-    return max(TILE_STEP, int(budget // (tokens * widest * 4)))
+    return max(TILE_STEP, int(budget // (model.tokens * widest * 4)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is a device's or the host's memory running out."""
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def smaller(tile: int) -> int | None:
+    """About half of `tile`, a multiple of TILE_STEP; None when there is no smaller one."""
+    return tile // 2 // TILE_STEP * TILE_STEP or None
+
+
+def product_rate(device: torch.device, precision: str = "float32") -> float:
+    """Multiply-adds a second of a 1024 x 1024 matrix product on `device`, timed for a moment."""
+    import time
+
+    import torch
+
+    a = torch.randn(1024, 1024, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    times = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        (a @ a)[0, 0].item()
+        times.append(time.perf_counter() - begun)
+    return 1024**3 / min(times)
 
 
 def versions() -> dict[str, str]:

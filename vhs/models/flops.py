@@ -1,0 +1,101 @@
+"""Multiply-adds of a forward pass and of a sweep, counted from shapes: matrix products and attention.
+
+One multiply-add is 2 FLOPs. Letters: N tokens, Q tokens the classifier reads, D width, K = heads * head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from vhs.models import seam
+from vhs.models.prefix import queries_needed
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Multiply-adds of one block for one image: attention up to the seam, the product after it, the MLP."""
+
+    attention: int
+    projection: int
+    mlp: int
+    heads: int
+
+    @property
+    def whole(self) -> int:
+        return self.attention + self.projection + self.mlp
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Multiply-adds for one image. embed, classify: before the first block and after the last."""
+
+    embed: int
+    layers: tuple[Layer, ...]
+    last_read: Layer
+    classify: int
+
+    @property
+    def forward(self) -> int:
+        """One forward pass as timm runs it."""
+        return self.embed + sum(layer.whole for layer in self.layers) + self.classify
+
+    @property
+    def heads(self) -> int:
+        return sum(layer.heads for layer in self.layers)
+
+    @property
+    def naive(self) -> int:
+        """The intact pass and a whole pass for each head."""
+        return (1 + self.heads) * self.forward
+
+    @property
+    def heads_only(self) -> int:
+        """What the sweep does without the sham: one intact pass; of each head its contribution and what follows."""
+        ran = self._ran
+        total = self.embed + sum(layer.whole for layer in ran) + self.classify
+        return total + sum(layer.projection + layer.heads * self._after(index) for index, layer in enumerate(ran))
+
+    @property
+    def sweep(self) -> int:
+        """What the sweep does, the sham included."""
+        return self.heads_only + self._after(0)
+
+    @property
+    def _ran(self) -> list[Layer]:
+        """The layers of a pass of ours: the last only as far as it is read."""
+        return [*self.layers[:-1], self.last_read]
+
+    def _after(self, index: int) -> int:
+        """What follows a head of this layer."""
+        ran = self._ran
+        return ran[index].mlp + sum(later.whole for later in ran[index + 1 :]) + self.classify
+
+
+def costs(net: VisionTransformer) -> Costs:
+    """Counted from the shapes of the network."""
+    tokens = net.patch_embed.num_patches + net.num_prefix_tokens
+    kernel = next(net.patch_embed.parameters())
+    blocks = seam.blocks(net)
+    last = queries_needed(net) or tokens
+    return Costs(
+        embed=net.patch_embed.num_patches * kernel.numel(),
+        layers=tuple(_layer(block, net.embed_dim, tokens, tokens) for block in blocks),
+        last_read=_layer(blocks[-1], net.embed_dim, tokens, last),
+        classify=net.head.weight.numel() if isinstance(net.head, nn.Linear) else 0,
+    )
+
+
+def _layer(block: seam.Block, dim: int, tokens: int, queries: int) -> Layer:
+    attn = seam.attention(block)
+    inner = attn.attn_dim
+    mlp = sum(cast(nn.Linear, part).weight.numel() for part in (block.mlp.fc1, block.mlp.fc2))
+    return Layer(
+        attention=dim * inner * (queries + 2 * tokens) + 2 * queries * tokens * inner,
+        projection=queries * inner * dim,
+        mlp=queries * mlp,
+        heads=attn.num_heads,
+    )

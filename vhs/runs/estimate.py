@@ -1,0 +1,70 @@
+"""What a run would take, from counted multiplications and a moment's timing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vhs.models import flops, seam
+from vhs.models.model import Model
+from vhs.runs import runtime
+from vhs.runs.run import Run
+
+REACHED = 0.6
+"""Share of the matrix-product rate that runs have reached (docs/benchmarks.md): .38 to .77 on two cores."""
+LIVE = 6
+"""Activations of the widest layer that are alive at once, counted generously."""
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Passes and FLOPs of one model over all conditions; share: of those of whole passes; seconds on this machine.
+
+    flips: fewest answers lost, with none gained, that are called at q < 0.05 if no other head is; detectable: that
+    over the samples.
+    """
+
+    intact: int
+    ablated: int
+    flops: float
+    share: float
+    seconds: float
+    heads: int
+    flips: int
+    detectable: float
+
+    @property
+    def duration(self) -> str:
+        """In words: 40 s, 12 min, 3.5 h."""
+        if self.seconds < 90:
+            return f"{max(self.seconds, 1):.0f} s"
+        return f"{self.seconds / 60:.0f} min" if self.seconds < 5400 else f"{self.seconds / 3600:.1f} h"
+
+
+def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate:
+    """Counted for all samples of all conditions; the time at REACHED of the rate of a large product here."""
+    cost = flops.costs(model.net)
+    heads = len(model.grid)
+    passes = run.data.total * len(run.conditions)
+    products = passes * (cost.sweep if ablating else cost.forward)
+    flips = fewest_flips(heads)
+    return Estimate(
+        intact=passes, ablated=passes * (heads + 1), flops=2.0 * products, share=cost.sweep / cost.naive,
+        seconds=products / (runtime.product_rate(model.device, model.precision) * REACHED), heads=heads, flips=flips,
+        detectable=flips / run.data.total,
+    )  # fmt: skip
+
+
+def fewest_flips(heads: int) -> int:
+    """Smallest k for which k answers lost and none gained have an exact McNemar p of at most ALPHA / heads."""
+    return math.ceil(1 + math.log2(heads / ALPHA))
+
+
+def memory(run: Run) -> tuple[float, float]:
+    """(decoded images, activations of one tile and its variants), MiB."""
+    images = run.data.images_NCHW.numel()
+    model = max(run.models, key=lambda item: item.tokens)
+    hidden = model.net.get_parameter("blocks.0.mlp.fc1.weight").shape[0]
+    widest = max(hidden, 3 * seam.attention(seam.blocks(model.net)[0]).attn_dim)
+    return images / 2**20, run.tile * run.group * model.tokens * widest * 4 * LIVE / 2**20

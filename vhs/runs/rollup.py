@@ -1,0 +1,71 @@
+"""From folds tables to roll-ups over conditions and to counts of dispensable heads. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vhs.errors import InputError
+from vhs.formats import schemas
+from vhs.formats.tables import frame
+from vhs.measures import contrast, redundancy
+from vhs.measures.intervals import benjamini_hochberg
+from vhs.runs.comparison import CONDITION, RUN_KEYS, Pair, pairs
+from vhs.runs.folding import fold_counts
+
+
+def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
+    """The rollup table: each head over the severities of a corruption, over a category, over a family."""
+    parts, found = [], list(_rolled(folds))
+    if not found:
+        raise InputError("--summary rollup: no two conditions of one corruption, category or family to average.")
+    for scale in scales:
+        rows = [row for name, members in found for row in _rollup_rows(name, members, scale)]
+        q = benjamini_hochberg([row["p"] for row in rows])
+        parts.append(frame(schemas.ROLLUP, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
+    return pl.concat(parts)
+
+
+def redundancies(folds: pl.DataFrame, tolerance: float, *, seed: int = 0) -> pl.DataFrame:
+    """The redundancy table: a row a model and condition."""
+    heads = folds.filter(pl.col("unit") == "head")
+    rows = []
+    for _, part in heads.group_by([*RUN_KEYS, "data", *CONDITION], maintain_order=True):
+        counts = fold_counts(part)
+        found = redundancy.redundancy(counts, tolerance, seed=seed)
+        keys = {name: part[name][0] for name in schemas.REDUNDANCY.names if name in part.columns}
+        rows.append(keys | {
+            "n": int(counts["n"][0].sum()), "n_heads": len(counts.values), "tolerance": tolerance,
+            "n_redundant": found.redundant, "n_needed": found.needed, "n_undecided": found.undecided,
+            "redundant": found.redundant / len(counts.values), "equal_p": found.equal_p,
+        })  # fmt: skip
+    return frame(schemas.REDUNDANCY, rows)
+
+
+def _rolled(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
+    """(what is averaged, its pairs with clean), by model: corruptions, categories, families of two or more."""
+    by_model: dict[str, list[Pair]] = {}
+    for pair in pairs(folds):
+        by_model.setdefault(pair.keys["model_id"] + pair.keys["fill"], []).append(pair)
+    for found in by_model.values():
+        for key in ("corruption", "category", "shift"):
+            names = dict.fromkeys(pair.condition[key] for pair in found if pair.condition[key] is not None)
+            for name in names:
+                members = [pair for pair in found if pair.condition[key] == name]
+                if len(members) > 1:
+                    yield name, members
+
+
+def _rollup_rows(name: str, members: list[Pair], scale: str) -> Iterator[dict[str, Any]]:
+    first = members[0]
+    result = contrast.rolled_up(first.counts_a, [pair.counts_b for pair in members], scale)
+    n = int(np.asarray(first.counts_a["n"])[0].sum())
+    for index in range(len(first.heads)):
+        numbers = {key: float(values[index]) for key, values in result.items()}
+        yield first.keys | numbers | {
+            "over": name, "n_conditions": len(members), "layer": int(first.layers[index]),
+            "head": int(first.heads[index]), "scale": scale, "n": n,
+        }  # fmt: skip
