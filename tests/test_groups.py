@@ -128,8 +128,11 @@ def test_ablation_and_figures_with_fewer_classes(fewer: Path, vhs, toy_checkpoin
     assert vhs("plot", "heads.csv", "-o", "heads.png")[0] == 0
     assert vhs("evalshift", toy_checkpoint, "--shift", fewer, "--by", "label", "-o", "t.csv")[0] == 0
     assert vhs("plot", "t.csv", "-o", "t.png")[0] == 0
-    code, _, err = vhs("compare", "heads.csv")
-    assert code == 3 and "toy-r: was measured on other samples than clean and is left out" in err
+    code, out, err = vhs("compare", "heads.csv")
+    assert code == 0 and "toy-r: was measured on other samples than clean: correlations only" in err
+    assert len(pl.read_csv(out.encode())) == 4, "two scales, over all heads and within layers"
+    code, _, err = vhs("compare", "heads.csv", "--contrast", "-")
+    assert code == 3 and "no shifted condition on the samples of clean" in err
 
 
 def test_classes_the_model_lacks_are_named(tmp_path: Path, vhs, toy_checkpoint: Path) -> None:

@@ -14,6 +14,12 @@ def world() -> tuple[int, int]:
     return (rank, ranks) if 0 <= rank < ranks else (0, 1)
 
 
+def local_rank() -> int:
+    """The number of this process on its machine, by which it takes a GPU."""
+    text = os.environ.get("LOCAL_RANK", "0")
+    return int(text) if text.isdecimal() else 0
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes and talks."""
     return world()[0] == 0

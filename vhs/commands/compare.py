@@ -105,7 +105,9 @@ def compare(
     check_outputs([out, beside.out if beside else None], tables or [])
     folds = comparison.read_folds(tables or ["-"])
     for name in comparison.unpaired(folds):
-        console.note(f"{name}: was measured on other samples than clean and is left out; pairing is by image")
+        console.note(
+            f"{name}: was measured on other samples than clean: correlations only, since contrasts pair by image"
+        )
     with console.progress() as progress:
         if not instead:
             main.add(comparison.correlations(folds, scales, seed=seed, progress=progress))

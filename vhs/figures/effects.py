@@ -33,8 +33,8 @@ class Effects:
 
 
 def single_fill(table: pl.DataFrame) -> pl.DataFrame:
-    """The heads' rows, which must be of one fill, method and group to be drawn together."""
-    heads = table.filter(pl.col("unit") == "head")
+    """The heads' rows of all samples, which must be of one fill and method to be drawn together."""
+    heads = table.filter((pl.col("unit") == "head") & ((pl.col("group") == "all") | (pl.col("group").n_unique() == 1)))
     for column in ("fill", "method", "group"):
         kinds = heads[column].unique().sort().to_list()
         if len(kinds) > 1:

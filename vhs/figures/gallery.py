@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, groups, heads, heatmap, mce, style
+from vhs.figures import agreement, curves, groups, heads, heatmap, mce, rollup, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -30,6 +30,8 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "pairs": {"matrix": (heads.divergence, ("jsd",))},
     "train": {"training": (curves.training, ("top1",))},
     "compare": {"correlation": (agreement.correlations, ("all", "accuracy", "lost_rate", "loss", "log_odds"))},
+    "rollup": {"rollup": (rollup.heat_maps, ("accuracy", "lost_rate", "loss", "log_odds"))},
+    "redundancy": {"redundancy": (rollup.redundancy, ("accuracy",))},
     "contrast": {"contrast": (agreement.contrasts, ("accuracy", "lost_rate", "loss", "log_odds"))},
 }
 """table -> kind of figure -> (function, metrics it can draw); the first of each is the default."""

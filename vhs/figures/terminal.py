@@ -90,7 +90,8 @@ def _first_rows(table: pl.DataFrame) -> list[Text]:
 
 _TOLD = (
     "shift", "corruption", "severity", "layer", "head", "layer_b", "head_b", "metric", "query", "value", "lo", "hi",
-    "in_unit", "scale", "b", "value_a", "value_b", "diff", "q",
+    "in_unit", "scale", "b", "value_a", "value_b", "over", "diff", "q", "unit", "n_correct_a", "n_correct_b", "worst",
+    "worst_top1", "top1", "adjusted_top1", "n_heads", "n_redundant", "n_needed", "n_undecided", "equal_p",
 )  # fmt: skip
 
 

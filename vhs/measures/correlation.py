@@ -6,6 +6,9 @@ cross-fold estimator correlates importances measured on disjoint halves of the i
 
     mean[r(aA, bB), r(aB, bA)] / sqrt(r(aA, aB) * r(bA, bB)),  averaged over random halves A | B.
 
+It holds as well where the conditions share no images (errors are independent then, and a fold left
+out leaves other images out of each), so that there is one estimator and no classical one beside it.
+
 Letters: H heads, F folds, S splits.
 """
 

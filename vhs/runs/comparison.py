@@ -17,9 +17,9 @@ from vhs.measures import contrast, correlation
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
 
-RUN_KEYS = ["model", "model_id", "group", "label_set", "fill", "method"]
+RUN_KEYS = ["model", "model_id", "group", "fill", "method"]
 CONDITION = ["shift", "corruption", "severity"]
-KEYS = [*RUN_KEYS, "data", *CONDITION, "unit", "layer", "head", "fold"]
+KEYS = [*RUN_KEYS, "label_set", "data", *CONDITION, "unit", "layer", "head", "fold"]
 
 
 class Pair(NamedTuple):
@@ -58,15 +58,16 @@ def correlations(
 ) -> pl.DataFrame:  # fmt: skip
     """The compare table: clean against each shifted condition, overall and within layers."""
     rows = []
-    found = list(pairs(folds))
+    found = list(pairs(folds, disjoint=True))
     for number, pair in enumerate(found):
         progress("correlating", number, len(found))
+        images = min(pair.counts_a["n"][0].sum(), pair.counts_b["n"][0].sum())
         for scale in scales:
             for layers in (None, pair.layers):
                 result = correlation.correlate(pair.counts_a, pair.counts_b, scale, layers=layers, seed=seed)
                 rows.append(pair.keys | vars(result) | {
                     "a": pair.a, "b": pair.b, "metric": scale, "within_layer": layers is not None, "over": "images",
-                    "n_heads": len(pair.heads), "n_images": int(pair.counts_a["n"][0].sum()),
+                    "n_heads": len(pair.heads), "n_images": int(images),
                 })  # fmt: skip
     return frame(schemas.COMPARE, rows)
 
@@ -92,23 +93,24 @@ def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
 
 
 def unpaired(folds: pl.DataFrame) -> list[str]:
-    """Shifted conditions measured on other samples than clean, which cannot be paired by image and are left out."""
+    """Shifted conditions measured on other samples than clean: there are correlations with them, but no contrasts."""
     data = folds.filter(pl.col("shift") == "clean")["data"].unique()
     other = folds.filter((pl.col("shift") != "clean") & ~pl.col("data").is_in(data.to_list()))
     return other["shift"].unique(maintain_order=True).to_list()
 
 
-def pairs(folds: pl.DataFrame) -> Iterator[Pair]:
-    """Clean with each shifted condition on its samples, by model."""
+def pairs(folds: pl.DataFrame, *, disjoint: bool = False) -> Iterator[Pair]:
+    """Clean with each shifted condition on its samples, by model; with `disjoint` also those on other samples."""
     found = False
     heads = folds.filter(pl.col("unit") == "head")
     for keys, of_run in heads.group_by(RUN_KEYS, maintain_order=True):
         conditions = of_run.partition_by("data", *CONDITION, maintain_order=True)
         clean = {part["data"][0]: part for part in conditions if part["shift"][0] == "clean"}
         for part in conditions:
-            if part["shift"][0] != "clean" and part["data"][0] in clean:
+            base = clean.get(part["data"][0], next(iter(clean.values()), None) if disjoint else None)
+            if part["shift"][0] != "clean" and base is not None:
                 found = True
-                yield _pair(dict(zip(RUN_KEYS, keys, strict=True)), clean[part["data"][0]], part)
+                yield _pair(dict(zip(RUN_KEYS, keys, strict=True)), base, part)
     if not found:
         raise InputError("no shifted condition on the samples of clean in the tables. Run `vhs ablate` with --shift.")
 
@@ -118,7 +120,8 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
 
     a, b = fold_counts(clean), fold_counts(part)
     name = condition_name(*part.select(CONDITION).row(0))
-    if a.values.shape != b.values.shape or not np.array_equal(a["n"], b["n"]):
+    paired = clean["data"][0] == part["data"][0]
+    if a.values.shape != b.values.shape or (paired and not np.array_equal(a["n"], b["n"])):
         raise MismatchError(f"{name}: was measured on other samples or heads than clean. Run both in one go.")
     grid = part.select("layer", "head").unique().sort("layer", "head")
     condition = part.select("shift", "category", "corruption", "severity").row(0, named=True)

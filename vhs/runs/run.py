@@ -200,13 +200,14 @@ def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
     scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
     measures = [make(model, scope) for model in run.models]
     done = 0
+    what = f"{condition.name} ({run.conditions.index(condition) + 1}/{len(run.conditions)})"
     for batch in data.tiles(run.tile, run.device):
-        run.progress(condition.name, done, len(data))
+        run.progress(what, done, len(data))
         shifted = condition.apply(batch, run.seed)
         for measure in measures:
             measure.add(shifted)
         done += batch.size
-    run.progress(condition.name, done, len(data))
+    run.progress(what, done, len(data))
     results = ranks.summed([measure.results() for measure in measures])
     _check_finite(run, condition, results)
     return results

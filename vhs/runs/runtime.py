@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from vhs.errors import UsageError, choices
+from vhs.world import local_rank, world
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,9 @@ def _device(name: str) -> torch.device:
         raise UsageError(f"--device {name}: torch sees no CUDA device here. Use --device cpu.")
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and device.index is None and world()[1] > 1:
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
     return device
 
 

@@ -1,0 +1,112 @@
+"""Heads over families of shifts, and how many are dispensable."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import style
+from vhs.figures.heatmap import centred
+from vhs.formats.tables import condition_name
+from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
+
+UNITS = {
+    "accuracy": ("accuracy lost without the head (points)", 100.0), "loss": ("loss added (nats)", 1.0),
+    "lost_rate": ("right answers lost (%)", 100.0), "log_odds": ("log-odds of being right lost (nats)", 1.0),
+}  # fmt: skip
+COLUMNS = 6
+SHARES = (("n_redundant", "dispensable alone", 0), ("n_undecided", "undecided", None), ("n_needed", "needed", 1))
+"""Column, what it is called, and its colour; None is grey."""
+
+
+def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
+    """Clean, then each roll-up: families and categories, or corruptions where there are no others."""
+    rows = table.filter(pl.col("scale") == scale)
+    if not len(rows):
+        raise InputError(f"the table has no rows of scale {scale}. Draw one of {', '.join(table['scale'].unique())}.")
+    if rows["model"].n_unique() > 1:
+        raise InputError("the table holds several models; this figure draws one. Name one with --model.")
+    names = _drawn(rows["over"].unique(maintain_order=True).to_list())
+    words, factor = UNITS[scale]
+    first = rows.filter(pl.col("over") == names[0])
+    panels = [("clean", first, "clean")] + [(name, rows.filter(pl.col("over") == name), "value") for name in names]
+    norm = centred(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    depth, width = (int(first[column].to_numpy().max()) + 1 for column in ("layer", "head"))
+    figure = style.new(max(1.3, 0.3 * width + 0.5) * columns + 1.4, max(2.2, 0.24 * depth + 1.2) * lines + 0.5)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (name, part, column) in zip(grid.flat, panels, strict=False):
+        _heat_map(axes, part, column, factor, norm)
+        count = "" if name == "clean" else f"\nmean of {part['n_conditions'][0]}"
+        axes.set_title(name.replace("_", " ") + count, loc="left", fontsize=9)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("layer")
+    figure.supxlabel("head   (dot: matters otherwise than on clean images, q < 0.05, clustered by image)", fontsize=9)
+    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(grid.flat), pad=0.02, fraction=0.05, aspect=25)
+    bar.set_label(words)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
+    return figure
+
+
+def _drawn(names: list[str]) -> list[str]:
+    """Families, then categories; corruptions only where there is neither."""
+    wide = [name for name in (*IMAGENET_C, FAMILY, FAMILY_EXTRA) if name in names]
+    others = [name for name in names if name not in wide and name not in CATEGORY]
+    return [*wide, *others] or names
+
+
+def _heat_map(axes: Axes, part: pl.DataFrame, column: str, factor: float, norm) -> None:  # type: ignore[no-untyped-def]
+    layers, heads = part["layer"].to_numpy(), part["head"].to_numpy()
+    values = np.full((layers.max() + 1, heads.max() + 1), np.nan)
+    values[layers, heads] = part[column].to_numpy() * factor
+    axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
+    if column == "value":
+        marked = part.filter(pl.col("q") < style.ALPHA)
+        axes.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
+    style.whole_ticks(axes, x=values.shape[1], y=values.shape[0])
+    style.bare(axes)
+
+
+def redundancy(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
+    """Stacked bars, one a condition: heads shown to be dispensable one at a time, needed, and undecided."""
+    del metric  # there is one
+    models = table["model"].unique(maintain_order=True).to_list()
+    most = max(table.filter(pl.col("model") == model).height for model in models)
+    figure = style.new(min(max(3.2, 0.12 * most + 1.4), 11), 2.3 * len(models) + 0.9)
+    for axes, model in zip(figure.subplots(len(models), 1, squeeze=False)[:, 0], models, strict=True):
+        _stacked(axes, table.filter(pl.col("model") == model))
+        axes.set_title(style.short(model) if len(models) > 1 else "", loc="left")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    tolerance, n = table["tolerance"][0], table["n"][0]
+    figure.supxlabel(
+        f"condition   (dispensable: drop below {tolerance:.1%} of accuracy by its 95 % interval; n = {n:,})", fontsize=8
+    )
+    return figure
+
+
+def _stacked(axes: Axes, rows: pl.DataFrame) -> None:
+    x, below = np.arange(len(rows)), np.zeros(len(rows))
+    for column, words, colour in SHARES:
+        heights = rows[column].to_numpy()
+        axes.bar(x, heights, 0.9, bottom=below, label=words, color="0.85" if colour is None else style.COLOURS[colour])
+        below += heights
+    axes.set_ylabel(f"heads of {rows['n_heads'][0]}")
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    names = [
+        corruption or condition_name(shift, None, 0) for shift, corruption in rows.select("shift", "corruption").rows()
+    ]
+    starts = [index for index, name in enumerate(names) if index == 0 or name != names[index - 1]]
+    ends = [*starts[1:], len(names)]
+    axes.set_xticks([(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)],
+                    [names[a].replace("_", " ") for a in starts], rotation=45, ha="right")  # fmt: skip
+    for start in starts[1:]:
+        axes.axvline(start - 0.5, color="white", lw=1.5)
