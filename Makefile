@@ -66,6 +66,9 @@ check: $(READY)  ## style, types, tests, docs up to date
 	$(PYTHON) -m tests.docs --check
 	$(PYTHON) -m pytest -q -n $(JOBS)
 
+models: $(READY)  ## which of timm's architectures can be ablated: docs/models.md (minutes)
+	$(PYTHON) -m tests.models
+
 docs: $(READY)  ## generate docs/cli.md and docs/tables.md
 	$(PYTHON) -m tests.docs
 
@@ -89,4 +92,4 @@ bench-gpu-shifts:  ## the corruptions on one GPU
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test test-all check docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts clean
+.PHONY: help demo test test-all check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts clean

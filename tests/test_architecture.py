@@ -79,7 +79,9 @@ def test_functions_and_files_are_small_and_described(path: Path) -> None:
         if isinstance(node, ast.FunctionDef):
             length = (node.end_lineno or 0) - node.lineno
             assert length <= 50 or path.parent.name == "commands", f"{node.name} has {length} lines"
-            assert not node.args.kwarg or node.name == "__init__", f"{node.name} takes **{node.args.kwarg.arg}"
+            assert not node.args.kwarg or node.name in ("__init__", "forward"), (
+                f"{node.name} takes **{node.args.kwarg.arg}"
+            )
             assert node.name.startswith("_") or ast.get_docstring(node) or len(node.body) < 9, (
                 f"{node.name} says nothing"
             )

@@ -20,10 +20,10 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadGrid:
-    """Heads per layer of one model, all in the attention module `module` of their block."""
+    """Heads per layer of one model. A layer is one attention module; modules: what each is called in its block."""
 
     per_layer: tuple[int, ...]
-    module: str = "attn"
+    modules: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, per_layer: Sequence[int]) -> HeadGrid:
@@ -39,7 +39,7 @@ class HeadGrid:
     def __iter__(self) -> Iterator[Head]:
         for layer, count in enumerate(self.per_layer):
             for head in range(count):
-                yield Head(self.module, layer, head)
+                yield Head(self.modules[layer] if self.modules else "attn", layer, head)
 
     def first(self, layer: int) -> int:
         """Position, in iteration order, of the first head of `layer`."""

@@ -76,6 +76,9 @@ def plan(run: Run, *, ablating: bool) -> str:
     for model in run.models:
         told = estimate(run, model, ablating=ablating)
         lines.append(f"model       {model.name}: {model.grid.depth} layers, {len(model.grid)} heads")
+        if told is None:
+            lines.append(f"path        {model.engine.path}: products are not counted")
+            continue
         lines.append(f"passes      {told.intact:,} intact" + (f", {told.ablated:,} from a head on" if ablating else ""))
         lines.append(f"FLOPs       {told.flops:.2e} ({told.share:.0%} of whole passes for every head)" if ablating else
                      f"FLOPs       {told.flops:.2e}")  # fmt: skip

@@ -6,16 +6,17 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import checkpoints
+from vhs.formats import checkpoints, weights
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.stdin import read_stdin
 from vhs.models.model import Model, Preprocess, build
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 TIMM = "timm:"
 IMAGENET_CLASSES = 1000
@@ -106,29 +107,40 @@ def _timm(reference: str, device: torch.device, precision: str) -> Model:
     name, _, file = reference.removeprefix(TIMM).partition("@")
     if not timm.is_model(name):
         raise InputError(f"{reference}: timm knows no architecture {name!r}. `timm.list_models()` lists them.")
-    local: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
-    if file and not Path(file).is_file():
-        raise InputError(f"{file}: is not there. Name a weights file for timm's {name}.")
-    try:
-        net = timm.create_model(name, pretrained=True, **local)
-    except Exception as error:  # timm and the hub raise many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error
-    from timm.models.vision_transformer import VisionTransformer
-
-    from vhs.models import seam
-
-    seam.head_grid(net)
-    assert isinstance(net, VisionTransformer)
+    net = _from_file(name, Path(file)) if file else _from_hub(name, reference)
     config = timm.data.resolve_data_config({}, model=net)
     channels, height, width = config["input_size"]
     preprocess = Preprocess(
         height=height, width=width, channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"])
     )
     return Model(
-        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=_class_names(net.num_classes),
+        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess,
+        classes=_class_names(cast(int, net.num_classes)),
         name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
     )  # fmt: skip
+
+
+def _from_file(name: str, file: Path) -> nn.Module:
+    """A timm architecture with the weights of a file, and as many classes as its classifier has; no network."""
+    import timm
+
+    state = weights.read(file)
+    classifier = timm.get_pretrained_cfg(name)
+    head = classifier.classifier if classifier is not None else None
+    count = weights.outputs(state, head) if isinstance(head, str) else None
+    net = timm.create_model(name) if count is None else timm.create_model(name, num_classes=count)
+    weights.fill(net, state, str(file))
+    return net
+
+
+def _from_hub(name: str, reference: str) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # timm and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error
 
 
 def _class_names(count: int) -> tuple[str, ...]:

@@ -9,8 +9,6 @@ in one stack, N tokens, D width, H heads, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,6 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
-from vhs.models import prefix, seam
 from vhs.models.model import Model
 
 FIELDS = (
@@ -71,32 +68,16 @@ class HeadAblation:
         return Counts(values, ("present", *(f"byte{index}" for index in range(bits.shape[1]))))
 
     def _outcomes(self, pixels_BCHW: Tensor, batch: Batch) -> tuple[Outcome, Outcome]:
-        """Outcomes of the intact model [B] and of every unit [U, B]."""
+        """Outcomes of the intact model [B], whose logits come last, and of every unit [U, B]."""
         ablated: list[Outcome] = []
         with self.model.autocast():
-            for state in prefix.intact(self.model.net, pixels_BCHW):
-                if isinstance(state, Tensor):
-                    return self._outcome(state, batch), _stack(ablated)
-                for logits_VBC in self._variants(state):
-                    ablated += [self._outcome(logits_BC, batch) for logits_BC in logits_VBC]
-        raise AssertionError("the intact pass yields logits last")
+            for logits_VBC in self.model.engine.sweep(pixels_BCHW, self.group):
+                ablated += [self._outcome(logits_BC, batch) for logits_BC in logits_VBC]
+        return ablated.pop(), _stack(ablated)
 
     def _outcome(self, logits_BC: Tensor, batch: Batch) -> Outcome:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
         return outcome(logits, labels)
-
-    def _variants(self, state: prefix.LayerState) -> Iterator[Tensor]:
-        """Logits [V, B, C] of each stack of this layer's units; the sham rides with layer 0."""
-        block, sham = seam.blocks(self.model.net)[state.layer], int(state.layer == 0)
-        units = sham + self.model.grid.per_layer[state.layer]
-        for start in range(0, units, self.group):
-            chosen = slice(max(start - sham, 0), min(start + self.group, units) - sham)
-            removed_VBND = prefix.contributions(block, state.heads_BNK, chosen)
-            if sham and start == 0:
-                removed_VBND = torch.cat([torch.zeros_like(state.residual_BND)[None], removed_VBND])
-            residual = (state.residual_BND - removed_VBND).flatten(0, 1)
-            logits = prefix.suffix(self.model.net, state.layer, residual, self.model.kernels)
-            yield logits.view(len(removed_VBND), -1, logits.shape[-1])
 
     def _reference_flips(self, pixels_BCHW: Tensor, intact: Outcome, batch: Batch) -> Tensor:
         """[B] where reduced precision alone changes the intact answer, on the samples of fold 0."""

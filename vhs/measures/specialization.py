@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
+from vhs.errors import MismatchError
 from vhs.measures import attention, divergence
 from vhs.measures.scoring import Tally
 from vhs.models import prefix, seam
@@ -30,7 +31,10 @@ class Specialization:
 
     def __init__(self, model: Model, *, across: bool) -> None:
         self.model = model
-        net, grid = model.net, model.grid
+        if model.plain is None:
+            raise MismatchError(f"{model.name}: attention maps are read of timm's plain VisionTransformer only so far.")
+        net, grid = model.plain, model.grid
+        self.net = net
         has_class = net.has_class_token
         self.metrics = [m for m in attention.METRICS if has_class or (m[0] != "class_mass" and m[1] != "class")]
         groups = [
@@ -43,7 +47,7 @@ class Specialization:
         self._pairs = Tally((sum(len(others) for _, others in self.pairs),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
-        tokens = self._distances.shape[0] + self.model.net.num_prefix_tokens
+        tokens = self._distances.shape[0] + self.net.num_prefix_tokens
         chunk = max(1, CHUNK_ELEMENTS // (len(self.model.grid) * tokens**2))
         with torch.inference_mode():
             pixels = self.model.preprocess(batch.images_BCHW)
@@ -58,7 +62,7 @@ class Specialization:
 
     def _maps(self, pixels_BCHW: Tensor) -> Tensor:
         """float32 [G, B, N, N]: every head's attention map; the pass itself keeps fused attention."""
-        net = self.model.net
+        net = self.net
         maps = []
         with self.model.autocast():
             tokens = prefix.embed(net, pixels_BCHW)
@@ -68,7 +72,7 @@ class Specialization:
         return divergence.stack_layers(maps)
 
     def _add_maps(self, maps_GBNN: Tensor, folds_B: Tensor) -> None:
-        has_class = self.model.net.has_class_token
+        has_class = self.net.has_class_token
         values = attention.head_metrics(maps_GBNN.transpose(0, 1), self._distances, has_class_token=has_class)
         self._heads.add(folds_B, _moments(torch.stack(values).transpose(1, 2)))
         done = 0

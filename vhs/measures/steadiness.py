@@ -30,29 +30,32 @@ def settle(model: Model, images_BCHW: Tensor, group: int) -> Choice:
     """Give `model` fused or plain attention, whichever keeps the bits; the faster one is tried first.
 
     On a CPU plain attention is faster for few tokens: a third of the time at 17, equal at 65, a fifth more at 197.
+    Networks other than timm's plain ViT keep what they have.
     group: how many variants a run stacks. images_BCHW: uint8, one tile.
     """
-    before = [seam.attention(block).fused_attn for block in seam.blocks(model.net)]
-    plain_first = model.device.type == "cpu" and model.tokens < FEW_TOKENS
+    if model.plain is None:
+        return Choice(None, is_steady(model, images_BCHW, group))
+    before = [seam.attention(block).fused_attn for block in seam.blocks(model.plain)]
+    plain_first = model.device.type == "cpu" and prefix.token_count(model.plain) < FEW_TOKENS
     for fused in (not plain_first, plain_first):
         use_fused(model, fused)
         if is_steady(model, images_BCHW, group):
             return Choice(fused, True)
-    for block, value in zip(seam.blocks(model.net), before, strict=True):
+    for block, value in zip(seam.blocks(model.plain), before, strict=True):
         seam.attention(block).fused_attn = value  # type: ignore[misc]
     return Choice(None, False)
 
 
 def use_fused(model: Model, fused: bool | None) -> None:
     """Set every attention of `model` to fused or plain; None leaves it."""
-    if fused is None:
+    if fused is None or model.plain is None:
         return
-    for block in seam.blocks(model.net):
+    for block in seam.blocks(model.plain):
         seam.attention(block).fused_attn = fused  # type: ignore[misc]
 
 
 def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
-    """Whether logits, intact and stacked, are equal bit for bit after the tile is reversed and shuffled."""
+    """Whether the first stack's logits are equal bit for bit after the tile is reversed and shuffled."""
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(images_BCHW), generator=generator).flip(0).to(images_BCHW.device)
     straight, moved = (_logits(model, images, group) for images in (images_BCHW, images_BCHW[order]))
@@ -60,13 +63,6 @@ def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
 
 
 def _logits(model: Model, images_BCHW: Tensor, group: int) -> Tensor:
-    """[1 + V, B, classes]: the intact logits and those of `group` untouched variants of layer 0."""
-    found = []
+    """[V, B, classes]: the sham and the first heads."""
     with torch.inference_mode(), model.autocast():
-        for state in prefix.intact(model.net, model.preprocess(images_BCHW)):
-            if isinstance(state, Tensor):
-                found.append(state)
-            elif state.layer == 0:
-                stacked = state.residual_BND.repeat(group, 1, 1)
-                found += prefix.suffix(model.net, 0, stacked, model.kernels).split(len(images_BCHW))
-    return torch.stack(found)
+        return next(iter(model.engine.sweep(model.preprocess(images_BCHW), group)))

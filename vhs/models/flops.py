@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vhs.models import seam
-from vhs.models.prefix import queries_needed
+from vhs.models.prefix import queries_needed, token_count
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Costs:
 
 def costs(net: VisionTransformer) -> Costs:
     """Counted from the shapes of the network."""
-    tokens = net.patch_embed.num_patches + net.num_prefix_tokens
+    tokens = token_count(net)
     kernel = next(net.patch_embed.parameters())
     blocks = seam.blocks(net)
     last = queries_needed(net) or tokens

@@ -5,7 +5,7 @@ Letters: B images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vhs.grid import HeadGrid
 from vhs.models import seam
+from vhs.models.engine import Engine, Fast, engine_of
 from vhs.models.prefix import EAGER, Kernels
 from vhs.models.spec import ViTSpec
 
@@ -58,7 +59,7 @@ def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
 class Model:
     """A network in eval mode on its device. `name` and `weights_id` are what tables call it."""
 
-    net: VisionTransformer
+    net: nn.Module
     preprocess: Preprocess
     classes: tuple[str, ...]
     name: str
@@ -69,13 +70,20 @@ class Model:
     kernels: Kernels = EAGER
 
     @cached_property
-    def grid(self) -> HeadGrid:
-        return seam.head_grid(self.net)
+    def engine(self) -> Engine:
+        """How its ablated variants are computed. Raises MismatchError where its heads cannot be reached."""
+        preprocess = self.preprocess
+        found = engine_of(self.net, (preprocess.channels, preprocess.height, preprocess.width))
+        return replace(found, kernels=self.kernels) if isinstance(found, Fast) else found
 
     @property
-    def tokens(self) -> int:
-        """Tokens in the sequence."""
-        return self.net.patch_embed.num_patches + self.net.num_prefix_tokens
+    def grid(self) -> HeadGrid:
+        return self.engine.grid
+
+    @property
+    def plain(self) -> VisionTransformer | None:
+        """The network as timm's plain VisionTransformer; None when it is another."""
+        return self.engine.net if isinstance(self.engine, Fast) else None
 
     @property
     def device(self) -> torch.device:

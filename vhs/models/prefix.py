@@ -37,6 +37,11 @@ def queries_needed(net: VisionTransformer) -> int | None:
     return 2 if isinstance(net, VisionTransformerDistilled) else 1
 
 
+def token_count(net: VisionTransformer) -> int:
+    """Tokens in the sequence."""
+    return net.patch_embed.num_patches + net.num_prefix_tokens
+
+
 def embed(net: VisionTransformer, pixels_BCHW: Tensor) -> Tensor:
     """Normalised pixels -> the residual stream [B, N, D] before the first block, by timm's own parts."""
     tokens = net._pos_embed(net.patch_embed(pixels_BCHW))

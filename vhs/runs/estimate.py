@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vhs.models import flops, seam
+from vhs.models import flops
 from vhs.models.model import Model
 from vhs.runs import runtime
 from vhs.runs.run import Run
@@ -42,9 +42,14 @@ class Estimate:
         return f"{self.seconds / 60:.0f} min" if self.seconds < 5400 else f"{self.seconds / 3600:.1f} h"
 
 
-def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate:
-    """Counted for all samples of all conditions; the time at REACHED of the rate of a large product here."""
-    cost = flops.costs(model.net)
+def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
+    """Counted for all samples of all conditions; the time at REACHED of the rate of a large product here.
+
+    None for networks other than timm's plain ViT, whose products are not counted.
+    """
+    if model.plain is None:
+        return None
+    cost = flops.costs(model.plain)
     heads = len(model.grid)
     passes = run.data.total * len(run.conditions)
     products = passes * (cost.sweep if ablating else cost.forward)
@@ -64,7 +69,5 @@ def fewest_flips(heads: int) -> int:
 def memory(run: Run) -> tuple[float, float]:
     """(decoded images, activations of one tile and its variants), MiB."""
     images = run.data.images_NCHW.numel()
-    model = max(run.models, key=lambda item: item.tokens)
-    hidden = model.net.get_parameter("blocks.0.mlp.fc1.weight").shape[0]
-    widest = max(hidden, 3 * seam.attention(seam.blocks(model.net)[0]).attn_dim)
-    return images / 2**20, run.tile * run.group * model.tokens * widest * 4 * LIVE / 2**20
+    widest = max((runtime.row_bytes(model.plain) for model in run.models if model.plain is not None), default=0)
+    return images / 2**20, run.tile * run.group * widest * LIVE / 2**20

@@ -118,6 +118,7 @@ def open_run(
     that lacks one of the data's classes.
     """
     by = data.manifest.groups if by is None else by
+    models = [scopes.named(model, data, note) for model in models]
     grouping.check(data.manifest, by)
     scopes.check_classes(data, models)
     if len({model.precision for model in models}) > 1:

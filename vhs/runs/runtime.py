@@ -14,15 +14,17 @@ from vhs.world import local_rank, world
 
 if TYPE_CHECKING:
     import torch
+    from timm.models.vision_transformer import VisionTransformer
 
     from vhs.models.model import Model
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 TILE_STEP, LARGEST_TILE = 16, 1 << 16
 """A tile of a multiple of 16 samples gives a sample the same bits wherever it stands in the tile."""
-CPU_ROW_BYTES, GPU_SHARE = 16 << 20, 0.02
+CPU_ROW_BYTES, GPU_SHARE, GPU_ROWS = 16 << 20, 0.02, 256
 """Widest activation of one stack of variants: 16 MiB stays near a CPU's caches; on a GPU a share of all its memory
-(not of what is free, or the tile, and with it the last bits, would depend on who else is there)."""
+(not of what is free, or the tile, and with it the last bits, would depend on who else is there); or a fixed number of
+images for a network whose activations are not known."""
 
 
 def prepare(device: str, threads: int | None, precision: str) -> torch.device:
@@ -104,15 +106,21 @@ def _rows(model: Model) -> int:
     """Samples times variants that fit one stack."""
     import torch
 
-    from vhs.models import seam
+    on_gpu = model.device.type == "cuda"
+    if model.plain is None:
+        return GPU_ROWS if on_gpu else TILE_STEP
+    budget: float = torch.cuda.get_device_properties(model.device).total_memory * GPU_SHARE if on_gpu else CPU_ROW_BYTES
+    return max(TILE_STEP, int(budget // row_bytes(model.plain)))
 
-    net = model.net
+
+def row_bytes(net: VisionTransformer) -> int:
+    """Bytes of the widest activation of one image, float32."""
+    from vhs.models import seam
+    from vhs.models.prefix import token_count
+
     attended = 3 * seam.attention(seam.blocks(net)[0]).attn_dim
     widest = max(net.get_parameter("blocks.0.mlp.fc1.weight").shape[0], attended, net.embed_dim)
-    budget: float = CPU_ROW_BYTES
-    if model.device.type == "cuda":
-        budget = torch.cuda.get_device_properties(model.device).total_memory * GPU_SHARE
-    return max(TILE_STEP, int(budget // (model.tokens * widest * 4)))
+    return token_count(net) * widest * 4
 
 
 def is_out_of_memory(error: BaseException) -> bool:

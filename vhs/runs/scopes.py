@@ -7,6 +7,7 @@ the clean images of the same classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from vhs.errors import MismatchError
 from vhs.formats.shards import ShardSet
 from vhs.measures.scoring import View
 from vhs.models.model import Model
+from vhs.progress import Note
 from vhs.runs.conditions import CLEAN, Condition
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
                 f"({_first(data.manifest.classes)}), of which {_first(lacking)} are not the model's. "
                 f"Name data with the model's classes."
             )
+
+
+def named(model: Model, data: ShardSet, note: Note) -> Model:
+    """`model` with the data's class names where its own are mere numbers, as many as the data has."""
+    classes = data.manifest.classes
+    numbered = model.classes == tuple(str(index) for index in range(len(classes)))
+    if not numbered or classes == model.classes:
+        return model
+    note(f"{model.name}: its outputs have no names; taken as the classes of {data.manifest.name}, in their order")
+    return replace(model, classes=classes)
 
 
 def views(run: Run, condition: Condition) -> tuple[View, ...]:

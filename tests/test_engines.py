@@ -1,0 +1,161 @@
+"""Every way of removing heads against whole forward passes of timm's own, on small relatives of each family."""
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from vhs.errors import MismatchError
+from vhs.models.engine import Engine, engine_of
+
+SIZE = (3, 64, 64)
+FAMILIES = {
+    "eva (rotary)": ("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, "replay", (3, 56, 56)),
+    "eva (qk norm, registers)": ("vit_tiny_patch16_dinov3_qkvb", {"img_size": 64, "depth": 3}, "replay", SIZE),
+    "beit (relative positions)": ("beit_base_patch16_224", {"img_size": 64, "depth": 3, "embed_dim": 60, "num_heads": 5}, "replay", SIZE),
+    "siglip (attention pooling)": ("vit_base_patch16_siglip_224", {"img_size": 64, "depth": 2, "embed_dim": 60, "num_heads": 5}, "replay", SIZE),
+    "clip": ("vit_base_patch32_clip_224", {"img_size": 64, "depth": 3, "embed_dim": 60, "num_heads": 5}, "fast", SIZE),
+    "naflex": ("naflexvit_base_patch16_gap", {"depth": 3, "embed_dim": 60, "num_heads": 5}, "replay", (3, 224, 224)),
+    "parallel blocks": ("vit_small_patch16_36x1_224", {"img_size": 64, "depth": 3}, "fast", SIZE),
+    "swin": ("swin_tiny_patch4_window7_224", {"img_size": 56, "depths": (1, 2), "num_heads": (3, 6), "embed_dim": 24}, "hooks", (3, 56, 56)),
+    "swin v2": ("swinv2_tiny_window8_256", {"img_size": 64, "depths": (1, 2), "num_heads": (3, 6), "embed_dim": 24}, "hooks", SIZE),
+    "pvt": ("pvt_v2_b0", {}, "hooks", SIZE),
+    "twins": ("twins_svt_small", {"img_size": 64, "depths": (1, 1, 2, 1)}, "hooks", SIZE),
+    "xcit (channel heads)": ("xcit_nano_12_p16_224", {"img_size": 64, "depth": 2}, "replay", SIZE),
+    "levit": ("levit_128s", {}, "hooks", (3, 224, 224)),
+    "pit": ("pit_ti_224", {}, "hooks", (3, 224, 224)),
+    "mvit": ("mvitv2_tiny", {}, "hooks", (3, 224, 224)),
+    "coat": ("coat_tiny", {}, "hooks", (3, 224, 224)),
+    "nest (interleaved)": ("nest_tiny", {}, "hooks", (3, 224, 224)),
+    "tiny vit": ("tiny_vit_5m_224", {}, "hooks", (3, 224, 224)),
+    "davit": ("davit_tiny", {"depths": (1, 1, 1, 1)}, "hooks", SIZE),
+}  # fmt: skip
+
+
+def network(name: str, options: dict) -> nn.Module:
+    torch.manual_seed(3)
+    net = timm.create_model(name, num_classes=7, **options).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.1)
+    return net
+
+
+def naive(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
+    """[U, B, C]: one whole forward a unit, with the head's slice zeroed by a hook of the test's own."""
+    seams = getattr(engine, "seams", None)
+    places = (
+        [(place.projection, place.channels_last, place.interleaved) for place in seams]
+        if seams
+        else [(block.attn.proj, True, False) for block in net.blocks]
+    )
+    found = [net(pixels)]
+    for (projection, last, apart), heads in zip(places, engine.grid.per_layer, strict=True):
+        for head in range(heads):
+
+            def zero(_module, args, head=head, heads=heads, last=last, apart=apart):
+                changed, axis = args[0].clone(), -1 if last else 1
+                width = changed.shape[axis] // heads
+                own = slice(head, None, heads) if apart else slice(head * width, (head + 1) * width)
+                changed.movedim(axis, 0)[own] = 0
+                return (changed, *args[1:])
+
+            handle = projection.register_forward_pre_hook(zero)
+            found.append(net(pixels))
+            handle.remove()
+    return torch.stack(found)
+
+
+SLOW = {"coat", "nest (interleaved)", "mvit", "tiny vit", "davit", "pit", "levit"}
+"""Half a second to four minutes each."""
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FAMILIES]
+)
+def test_variants_equal_whole_passes(family: str) -> None:
+    name, options, path, size = FAMILIES[family]
+    net = network(name, options)
+    torch.manual_seed(4)
+    pixels = torch.rand(3, *size)
+    engine = engine_of(net, size)
+    assert engine.path == path
+    with torch.inference_mode():
+        got = torch.cat(list(engine.sweep(pixels, 3)))
+        want = naive(net, engine, pixels)
+    scale = want.abs().max()
+    assert len(got) == len(engine.grid) + 2
+    assert (got[-1] - want[0]).abs().max() / scale < 1e-5, "the intact pass"
+    assert (got[0] - want[0]).abs().max() / scale < 1e-5, "the sham"
+    assert (got[1:-1] - want[1:]).abs().max() / scale < 1e-5
+    assert (want[1:] - want[0]).abs().amax((1, 2)).max() / scale > 1e-4, "ablations that change nothing prove nothing"
+    assert not any(module._forward_pre_hooks for module in net.modules())
+    assert {Tensor, nn.Parameter} >= {type(parameter) for parameter in net.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("cait_xxs24_224", {"depth": 2}, "its heads are mixed before the projection"),
+        ("resnet18", {}, "it has no attention modules with heads"),
+    ],
+)
+def test_networks_whose_heads_cannot_be_reached_say_why(name: str, options: dict, words: str) -> None:
+    with pytest.raises(MismatchError, match=words):
+        engine_of(network(name, options), (3, 224, 224))
+
+
+def saved(name: str, path, **wrapping: str) -> nn.Module:
+    net = network(name, {})
+    state = {wrapping.get("prefix", "") + key: value for key, value in net.state_dict().items()}
+    torch.save({wrapping["key"]: state} if "key" in wrapping else state, path)
+    return net
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit_relpos", "test_coatnet"])
+def test_plain_weights_ablate_from_the_command_line(name: str, vhs, toy_shards, tmp_path) -> None:
+    """A DataParallel state dict of a training script; classes are counted from its classifier; counts are the naive ones."""
+    import polars as pl
+
+    from vhs.formats.sharding import write_set
+    from vhs.formats.split import from_arrays
+    from vhs.models.model import Preprocess
+
+    net = saved(name, tmp_path / "w.pth", key="state_dict", prefix="module.")
+    images = torch.randint(0, 256, (16, 40, 40, 3), dtype=torch.uint8)
+    labels = torch.arange(16) % 7
+    split = from_arrays(images.numpy(), labels.numpy(), name="seven", split="val", classes="abcdefg", prefix="s")
+    write_set(tmp_path / "seven", split)
+    code, _, err = vhs("ablate", f"timm:{name}@{tmp_path / 'w.pth'}", "--data", tmp_path / "seven", "-o", "t.csv")
+    assert code == 0 and "taken as the classes of seven" in err, err
+    table = pl.read_csv("t.csv")
+    config = timm.data.resolve_data_config({}, model=net)
+    side = config["input_size"][1]
+    preprocess = Preprocess(height=side, width=side, channels=3, mean=config["mean"], std=config["std"])
+    with torch.inference_mode():
+        pixels = preprocess(images.permute(0, 3, 1, 2))
+        want = naive(net, engine_of(net, (3, side, side)), pixels)
+    right = (want.argmax(-1) == labels).sum(1).tolist()
+    near = table["n_near_tie"].sum()
+    assert table["n_correct_intact"][0] == right[0]
+    assert sum(abs(a - b) for a, b in zip(table["n_correct"], [right[0], *right[1:]], strict=True)) <= near
+    assert table.filter(pl.col("unit") == "none")["n_lost"].item() == 0
+
+
+def test_weights_that_do_not_fit_are_one_line(vhs, toy_shards, tmp_path) -> None:
+    torch.save(network("test_vit", {}), tmp_path / "object.pth")
+    saved("test_vit", tmp_path / "w.pth")
+    (tmp_path / "junk.pth").write_bytes(b"no weights at all")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    torn = network("test_vit", {}).state_dict()
+    del torn["blocks.1.attn.proj.weight"]
+    torch.save(torn, tmp_path / "torn.pth")
+    for file, architecture, words in (
+        ("object.pth", "test_vit", "holds pickled objects"),
+        ("w.pth", "vit_tiny_patch16_224", "cls_token is (1, 1, 64), expected (1, 1, 192)"),
+        ("junk.pth", "test_vit", "is no file of torch weights"),
+        ("empty.pth", "test_vit", "holds no tensors by name"),
+        ("torn.pth", "test_vit", "blocks.1.attn.proj.weight (64, 64) is missing"),
+        ("gone.pth", "test_vit", "is not there"),
+    ):
+        code, _, err = vhs("ablate", f"timm:{architecture}@{tmp_path / file}", "--data", toy_shards / "val")
+        assert code == 3 and words in err and err.count("\n") == 1, err

@@ -1,0 +1,214 @@
+"""Find the head seams of a network that was not written with us in mind, and check them.
+
+A candidate is a module that says how many heads it has and owns a projection. What the projection
+receives must hold the heads side by side. That is not believed but tried: while one attention module runs,
+its weights of attention (the result of its softmax) or its values are set to zero for one head; what arrives
+at the projection must then change in that head's slice and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+HEADS = ("num_heads", "nb_head", "num_attention_heads")
+PROJECTIONS = ("proj", "out_proj", "o_proj", "project", "to_out", "proj_out", "output_proj")
+NORMS = ("norm", "inner_attn_ln", "sub_norm")
+"""A norm between attention and projection: its statistics are frozen, so the check is made before it."""
+ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
+AXES = (-3, 1, 2, 0)
+"""Where the heads may be in what softmax gives or in the values, tried in turn."""
+SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax, nn.functional.softmax)
+
+
+@dataclass(frozen=True)
+class Seam:
+    """One attention module: its path, its heads, and the module whose input holds them side by side.
+
+    channels_last: whether heads lie in the last dimension of that input, or in the second. interleaved: whether
+    a head's features lie `heads` apart in it, not side by side.
+    """
+
+    path: str
+    heads: int
+    attention: nn.Module
+    projection: nn.Module
+    channels_last: bool
+    interleaved: bool = False
+
+    def without(self, received: Tensor, keep_VH: Tensor) -> Tensor:
+        """What the projection receives [V * B, …], with heads multiplied by keep_VH for each of V variants."""
+        axis = received.dim() - 1 if self.channels_last else 1
+        width = received.shape[axis] // self.heads
+        mask = keep_VH.repeat(1, width) if self.interleaved else keep_VH.repeat_interleave(width, dim=1)
+        shape = [len(keep_VH), 1] + [1] * (received.dim() - 1)
+        shape[axis + 1] = received.shape[axis]
+        stacked = received.unflatten(0, (len(keep_VH), -1)) * mask.to(received.dtype).view(shape)
+        return stacked.flatten(0, 1)
+
+
+def candidates(net: nn.Module) -> dict[str, tuple[nn.Module, int, nn.Module]]:
+    """path -> (attention module, heads, projection) of every module that looks like attention."""
+    found = {}
+    for path, module in net.named_modules():
+        heads = next((getattr(module, name) for name in HEADS if isinstance(getattr(module, name, None), int)), None)
+        child = next(
+            (getattr(module, name) for name in PROJECTIONS if isinstance(getattr(module, name, None), nn.Module)), None
+        )
+        if heads and child is not None and not isinstance(child, nn.Identity):
+            found[path] = (module, heads, child)
+    return found
+
+
+def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | None]:
+    """The seams of `net` in the order in which they run, and why there are none (then the list is empty).
+
+    pixels_BCHW: one or more images of the size the network takes; their values do not matter.
+    """
+    found = candidates(net)
+    if not found:
+        return [], "it has no attention modules with heads and an output projection"
+    calls = _traced(net, {path: module for path, (module, _, _) in found.items()}, pixels_BCHW)
+    seams = []
+    for path, call in calls.items():
+        module, heads, projection = found[path]
+        arrived = _arriving(module, projection, call, None)
+        if arrived is None:
+            return [], f"{path}: its projection is not called as a module"
+        seam = _placed(path, module, heads, projection, arrived)
+        if seam is None:
+            return [], f"{path}: its projection takes no multiple of its heads"
+        told, reason = _checked(seam, call)
+        if reason:
+            return [], f"{path}: {reason}"
+        seams.append(told)
+    return (seams, None) if seams else ([], "none of its attention modules runs")
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _traced(net: nn.Module, modules: dict[str, nn.Module], pixels_BCHW: Tensor) -> dict[str, Call]:
+    """path -> what the module was first called with, in the order of the calls."""
+    calls: dict[str, Call] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        return lambda _module, args, kwargs: calls.setdefault(path, (args, kwargs)) and None
+
+    handles = [module.register_forward_pre_hook(note(path), with_kwargs=True) for path, module in modules.items()]
+    try:
+        with torch.inference_mode():
+            net(pixels_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _placed(path: str, module: nn.Module, heads: int, projection: nn.Module, arrived: Tensor) -> Seam | None:
+    """The seam with its axis: the last for linear layers, the second for convolutions."""
+    first = next((part for part in projection.modules() if isinstance(part, (nn.Linear, nn.Conv2d))), None)
+    channels_last = not isinstance(first, nn.Conv2d)
+    width = arrived.shape[-1 if channels_last else 1]
+    return Seam(path, heads, module, projection, channels_last) if width % heads == 0 else None
+
+
+def _checked(seam: Seam, call: Call) -> tuple[Seam, str | None]:
+    """The seam with the layout its heads turn out to have, or why they cannot be told apart."""
+    norms = [getattr(seam.attention, name, None) for name in NORMS]
+    watched = False
+    for place in (seam.projection, *(norm for norm in norms if _is_norm(norm))):
+        for interleaved in (False, True):
+            told = replace(seam, interleaved=interleaved)
+            apart, seen = _apart(told, place, call)
+            watched |= seen
+            if apart:
+                return told, None
+    return seam, "its heads are mixed before the projection" if watched else "its attention could not be watched"
+
+
+def _apart(seam: Seam, place: nn.Module, call: Call) -> tuple[bool, bool]:
+    """(whether silencing the first and the last head changes its own part at `place` alone, whether it was seen)."""
+    plain = _arriving(seam.attention, place, call, None)
+    seen = False
+    for head in sorted({0, seam.heads - 1}):
+        changes = []
+        for axis in AXES if plain is not None else ():
+            silenced = _Silence(seam.heads, head, axis)
+            without = _arriving(seam.attention, place, call, silenced)
+            if silenced.worked and without is not None:
+                changes.append(_changed(plain, without, seam))  # type: ignore[arg-type]
+        seen |= any(changed is not None for changed in changes)
+        if {head} not in changes:
+            return False, seen
+    return True, True
+
+
+def _changed(plain: Tensor, without: Tensor, seam: Seam) -> set[int] | None:
+    """The heads whose features differ; None where the shapes do not allow the question."""
+    axis = plain.dim() - 1 if seam.channels_last else 1
+    if plain.shape != without.shape or plain.shape[axis] % seam.heads:
+        return None
+    apart = (plain - without).abs().unflatten(axis, (-1, seam.heads) if seam.interleaved else (seam.heads, -1))
+    change = apart.movedim(axis + int(seam.interleaved), 0).flatten(1).amax(1)
+    return {index for index, same in enumerate((change <= 1e-5 * plain.abs().max()).tolist()) if not same}
+
+
+def _is_norm(module: object) -> TypeGuard[nn.Module]:
+    return isinstance(module, nn.Module) and "norm" in type(module).__name__.lower()
+
+
+def _arriving(attention: nn.Module, at: nn.Module, call: Call, mode: TorchFunctionMode | None) -> Tensor | None:
+    """What `at` receives first while the attention module runs, under `mode`."""
+    kept: list[Tensor] = []
+    args, kwargs = call
+    with (
+        hooked(at, lambda _m, received: kept.append(received[0].clone())),
+        torch.inference_mode(),
+        mode or nullcontext(),
+    ):
+        attention(*args, **kwargs)
+    return kept[0] if kept else None
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    """Inside the block `hook` sees, or replaces, what `module` receives."""
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Silence(TorchFunctionMode):
+    """Sets one head's attention to zero, along `axis` of what softmax gives or of the values."""
+
+    def __init__(self, heads: int, head: int, axis: int) -> None:
+        super().__init__()
+        self.heads, self.head, self.axis = heads, head, axis
+        self.worked = False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        if function in ATTENTION:
+            given = [*args, *(kwargs.pop(name) for name in ("query", "key", "value") if name in kwargs)]
+            return function(*given[:2], self._silenced(given[2]), *given[3:], **kwargs)
+        result = function(*args, **kwargs)
+        return self._silenced(result) if function in SOFTMAX else result
+
+    def _silenced(self, values: Tensor) -> Tensor:
+        axis = self.axis if self.axis >= 0 else values.dim() + self.axis
+        if not 0 <= axis < values.dim() or values.shape[axis] != self.heads:
+            return values
+        self.worked = True
+        keep = torch.ones(self.heads, dtype=values.dtype, device=values.device)
+        keep[self.head] = 0
+        return values * keep.view([-1 if index == axis else 1 for index in range(values.dim())])
