@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vhs.errors import MismatchError
-from vhs.models.engine import Engine, engine_of
+from vhs.models.engine import Engine, engine_of, keeps, zero
 
 SIZE = (3, 64, 64)
 FAMILIES = {
@@ -38,6 +38,11 @@ def network(name: str, options: dict) -> nn.Module:
     for parameter in net.parameters():
         nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.1)
     return net
+
+
+def swept(engine: Engine, pixels: Tensor, fill=zero) -> Tensor:
+    """[U + 1, B, C]: the sham, the heads, and the intact logits last."""
+    return torch.cat([logits for _, logits in engine.sweep(pixels, 3, keeps(engine.grid), [fill])])
 
 
 def naive(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
@@ -80,7 +85,7 @@ def test_variants_equal_whole_passes(family: str) -> None:
     engine = engine_of(net, size)
     assert engine.path == path
     with torch.inference_mode():
-        got = torch.cat(list(engine.sweep(pixels, 3)))
+        got = swept(engine, pixels)
         want = naive(net, engine, pixels)
     scale = want.abs().max()
     assert len(got) == len(engine.grid) + 2

@@ -18,6 +18,18 @@ class Head(NamedTuple):
         return f"{self.layer}.{self.head}"
 
 
+class Unit(NamedTuple):
+    """What is removed at once. kind: `none` (the sham), `head`, `layer`, or `only` (all of a layer but `head`)."""
+
+    kind: str
+    layer: int
+    head: int | None
+    removed: tuple[int, ...]
+
+
+UNITS = ("head", "layer", "only")
+
+
 @dataclass(frozen=True)
 class HeadGrid:
     """Heads per layer of one model. A layer is one attention module; modules: what each is called in its block."""
@@ -39,8 +51,24 @@ class HeadGrid:
     def __iter__(self) -> Iterator[Head]:
         for layer, count in enumerate(self.per_layer):
             for head in range(count):
-                yield Head(self.modules[layer] if self.modules else "attn", layer, head)
+                yield Head(self.module(layer), layer, head)
 
     def first(self, layer: int) -> int:
         """Position, in iteration order, of the first head of `layer`."""
         return sum(self.per_layer[:layer])
+
+    def units(self, kind: str = "head") -> Iterator[Unit]:
+        """The sham, then by layer what `kind` removes; with `only` the empty layer too, its measure."""
+        yield Unit("none", 0, None, ())
+        for layer, count in enumerate(self.per_layer):
+            every = tuple(range(count))
+            if kind == "head":
+                yield from (Unit("head", layer, head, (head,)) for head in every)
+            else:
+                yield Unit("layer", layer, None, every)
+            if kind == "only":
+                yield from (Unit("only", layer, head, every[:head] + every[head + 1 :]) for head in every)
+
+    def module(self, layer: int) -> str:
+        """What the attention module of a layer is called in its block."""
+        return self.modules[layer] if self.modules else "attn"

@@ -19,6 +19,21 @@ Folds = Annotated[
         "[default: OUT.folds.parquet with -o]",
     ),
 ]  # fmt: skip
+UnitKind = Annotated[
+    str,
+    typer.Option(
+        "--unit", metavar="UNIT", help="What is removed at once: head, layer (all its heads), or only (all others)."
+    ),
+]
+FillKinds = Annotated[
+    str, typer.Option("--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample.")
+]
+FillData = Annotated[
+    Path | None,
+    typer.Option(
+        "--fill-data", metavar="DIR", help="Images the fills come from.  [default: the model's training split]"
+    ),
+]
 PerSample = Annotated[
     Path | None, typer.Option("--per-sample", metavar="FILE", help="Whether each sample was answered right, by head.")
 ]
@@ -46,6 +61,9 @@ def ablate(
     device: options.Device = "auto",
     threads: options.Threads = None,
     precision: options.Precision = "float32",
+    unit: UnitKind = "head",
+    fill: FillKinds = "zero",
+    fill_data: FillData = None,
     compiled: options.Compile = False,
     half_width: HalfWidth = None,
     by: options.By = None,
@@ -56,7 +74,7 @@ def ablate(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove each attention head in turn (zero fill) and count the answers that change, exactly.
+    """Remove each attention head in turn and count the answers that change, exactly.
 
     Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
 
@@ -79,7 +97,7 @@ def ablate(
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
             threads=threads, precision=precision, skip_bad=skip_bad, by=by or [], compiled=compiled,
-            half_width=half_width,
+            half_width=half_width, unit=unit, fill=fill, fill_data=fill_data,
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=True).encode())

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.console import Console, ProgressBar
-from vhs.errors import UsageError
+from vhs.errors import UsageError, choices
+from vhs.grid import UNITS
 
 if TYPE_CHECKING:
     from vhs.runs.run import Run
@@ -19,6 +20,7 @@ def open_measurement(
     max_samples: int | None, seed: int, tile: int | None, device: str, threads: int | None, precision: str,
     skip_bad: bool, by: list[str] | None = None, rejpeg: bool = False,
     compiled: bool = False, half_width: float | None = None,
+    unit: str = "head", fill: str = "zero", fill_data: Path | None = None,
 ) -> tuple[Run, dict[str, Any]]:  # fmt: skip
     """Resolve references, conditions and data, and open the run; returns it with its provenance.
 
@@ -27,10 +29,14 @@ def open_measurement(
     from vhs.formats import references
     from vhs.models import prefix
     from vhs.runs import conditions, ranks, runtime
+    from vhs.runs.calibration import calibrated, parse
     from vhs.runs.data import resolve
     from vhs.runs.run import open_run
     from vhs.runs.sizing import sized
 
+    fills = parse(fill)
+    if unit not in UNITS:
+        raise UsageError(f"--unit {unit}: expected {choices(UNITS)}.")
     wanted = conditions.parse(shift or [], rejpeg=rejpeg)
     ranks.start()
     place = runtime.prepare(device, threads, precision)
@@ -45,6 +51,7 @@ def open_measurement(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
         by=by, skip_bad=skip_bad, progress=progress, note=console.note,
     )  # fmt: skip
+    run = calibrated(replace(run, unit=unit), fills, loaded, fill_data, console.note)
     run = sized(run, half_width) if half_width is not None else run
     console.detail(f"{run.data.total} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
     return run, provenance(run)
@@ -52,7 +59,8 @@ def open_measurement(
 
 def provenance(run: Run) -> dict[str, Any]:
     """What a Parquet table records of its making: command line, versions, inputs, options. No clock."""
-    return {"command": command_line(sys.argv[1:])} | run.fingerprint()
+    ids = {"fill_ids": list(run.calibration.ids)} if run.calibration else {}
+    return {"command": command_line(sys.argv[1:])} | run.fingerprint() | ids
 
 
 def command_line(arguments: list[str]) -> str:

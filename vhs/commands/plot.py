@@ -20,6 +20,7 @@ Tables = Annotated[
 Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="heads, scatter, conditions, … by table.")]
 Metric = Annotated[str | None, typer.Option("--metric", metavar="METRIC", help="drop, dloss, top1, loss, … by table.")]
 ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Draw this model of several.")]
+FillName = Annotated[str | None, typer.Option("--fill", metavar="FILL", help="Draw this fill of several.")]
 ClassName = Annotated[
     str | None, typer.Option("--class", metavar="NAME", help="Of shard sets: images of this class, a row a set.")
 ]
@@ -38,6 +39,7 @@ def plot(
     kind: Kind = None,
     metric: Metric = None,
     model: ModelName = None,
+    fill: FillName = None,
     wanted: ClassName = None,
     form: ImageFormat = None,
     quiet: options.Quiet = False,
@@ -61,6 +63,7 @@ def plot(
     if any(_is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
     name, table = _read(paths, model)
+    table = _of_fill(table, fill)
     target = out or _default_name(paths, name)
     image_format = _format(target, form)
     check_outputs([target], paths)
@@ -145,6 +148,18 @@ def _of_model(table, model: str):  # type: ignore[no-untyped-def]
             f"--model {model}: {'not' if not wanted else 'twice'} in the table, which has {choices(names)}."
         )
     return table.filter(pl.col("model") == wanted[0])
+
+
+def _of_fill(table, fill: str | None):  # type: ignore[no-untyped-def]
+    """The rows of one fill of an ablation table."""
+    import polars as pl
+
+    if fill is None:
+        return table
+    kinds = table["fill"].unique(maintain_order=True).to_list() if "fill" in table.columns else []
+    if fill not in kinds:
+        raise InputError(f"--fill {fill}: not in the table, which has {choices(kinds) if kinds else 'no fills'}.")
+    return table.filter(pl.col("fill") == fill)
 
 
 def _default_name(paths: list[str], name: str) -> Path:

@@ -39,6 +39,11 @@ def heat_maps(table: pl.DataFrame) -> list[Text]:
 
 
 def _ablation(table: pl.DataFrame) -> list[Text]:
+    kinds = table["fill"].unique(maintain_order=True).to_list()
+    agreement = _agreement(table, kinds)
+    table = table.filter(pl.col("fill") == kinds[0])
+    if not table["unit"].is_in(["head"]).any():
+        return _first_rows(table)
     heads = effects.single_fill(table)
     lines = [
         Text("accuracy lost without each head (points; red: it helps, blue: removing it helps; * q < 0.05)"),
@@ -54,7 +59,23 @@ def _ablation(table: pl.DataFrame) -> list[Text]:
         lines.append(
             Text(f"  head {row['heads']:<6} {row['drop'] * 100:+5.1f} points  ({interval})  q = {row['q']:.2g}")
         )
-    return [*lines, *_rest("heads.csv")]
+    return [*lines, *agreement, *_rest("heads.csv")]
+
+
+def _agreement(table: pl.DataFrame, kinds: list[str]) -> list[Text]:
+    """How far the heads' ranks on clean images agree between the first fill, which is shown, and each other one."""
+    from scipy.stats import spearmanr
+
+    clean = table.filter((pl.col("shift") == "clean") & (pl.col("unit") == "head") & (pl.col("group") == "all"))
+    added = {kind: clean.filter(pl.col("fill") == kind)["dloss"].to_numpy() for kind in kinds}
+    lines = []
+    for kind in kinds[1:]:
+        if len(added[kind]) == len(added[kinds[0]]) > 2:
+            r = spearmanr(added[kinds[0]], added[kind])[0]
+            lines.append(
+                Text(f"fill {kinds[0]} (shown) and {kind}: rank correlation {r:+.2f} of the loss added, clean")
+            )
+    return lines
 
 
 def _evaluation(table: pl.DataFrame) -> list[Text]:
@@ -90,8 +111,9 @@ def _first_rows(table: pl.DataFrame) -> list[Text]:
 
 _TOLD = (
     "shift", "corruption", "severity", "layer", "head", "layer_b", "head_b", "metric", "query", "value", "lo", "hi",
-    "in_unit", "scale", "b", "value_a", "value_b", "over", "diff", "q", "unit", "n_correct_a", "n_correct_b", "worst",
-    "worst_top1", "top1", "adjusted_top1", "n_heads", "n_redundant", "n_needed", "n_undecided", "equal_p",
+    "in_unit", "heads", "n", "drop", "score", "scale", "b", "value_a", "value_b", "over", "diff", "q", "unit",
+    "n_correct_a", "n_correct_b", "worst", "worst_top1", "top1", "adjusted_top1", "n_heads", "n_redundant", "n_needed",
+    "n_undecided", "equal_p",
 )  # fmt: skip
 
 

@@ -99,14 +99,17 @@ EVALSHIFT = Schema(
 )
 
 _UNIT = (
-    _text("unit", "`none` (the sham: nothing removed) or `head`"),
+    _text(
+        "unit",
+        "`none` (the sham: nothing removed), `head`, `layer` (all its heads) or `only` (all of a layer but the head)",
+    ),
     _text("module", "attention module inside the block; empty for the sham", nullable=True),
     _count("layer", "block, 0-based; empty for the sham", "", nullable=True),
     _count("head", "head, 0-based; empty for the sham", "", nullable=True),
     _count("layer_b", "second head of a pair: its block", "", nullable=True),
     _count("head_b", "second head of a pair", "", nullable=True),
     _text("heads", "heads removed, `layer.head`, joined by `+`; empty for the sham", nullable=True),
-    _text("fill", "what replaces the head's output: `zero`"),
+    _text("fill", "what stands in for the head: `zero`, `mean`, `mean-flat` or `resample`"),
     _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
     _text("method", "`exact`: everything behind the head recomputed"),
     _text("rescale", "`none`, or the factor on the kept heads"),
@@ -145,7 +148,12 @@ ABLATE = Schema(
         _real("loss", "nats", "mean cross-entropy after the ablation"),
         _real("dloss", "nats", "loss - loss_intact; positive: the head helped"),
         *_interval("dloss", "nats", nullable=True),
-        _real("score", "", "score of an estimator other than `exact`", nullable=True),
+        _real(
+            "score",
+            "",
+            "of `only`: accuracy with the head alone in its layer, less with the layer empty",
+            nullable=True,
+        ),
     ),
     ("drop", "n_lost", "n_near_tie"),
 )

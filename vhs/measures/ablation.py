@@ -1,7 +1,7 @@
 """Remove one head at a time and count the answers that change.
 
-Zero fill: the head's slice at the seam is set to zero, the projection's bias stays (Michel et al.
-2019, arXiv:1905.10650, as a total effect: everything behind the head is recomputed).
+The head's slice at the seam is replaced by a fill (measures/fills), the projection's bias stays (zero fill: Michel
+et al. 2019, arXiv:1905.10650, as a total effect: everything behind the head is recomputed).
 
 Letters: B samples, U units (the sham first, then the heads in grid order), V variants of one layer
 in one stack, N tokens, D width, H heads, C classes.
@@ -9,13 +9,17 @@ in one stack, N tokens, D width, H heads, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
+from vhs.measures.fills import Bank, fills
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
+from vhs.models.engine import keeps
 from vhs.models.model import Model
 
 FIELDS = (
@@ -27,19 +31,28 @@ FIELDS = (
 class HeadAblation:
     """Tallies of one model; `add` batches of one condition, then read `results`.
 
-    group: how many variants are stacked on the batch axis at most. Like the tile it may change the
-    last bits of logits, so a run keeps it fixed. keep: whether each sample's outcomes are kept.
+    group: how many variants are stacked on the batch axis at most. Like the tile it may change the last bits of
+    logits, so a run keeps it fixed. unit: what is removed at once, of grid.UNITS. kinds: of fill; a sham and all
+    units are tallied for each in turn; bank: for those that need one. keep: whether each sample's outcomes are
+    kept, of the first kind.
     """
 
-    def __init__(self, model: Model, scope: Scope, group: int, *, keep: bool = False) -> None:
+    def __init__(
+        self, model: Model, scope: Scope, group: int, *, kinds: Sequence[str] = ("zero",), bank: Bank | None = None,
+        unit: str = "head", keep: bool = False,
+    ) -> None:  # fmt: skip
         self.model = model
         self.view = scope.views[0]
         self.group = group
-        units = (1 + len(model.grid),)
+        self.kinds = kinds
+        self._bank = bank
+        self._keeps = keeps(model.grid, unit)
+        self._units = sum(map(len, self._keeps))
+        units = (len(kinds) * self._units,)
         self._tally = Tally(units, FIELDS, model.device)
         self._groups = Tally(units, FIELDS, model.device, cells=len(scope.groups))
         kept = scope.samples if keep else 0
-        self._correct = torch.zeros(kept + 1, 2 + units[0], dtype=torch.bool, device=model.device)
+        self._correct = torch.zeros(kept + 1, 2 + self._units, dtype=torch.bool, device=model.device)
         self._keep = keep
 
     def add(self, batch: Batch) -> None:
@@ -47,13 +60,14 @@ class HeadAblation:
             pixels = self.model.preprocess(batch.images_BCHW)
             intact, ablated = self._outcomes(pixels, batch)
             flips = self._reference_flips(pixels, intact, batch)
-        changes = _changes(intact, ablated, flips)
+        changes = _changes(intact, ablated, flips, shams=self._units)
         self._tally.add(batch.folds_B, changes)
         for groups_B in batch.groups_AB:
             self._groups.add(groups_B, changes)
         if self._keep:
             present = torch.ones_like(intact.correct)[None]
-            self._correct[batch.positions_B] = torch.cat([present, intact.correct[None], ablated.correct]).T
+            first = ablated.correct[: self._units]
+            self._correct[batch.positions_B] = torch.cat([present, intact.correct[None], first]).T
 
     def results(self) -> dict[str, Counts]:
         """units: int64 [U, FOLDS, FIELDS]; groups: [U, G, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
@@ -69,11 +83,13 @@ class HeadAblation:
 
     def _outcomes(self, pixels_BCHW: Tensor, batch: Batch) -> tuple[Outcome, Outcome]:
         """Outcomes of the intact model [B], whose logits come last, and of every unit [U, B]."""
-        ablated: list[Outcome] = []
+        found: dict[int, list[Outcome]] = {}
+        instead = fills(self.kinds, self._bank, batch.keys_B)
         with self.model.autocast():
-            for logits_VBC in self.model.engine.sweep(pixels_BCHW, self.group):
-                ablated += [self._outcome(logits_BC, batch) for logits_BC in logits_VBC]
-        return ablated.pop(), _stack(ablated)
+            for kind, logits_VBC in self.model.engine.sweep(pixels_BCHW, self.group, self._keeps, instead):
+                found.setdefault(kind, []).extend(self._outcome(logits_BC, batch) for logits_BC in logits_VBC)
+        (intact,) = found.pop(-1)
+        return intact, _stack([outcome for kind in sorted(found) for outcome in found[kind]])
 
     def _outcome(self, logits_BC: Tensor, batch: Batch) -> Outcome:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
@@ -99,11 +115,11 @@ class exact_matmul:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before
 
 
-def _changes(intact: Outcome, ablated: Outcome, flips_B: Tensor) -> dict[str, Tensor]:
-    """What changed per unit and sample, [U, B] each. Intact flips are told of the sham (unit 0) only."""
+def _changes(intact: Outcome, ablated: Outcome, flips_B: Tensor, *, shams: int) -> dict[str, Tensor]:
+    """What changed per unit and sample, [U, B] each. Intact flips are told of the shams (every so-manyth unit) only."""
     dloss = ablated.loss - intact.loss
     n_flip = torch.zeros_like(ablated.correct)
-    n_flip[0] = flips_B
+    n_flip[::shams] = flips_B
     return {
         "n": torch.ones_like(ablated.answer),
         "n_correct_intact": intact.correct.expand_as(ablated.correct),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vhs.models import prefix, seam
+from vhs.models.engine import keeps, zero
 from vhs.models.model import Model
 
 FEW_TOKENS = 64
@@ -65,4 +66,6 @@ def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
 def _logits(model: Model, images_BCHW: Tensor, group: int) -> Tensor:
     """[V, B, classes]: the sham and the first heads."""
     with torch.inference_mode(), model.autocast():
-        return next(iter(model.engine.sweep(model.preprocess(images_BCHW), group)))
+        pixels = model.preprocess(images_BCHW)
+        _, logits = next(iter(model.engine.sweep(pixels, group, keeps(model.grid), [zero])))
+        return logits

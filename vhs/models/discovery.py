@@ -43,15 +43,24 @@ class Seam:
     channels_last: bool
     interleaved: bool = False
 
-    def without(self, received: Tensor, keep_VH: Tensor) -> Tensor:
-        """What the projection receives [V * B, …], with heads multiplied by keep_VH for each of V variants."""
+    @property
+    def axis(self) -> int:
+        """Where the features lie in what the projection receives."""
+        return -1 if self.channels_last else 1
+
+    def without(self, received: Tensor, keep_VH: Tensor, fill: Tensor | None = None) -> Tensor:
+        """What the projection receives [V * B, …], with the heads that keep_VH does not keep filled, in V variants.
+
+        fill: of the shape of one variant's part or broadcast to it; None for zeros.
+        """
         axis = received.dim() - 1 if self.channels_last else 1
         width = received.shape[axis] // self.heads
         mask = keep_VH.repeat(1, width) if self.interleaved else keep_VH.repeat_interleave(width, dim=1)
         shape = [len(keep_VH), 1] + [1] * (received.dim() - 1)
         shape[axis + 1] = received.shape[axis]
-        stacked = received.unflatten(0, (len(keep_VH), -1)) * mask.to(received.dtype).view(shape)
-        return stacked.flatten(0, 1)
+        mask = mask.to(received).view(shape)
+        stacked = received.unflatten(0, (len(keep_VH), -1)) * mask
+        return (stacked if fill is None else stacked + fill * (1 - mask)).flatten(0, 1)
 
 
 def candidates(net: nn.Module) -> dict[str, tuple[nn.Module, int, nn.Module]]:

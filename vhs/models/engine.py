@@ -10,7 +10,7 @@ Letters: B images (one tile), V variants, H heads, N tokens, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,10 @@ from vhs.grid import HeadGrid
 from vhs.models import prefix, seam
 from vhs.models.discovery import Seam, discover, hooked
 
+Fill = Callable[[int, int], "Tensor | None"]
+"""(layer, rows) -> what stands in for a removed head where the projection reads it, for `rows` rows of its input
+or broadcast to them; None for zeros."""
+
 
 class Engine(Protocol):
     """What the sweep needs of a network. path: `fast`, `replay` or `hooks`."""
@@ -35,9 +39,30 @@ class Engine(Protocol):
     @property
     def grid(self) -> HeadGrid: ...
 
-    def sweep(self, pixels_BCHW: Tensor, group: int) -> Iterator[Tensor]:
-        """Yield logits [V, B, C] of up to `group` variants: the sham first, then the heads in grid order; at last the
-        intact logits [1, B, C]."""
+    def projections(self) -> list[tuple[nn.Module, int]]:
+        """For each layer the module whose input holds the heads, and the axis of the features in it."""
+
+    def sweep(
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (position in `fills`, logits [V, B, C]) of up to `group` variants, by layer, fill and row of `keeps`;
+        at last (-1, the intact logits [1, B, C]).
+
+        keeps: for each layer zeros and ones [U, H], on the host: which heads each variant keeps.
+        """
+
+
+def keeps(grid: HeadGrid, kind: str = "head") -> list[Tensor]:
+    """For each layer zeros and ones [U, H]: the heads that each unit of `grid.units(kind)` leaves, sham first."""
+    rows: list[list[list[float]]] = [[] for _ in grid.per_layer]
+    for unit in grid.units(kind):
+        rows[unit.layer].append([float(head not in unit.removed) for head in range(grid.per_layer[unit.layer])])
+    return [torch.tensor(part) for part in rows]
+
+
+def zero(_layer: int, _rows: int) -> None:
+    """The fill that removes a head without a trace."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -49,25 +74,30 @@ class Fast:
     kernels: prefix.Kernels = prefix.EAGER
     path: str = "fast"
 
-    def sweep(self, pixels_BCHW: Tensor, group: int) -> Iterator[Tensor]:
+    def projections(self) -> list[tuple[nn.Module, int]]:
+        return [(seam.projection(block), -1) for block in seam.blocks(self.net)]
+
+    def sweep(
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+    ) -> Iterator[tuple[int, Tensor]]:
         for state in prefix.intact(self.net, pixels_BCHW):
             if isinstance(state, Tensor):
-                yield state[None]
-            else:
-                yield from self._variants(state, group)
+                yield -1, state[None]
+                continue
+            for index, fill in enumerate(fills):
+                for keep_VH in keeps[state.layer].split(group):
+                    yield index, self._variants(state, keep_VH, fill)
 
-    def _variants(self, state: prefix.LayerState, group: int) -> Iterator[Tensor]:
-        """Each stack of this layer's units; the sham rides with layer 0."""
-        block, sham = seam.blocks(self.net)[state.layer], int(state.layer == 0)
-        units = sham + self.grid.per_layer[state.layer]
-        for start in range(0, units, group):
-            chosen = slice(max(start - sham, 0), min(start + group, units) - sham)
-            removed_VBND = prefix.contributions(block, state.heads_BNK, chosen)
-            if sham and start == 0:
-                removed_VBND = torch.cat([torch.zeros_like(state.residual_BND)[None], removed_VBND])
-            residual = (state.residual_BND - removed_VBND).flatten(0, 1)
-            logits = prefix.suffix(self.net, state.layer, residual, self.kernels)
-            yield logits.view(len(removed_VBND), -1, logits.shape[-1])
+    def _variants(self, state: prefix.LayerState, keep_VH: Tensor, fill: Fill) -> Tensor:
+        """[V, B, C]; of the last block only the tokens that are read are there, and only their fill is used."""
+        instead = fill(state.layer, len(state.heads_BNK))
+        heads = state.heads_BNK
+        if instead is not None:
+            heads = heads - (instead[..., : heads.shape[1], :] if instead.shape[-2] > 1 else instead)
+        removed_VBND = prefix.removed(seam.blocks(self.net)[state.layer], heads, keep_VH)
+        residual = (state.residual_BND - removed_VBND).flatten(0, 1)
+        logits = prefix.suffix(self.net, state.layer, residual, self.kernels)
+        return logits.view(len(keep_VH), -1, logits.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -83,14 +113,19 @@ class Hooked:
     def path(self) -> str:
         return "replay" if self.blocks else "hooks"
 
-    def sweep(self, pixels_BCHW: Tensor, group: int) -> Iterator[Tensor]:
+    def projections(self) -> list[tuple[nn.Module, int]]:
+        return [(place.projection, place.axis) for place in self.seams]
+
+    def sweep(
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+    ) -> Iterator[tuple[int, Tensor]]:
         inputs, intact = self._intact(pixels_BCHW)
-        for layer, place in enumerate(self.seams):
-            sham = [torch.ones(1, place.heads)] if layer == 0 else []
-            keep_UH = torch.cat([*sham, 1 - torch.eye(place.heads)]).to(pixels_BCHW.device)
-            for keep_VH in keep_UH.split(group):
-                yield self._ablated(pixels_BCHW, place, keep_VH, inputs[: layer + 1] if inputs else [])
-        yield intact[None]
+        for layer, keep_UH in enumerate(keeps):
+            for index, fill in enumerate(fills):
+                for keep_VH in keep_UH.split(group):
+                    masked = partial(_masked, self.seams[layer], keep_VH.to(pixels_BCHW.device), partial(fill, layer))
+                    yield index, self._ablated(pixels_BCHW, layer, len(keep_VH), masked, inputs[: layer + 1])
+        yield -1, intact[None]
 
     def _intact(self, pixels_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
         """What each block received and the last one gave, and the logits."""
@@ -104,13 +139,14 @@ class Hooked:
             logits = self.net(pixels_BCHW)
         return kept, logits
 
-    def _ablated(self, pixels_BCHW: Tensor, place: Seam, keep_VH: Tensor, inputs: list[Tensor]) -> Tensor:
-        """[V, B, C]. inputs: what the blocks up to the ablated one received."""
-        variants = len(keep_VH)
+    def _ablated(
+        self, pixels_BCHW: Tensor, layer: int, variants: int, masked: Callable[..., object], inputs: list[Tensor]
+    ) -> Tensor:
+        """[V, B, C]. masked: the hook that removes heads; inputs: what the blocks up to the ablated one received."""
         with ExitStack() as stack:
             if len(inputs) > 1:
                 stack.enter_context(self._replayed(inputs, variants))
-            stack.enter_context(hooked(place.projection, partial(_masked, place, keep_VH)))
+            stack.enter_context(hooked(self.seams[layer].projection, masked))
             logits = self.net(pixels_BCHW.repeat(variants, 1, 1, 1))
         return logits.view(variants, -1, logits.shape[-1])
 
@@ -193,5 +229,8 @@ def _keep_output(kept: list[Tensor], _module: nn.Module, _args: tuple[Tensor, ..
     kept.append(output)
 
 
-def _masked(place: Seam, keep_VH: Tensor, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (place.without(args[0], keep_VH), *args[1:])
+def _masked(
+    place: Seam, keep_VH: Tensor, fill: Callable[[int], Tensor | None], _module: nn.Module, args: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    instead = fill(len(args[0]) // len(keep_VH))
+    return (place.without(args[0], keep_VH, instead), *args[1:])

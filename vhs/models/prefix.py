@@ -82,6 +82,11 @@ def contributions(block: Block, heads_BNK: Tensor, chosen: slice = slice(None)) 
     return block.ls1(seam.head_contributions(seam.attention(block), heads_BNK, chosen))
 
 
+def removed(block: Block, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+    """[V, B, N, D]: what goes from the residual stream with the heads not kept, LayerScale included."""
+    return block.ls1(seam.removed(seam.attention(block), heads_BNK, keep_VH))
+
+
 def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | None) -> LayerState:
     normed = block.norm1(tokens_BND)
     if queries is None:

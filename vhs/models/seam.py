@@ -40,6 +40,11 @@ def blocks(net: nn.Module) -> Sequence[Block]:
     return cast(Sequence[Block], net.blocks)
 
 
+def projection(block: Block) -> nn.Linear:
+    """The output projection, whose input is the seam."""
+    return attention(block).proj
+
+
 def attention(block: Block) -> Attention:
     """The attention module of a block."""
     return cast(Attention, block.attn)
@@ -119,7 +124,21 @@ def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
     return attn.proj(heads_BNK)
 
 
-def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice = slice(None)) -> Tensor:
+def removed(attn: Attention, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+    """[V, B, N, D]: what goes from the residual stream with the heads that each row of `keep_VH` does not keep.
+
+    keep_VH: zeros and ones, on the host. One head a row costs that head's part of the projection only.
+    """
+    gone_VH = 1 - keep_VH
+    if gone_VH.sum(1).max() <= 1:
+        chosen = gone_VH.argmax(1).tolist()
+        parts = head_contributions(attn, heads_BNK, chosen)
+        return parts * gone_VH.sum(1).to(parts).view(-1, 1, 1, 1)
+    mask = gone_VH.to(heads_BNK).repeat_interleave(attn.head_dim, dim=1)
+    return F.linear(heads_BNK * mask[:, None, None], attn.proj.weight)
+
+
+def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | list[int] = slice(None)) -> Tensor:
     """[V, B, N, D]: what each of the `chosen` heads adds to the residual stream through the projection, bias apart.
 
     Summed over all heads, plus the bias, it is `project`.

@@ -11,11 +11,12 @@ import polars as pl
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.fills import Bank
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs import cache
 from vhs.runs.conditions import Condition
-from vhs.runs.frames import ablation_frames, fold_frame, outcome_frame
+from vhs.runs.frames import ablation_frames, by_fill, fold_frame, outcome_frame
 from vhs.runs.journal import Journal, Results
 from vhs.runs.run import Run, sweep
 from vhs.world import is_first
@@ -41,9 +42,11 @@ def ablate(
     exhausted, and `resume` continues from them; new_tile: also at another tile. keep: whether to keep each
     sample's outcomes.
     """
+    banks = {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
 
     def make(model: Model, scope: Scope) -> HeadAblation:
-        return HeadAblation(model, scope, run.group, keep=keep)
+        bank = banks.get(id(model))
+        return HeadAblation(model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, keep=keep)
 
     fingerprint = run.fingerprint() | {"measure": "ablate", "per_sample": keep}
     journal = Journal(out if is_first() else None, fingerprint, resume=resume, may_differ=TILE if new_tile else ())
@@ -57,7 +60,13 @@ def ablate(
         pairs = list(zip(run.models, results, strict=True))
         yield Ablated(
             pl.concat([ablation_frames(run, condition, model, tallies) for model, tallies in pairs]),
-            pl.concat([fold_frame(run, condition, model, tallies["units"]) for model, tallies in pairs]),
+            pl.concat(
+                [
+                    fold_frame(run, condition, model, sums, kind)
+                    for model, tallies in pairs
+                    for kind, sums in by_fill(run, model, tallies["units"])
+                ]
+            ),
             _outcomes(run, condition, results) if keep else frame(schemas.OUTCOMES, []),
         )
 

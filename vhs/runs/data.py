@@ -13,29 +13,33 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 
 VARIABLE = "VHS_SHARDS"
+WORDS = {"train": "training", "val": "validation"}
+OPTION = {"train": "--fill-data", "val": "--data"}
 
 
-def resolve(loaded: list[Loaded], data: Path | None, warn: Callable[[str], None]) -> ShardSet:
-    """The data named with --data, or the validation split the first checkpoint records.
+def resolve(loaded: list[Loaded], data: Path | None, warn: Callable[[str], None], split: str = "val") -> ShardSet:
+    """The data named with --data, or the split (validation) the first checkpoint records.
 
     The recorded split is searched in $VHS_SHARDS, at the recorded path beside the checkpoint, and in
     ./shards. A set of that name with another content warns. Raises InputError saying where was looked.
     """
     if data is not None:
-        return shards.pick(data, lambda manifest: manifest.split == "val", "validation")
-    wanted, base = _recorded(loaded)
+        return shards.pick(data, lambda manifest: manifest.split == split, WORDS[split])
+    wanted, base = _recorded(loaded, split)
     if wanted is None:
-        raise InputError(f"{loaded[0].model.name}: records no validation split. Name a shard set with --data.")
+        raise InputError(
+            f"{loaded[0].model.name}: records no {WORDS[split]} split. Name a shard set with {OPTION[split]}."
+        )
     looked = _places(wanted, base)
     found = [item for place in looked for item in shards.find_sets(place) if _is(item, wanted)]
     exact = [item for item in found if item.manifest.hash == wanted["hash"]]
     if exact:
         return exact[0]
     if found:
-        warn(f"{found[0].folder}: is not the validation split the checkpoint records (another content hash)")
+        warn(f"{found[0].folder}: is not the {WORDS[split]} split the checkpoint records (another content hash)")
         return found[0]
     places = ", ".join(str(place) for place in looked)
-    raise InputError(f"validation split {wanted['name']}: not found in {places}. Name it with --data.")
+    raise InputError(f"{WORDS[split]} split {wanted['name']}: not found in {places}. Name it with {OPTION[split]}.")
 
 
 def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
@@ -44,10 +48,10 @@ def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
     return {"name": data.manifest.name, "split": data.manifest.split, "hash": data.manifest.hash, "path": path}
 
 
-def _recorded(loaded: list[Loaded]) -> tuple[dict[str, Any] | None, Path | None]:
+def _recorded(loaded: list[Loaded], split: str) -> tuple[dict[str, Any] | None, Path | None]:
     for item in loaded:
-        if item.info is not None and "val" in item.info.data:
-            return item.info.data["val"], item.path.resolve().parent if item.path else None
+        if item.info is not None and split in item.info.data:
+            return item.info.data[split], item.path.resolve().parent if item.path else None
     return None, None
 
 

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from vhs.counts import Counts, from_fixed
 from vhs.formats import schemas
 from vhs.formats.shards import Sample
 from vhs.formats.tables import frame
+from vhs.grid import Unit
 from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
 from vhs.measures.specialization import Specialization
@@ -108,14 +110,23 @@ def _calibration(keys: Row, bins: Counts) -> list[Row]:
 
 
 def ablation_frames(run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]) -> pl.DataFrame:
-    """The ablate rows of one model under one condition: of all samples, then of each group of them."""
-    parts = [ablation_frame(run, condition, model, tallies["units"])]
-    of_groups = tallies["groups"]
-    for index, name in enumerate(run.groups(condition)):
-        part = Counts(of_groups.values[:, index : index + 1], of_groups.fields)
-        if part.total("n").all():
-            parts.append(ablation_frame(run, condition, model, part).with_columns(group=pl.lit(name)))
+    """The ablate rows of one model under one condition, by fill: of all samples, then of each group of them."""
+    parts = []
+    for kind, sums in by_fill(run, model, tallies["units"]):
+        parts.append(ablation_frame(run, condition, model, sums, kind))
+    for kind, of_groups in by_fill(run, model, tallies["groups"]):
+        for index, name in enumerate(run.groups(condition)):
+            part = Counts(of_groups.values[:, index : index + 1], of_groups.fields)
+            if part.total("n").all():
+                parts.append(ablation_frame(run, condition, model, part, kind).with_columns(group=pl.lit(name)))
     return pl.concat(parts)
+
+
+def by_fill(run: Run, model: Model, sums: Counts) -> Iterator[tuple[str, Counts]]:
+    """(fill, its tallies [U, cells, fields]) of those of all fills."""
+    units = len(list(model.grid.units(run.unit)))
+    for index, kind in enumerate(run.fills):
+        yield kind, Counts(sums.values[index * units : (index + 1) * units], sums.fields)
 
 
 def outcome_frame(
@@ -124,14 +135,14 @@ def outcome_frame(
     """The outcomes rows of one model under one condition. samples: all of the run, in their order."""
     keys = measured(run, condition, model)
     classes = (condition.data.manifest if condition.data else run.data.manifest).classes
-    units = " ".join(["intact", "none", *(str(head) for head in model.grid)])
+    units = " ".join(["intact", *(_told(unit) for unit in model.grid.units(run.unit))])
     return frame(schemas.OUTCOMES, [
         keys | {"sample": sample.id, "class": classes[sample.label], "units": units, "right": bits[1:].tobytes().hex()}
         for sample, bits in zip(samples, outcomes.values, strict=True) if bits[0]
     ])  # fmt: skip
 
 
-def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
+def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts, kind: str = "zero") -> pl.DataFrame:
     """The ablate rows of one model under one condition: the sham, then the heads in grid order."""
     n, lost, gained = (sums.total(name) for name in ("n", "n_lost", "n_gained"))
     intact, right = sums.total("n_correct_intact"), sums.total("n_correct")
@@ -140,10 +151,12 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -
     q = intervals.benjamini_hochberg(p[1:])
     dloss, dloss_lo, dloss_hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
     loss_intact = sums.total_float("loss_intact") / n
+    score = _sufficiency(list(model.grid.units(run.unit)), right, n)
     rows = []
-    for unit, keys in enumerate(_units(run, condition, model)):
+    for unit, keys in enumerate(_units(run, condition, model, kind)):
         rows.append(keys | _tallied(sums, unit, model.precision) | {
-            "drop": (intact[unit] - right[unit]) / n[unit], "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
+            "score": score[unit], "drop": (intact[unit] - right[unit]) / n[unit],
+            "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
             "p": None if run.adaptive else p[unit], "q": q[unit - 1] if unit and not run.adaptive else None,
             "loss_intact": loss_intact[unit], "loss": loss_intact[unit] + dloss[unit], "dloss": dloss[unit],
             "dloss_lo": number(dloss_lo[unit]), "dloss_hi": number(dloss_hi[unit]),
@@ -151,10 +164,10 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -
     return frame(schemas.ABLATE, rows)
 
 
-def fold_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
+def fold_frame(run: Run, condition: Condition, model: Model, sums: Counts, kind: str = "zero") -> pl.DataFrame:
     """The folds rows of one model under one condition."""
     rows = []
-    for unit, keys in enumerate(_units(run, condition, model)):
+    for unit, keys in enumerate(_units(run, condition, model, kind)):
         for fold in range(sums.values.shape[1]):
             part = Counts(sums.values[:, fold : fold + 1], sums.fields)
             rows.append(keys | {"fold": fold} | _tallied(part, unit, model.precision) | {
@@ -194,13 +207,31 @@ def number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _units(run: Run, condition: Condition, model: Model) -> Iterator[Row]:
+def _units(run: Run, condition: Condition, model: Model, kind: str) -> Iterator[Row]:
+    source = run.calibration.name if run.calibration and kind != "zero" else None
     keys = measured(run, condition, model) | {
-        "fill": "zero", "method": "exact", "rescale": "none", "precision": model.precision, "target": "class",
+        "fill": kind, "fill_data": source, "method": "exact", "rescale": "none", "precision": model.precision,
+        "target": "class",
     }  # fmt: skip
-    yield keys | {"unit": "none"}
-    for head in model.grid:
-        yield keys | {"unit": "head", "heads": str(head)} | head._asdict()
+    for unit in model.grid.units(run.unit):
+        place = {"module": model.grid.module(unit.layer), "layer": unit.layer, "head": unit.head}
+        heads = "+".join(f"{unit.layer}.{head}" for head in unit.removed)
+        yield keys | {"unit": unit.kind} | ({"heads": heads} | place if unit.kind != "none" else {})
+
+
+def _told(unit: Unit) -> str:
+    """A unit in one word: `none`, `3.1`, `layer3`, `only3.1`."""
+    where = f"{unit.layer}" if unit.head is None else f"{unit.layer}.{unit.head}"
+    return {"none": "none", "head": where}.get(unit.kind, f"{unit.kind}{where}")
+
+
+def _sufficiency(units: Sequence[Unit], right: np.ndarray, n: np.ndarray) -> list[float | None]:
+    """Of `only`: accuracy with the head alone in its layer, less accuracy with the layer empty."""
+    empty = {unit.layer: right[index] for index, unit in enumerate(units) if unit.kind == "layer"}
+    return [
+        float((right[index] - empty[unit.layer]) / n[index]) if unit.kind == "only" else None
+        for index, unit in enumerate(units)
+    ]
 
 
 def _tallied(sums: Counts, unit: int, precision: str) -> Row:

@@ -15,6 +15,7 @@ import torch
 from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import MismatchError, UsageError, VhsError
+from vhs.formats.atomic import sha256
 from vhs.formats.shards import ShardSet
 from vhs.measures.scoring import Scope
 from vhs.measures.steadiness import settle, use_fused
@@ -35,11 +36,25 @@ class Measure(Protocol):
     def results(self) -> dict[str, Counts]: ...
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Images for fills. batches: uint8, equally large; name: what tables call them; ids, and a hash of these."""
+
+    batches: Sequence[torch.Tensor]
+    name: str
+    ids: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        return sha256("\n".join(self.ids).encode())[:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What a measuring command works on.
 
-    tile: samples a batch; group: variants stacked on it; adaptive: whether the data decided how many samples.
+    tile: samples a batch; group: variants stacked on it; adaptive: whether the data decided how many samples;
+    unit: what is removed at once; fills: what stands in for it; calibration: the images that those fills come from.
     """
 
     models: Sequence[Model]
@@ -52,6 +67,9 @@ class Run:
     max_samples: int | None
     by: Sequence[str] = ()
     adaptive: bool = False
+    unit: str = "head"
+    fills: Sequence[str] = ("zero",)
+    calibration: Calibration | None = None
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -98,6 +116,9 @@ class Run:
             "max_samples": self.max_samples,
             "skip_bad": self.skip_bad,
             "by": list(self.by),
+            "unit": self.unit,
+            "fills": list(self.fills),
+            "fill_data": self.calibration.hash if self.calibration else None,
             "tile": self.tile,
             "group": self.group,
             "device": self.device.type,

@@ -1,0 +1,181 @@
+"""Fills and units against whole passes of timm's own with the same values put in by the test's own hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.test_ablation import model_of
+from tests.test_engines import network
+from vhs.grid import HeadGrid
+from vhs.measures.fills import DONORS, Bank, fills
+from vhs.models.engine import keeps
+from vhs.models.model import Model, Preprocess
+
+SWIN = {"img_size": 56, "depths": (1, 2), "num_heads": (3, 6), "embed_dim": 24}
+MODELS = {
+    "fast": lambda: model_of("class token"),
+    "fast, average pool": lambda: model_of("average pool"),
+    "fast, layer scale": lambda: model_of("layer scale"),
+    "replay": lambda: other("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, 56),
+    "hooks, windows": lambda: other("swin_tiny_patch4_window7_224", SWIN, 56),
+    "hooks, convolutions": lambda: other("test_coatnet", {}, 160),
+}
+
+
+def other(name: str, options: dict, side: int) -> Model:
+    stats = Preprocess(height=side, width=side, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    return Model(net=network(name, options), preprocess=stats, classes=tuple("abcdefg"), name=name, weights_id="")
+
+
+def pixels_of(model: Model, count: int, seed: int) -> Tensor:
+    """uint8 images of the model's own size."""
+    generator = torch.Generator().manual_seed(seed)
+    size = (count, model.preprocess.channels, model.preprocess.height, model.preprocess.width)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+
+
+def received(model: Model, images: Tensor) -> list[Tensor]:
+    """What each projection receives, by timm's own forward."""
+    kept: list[Tensor] = []
+    handles = [
+        projection.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+        for projection, _ in model.engine.projections()
+    ]
+    with torch.inference_mode():
+        model.net(model.preprocess(images))
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def naive(model: Model, images: Tensor, layer: int, gone: list[int], instead: Tensor) -> Tensor:
+    """Logits with these heads' slices replaced, by a hook on a whole pass."""
+    projection, axis = model.engine.projections()[layer]
+    heads = model.grid.per_layer[layer]
+
+    def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        changed = args[0].clone()
+        width = changed.shape[axis] // heads
+        for head in gone:
+            own = slice(head * width, (head + 1) * width)
+            changed.movedim(axis, 0)[own] = instead.expand_as(changed).movedim(axis, 0)[own]
+        return (changed, *args[1:])
+
+    handle = projection.register_forward_pre_hook(put)
+    with torch.inference_mode():
+        logits = model.net(model.preprocess(images))
+    handle.remove()
+    return logits
+
+
+def instead_of(kind: str, bank: list[Tensor], images: int, rows: int, keys: Tensor, layer: int, axis: int) -> Tensor:
+    """What fills layer `layer`, computed from what the bank's projections received."""
+    per_image = bank[layer].unflatten(0, (images, -1))
+    if kind == "resample":
+        return torch.cat([per_image[int(key) % min(images, DONORS)] for key in keys])
+    mean = per_image.mean(0)
+    if kind == "mean-flat":
+        others = [index for index in range(mean.dim()) if index != axis % mean.dim()]
+        return mean.mean(others, keepdim=True)
+    return mean.repeat(rows // len(mean), *[1] * (mean.dim() - 1))
+
+
+@pytest.mark.parametrize("unit", ["head", "only"])
+@pytest.mark.parametrize("name", MODELS)
+def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
+    model = MODELS[name]()
+    calibration, images = pixels_of(model, 4, 1), pixels_of(model, 3, 2)
+    keys = torch.tensor([5, 2, 7])
+    bank = Bank(model, [calibration])
+    kinds = ("zero", "mean", "mean-flat", "resample")
+    found: dict[int, list[Tensor]] = {}
+    with torch.inference_mode():
+        parts = model.engine.sweep(model.preprocess(images), 3, keeps(model.grid, unit), fills(kinds, bank, keys))
+        for kind, logits in parts:
+            found.setdefault(kind, []).append(logits)
+    kept, own = received(model, calibration), received(model, images)
+    scale = found[-1][0].abs().max()
+    units = list(model.grid.units(unit))
+    for index, kind in enumerate(kinds):
+        got = torch.cat(found[index])
+        assert len(got) == len(units)
+        for logits, removed in list(zip(got, units, strict=True))[:: 1 if name.startswith("fast") else 5]:
+            layer, axis = removed.layer, model.engine.projections()[removed.layer][1]
+            zeros = torch.zeros(1)
+            value = zeros if kind == "zero" else instead_of(kind, kept, 4, len(own[layer]), keys, layer, axis)
+            want = naive(model, images, layer, list(removed.removed), value)
+            assert (logits - want).abs().max() / scale < 1e-5, (kind, removed)
+
+
+def test_a_bank_of_the_image_itself_changes_nothing() -> None:
+    model = model_of("registers")
+    image = pixels_of(model, 1, 3)
+    bank = Bank(model, [image])
+    with torch.inference_mode():
+        parts = model.engine.sweep(
+            model.preprocess(image), 4, keeps(model.grid), fills(("mean", "resample"), bank, torch.tensor([9]))
+        )
+        logits = [part for _, part in parts]
+    intact = logits.pop()[0]
+    assert all((part - intact).abs().max() / intact.abs().max() < 1e-5 for part in logits)
+
+
+def test_units_name_what_goes() -> None:
+    grid = HeadGrid((2, 3))
+    assert [unit.removed for unit in grid.units("only")] == [
+        (), (0, 1), (1,), (0,), (0, 1, 2), (1, 2), (0, 2), (0, 1)
+    ]  # fmt: skip
+    assert [tuple(row.tolist()) for row in keeps(grid)[1]] == [(0, 1, 1), (1, 0, 1), (1, 1, 0)]
+    assert [len(rows) for rows in keeps(grid, "layer")] == [2, 1]
+
+
+def test_several_fills_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
+    """Zero among several gives the rows of zero alone; calibration images are named, recorded and never scored."""
+    from vhs.formats import tables
+
+    options = ("ablate", toy_checkpoint, "--shift", "contrast:2")
+    code, _, err = vhs(*options, "--fill", "zero,mean,resample", "-o", "f.parquet")
+    assert code == 0, err
+    assert vhs(*options, "-o", "z.parquet")[0] == 0
+    several, alone = pl.read_parquet("f.parquet"), pl.read_parquet("z.parquet")
+    assert several.filter(pl.col("fill") == "zero").equals(alone)
+    assert several["fill"].unique(maintain_order=True).to_list() == ["zero", "mean", "resample"]
+    told = several.filter(pl.col("fill") == "mean")["fill_data"].unique().to_list()
+    assert told == ["toy/train clean, 96 images"]
+    ids = tables.read_provenance(Path("f.parquet"))["fill_ids"]
+    assert len(ids) == 96 and all(name.startswith("train") for name in ids)
+    shams = several.filter(pl.col("unit") == "none")
+    assert shams.height == 6 and shams["n_lost"].sum() == shams["n_gained"].sum() == 0
+    folds = pl.read_parquet("f.folds.parquet")
+    assert folds.height == several.height * 20
+    code, _, err = vhs("compare", "f.parquet", "-o", "a.csv")
+    assert code == 0 and set(pl.read_csv("a.csv")["fill"]) == {"zero", "mean", "resample"}
+
+
+def test_calibration_never_meets_a_scored_sample(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+    code, _, err = vhs("ablate", toy_checkpoint, "--fill", "mean", "--fill-data", toy_shards / "val")
+    assert code == 4 and "would be calibration and scored image" in err
+    code, _, err = vhs("ablate", toy_checkpoint, "--fill", "median")
+    assert code == 2 and "--fill median: expected zero, mean, mean-flat or resample" in err
+    code, _, err = vhs("ablate", toy_checkpoint, "--unit", "block")
+    assert code == 2 and "--unit block: expected head, layer or only" in err
+
+
+def test_layers_and_single_heads(vhs, toy_checkpoint: Path) -> None:
+    """A layer without heads is the same for `layer` and `only`; sufficiency is against it."""
+    for unit in ("layer", "only"):
+        code, _, err = vhs("ablate", toy_checkpoint, "--unit", unit, "-o", f"{unit}.csv")
+        assert code == 0, err
+    layer, only = pl.read_csv("layer.csv"), pl.read_csv("only.csv")
+    assert layer["unit"].to_list() == ["none", "layer", "layer", "layer"] and layer["heads"][1] == "0.0+0.1"
+    empty = only.filter(pl.col("unit") == "layer")
+    assert empty["n_correct"].to_list() == layer.filter(pl.col("unit") == "layer")["n_correct"].to_list()
+    for row in only.filter(pl.col("unit") == "only").iter_rows(named=True):
+        base = empty.filter(pl.col("layer") == row["layer"])["n_correct"].item()
+        assert np.isclose(row["score"], (row["n_correct"] - base) / row["n"])
