@@ -20,6 +20,7 @@ class Batch:
     groups_AB: int64, one row a way of grouping: positions in `Groups.names`, len(names) for padding.
     size: how many of the B samples are real; the rest pad the tile and count nowhere.
     positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
+    targets_BT: float32, standardised; of regression.
     """
 
     images_BCHW: Tensor
@@ -29,6 +30,7 @@ class Batch:
     groups_AB: Tensor
     size: int
     positions_B: Tensor | None = None
+    targets_BT: Tensor | None = None
 
     def with_images(self, images_BCHW: Tensor) -> Batch:
         return replace(self, images_BCHW=images_BCHW)

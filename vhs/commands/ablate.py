@@ -104,7 +104,7 @@ def ablate(
         try:
             for part in sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None):
                 for name, table in products:
-                    if table:
+                    if table and len(getattr(part, name)):
                         table.add(getattr(part, name))
         except (KeyboardInterrupt, Terminated):
             if file:

@@ -84,7 +84,7 @@ def evalshift(
                 parts.append(rows)
                 continue
             main.add(bins if instead else rows)
-            if beside:
+            if beside and len(bins):
                 beside.add(bins)
     if asked:
         import polars as pl

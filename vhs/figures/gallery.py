@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, groups, heads, heatmap, mce, rollup, style
+from vhs.figures import agreement, curves, groups, heads, heatmap, mce, regression, rollup, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -23,6 +23,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "groups": (groups.by_group, ("top1", "loss")),
         "shifts": (groups.shift_sets, ("top1", "loss")),
     },
+    "ablate_regression": {"heads": (regression.heat_maps, ("dmse_rel", "dmse"))},
     "mce": {"mce": (mce.bars, ("ce", "error"))},
     "heads": {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))

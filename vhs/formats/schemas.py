@@ -173,6 +173,41 @@ FOLDS = Schema(
     ("fold", "dloss_sq_sum"),
 )
 
+ABLATE_REGRESSION = Schema(
+    "ablate_regression",
+    "one unit removed from one model under one condition, for one target",
+    (
+        *MEASURED,
+        *_UNIT,
+        _count("n", "samples scored"),
+        _real("mse_intact", "deviations²", "mean squared error of the intact model, targets standardised"),
+        _real("mse", "deviations²", "the same without the unit"),
+        _real("dmse", "deviations²", "mse - mse_intact; positive: the unit helped"),
+        *_interval("dmse", "deviations²", nullable=True),
+        _real("dmse_rel", "fraction", "dmse / mse_intact"),
+        *_interval("dmse_rel", "fraction"),
+        _real("p", "probability", "of dmse_rel, fold jackknife; empty under --half-width",
+              nullable=True),
+        _real("q", "probability", "p after Benjamini-Hochberg over the condition's units", nullable=True),
+    ),
+    ("dmse_rel", "mse_intact"),
+)  # fmt: skip
+
+EVALSHIFT_REGRESSION = Schema(
+    "evalshift_regression",
+    "one model under one condition, for one target",
+    (
+        *MEASURED,
+        _text("target", "name of the target"),
+        _count("n", "samples scored"),
+        _real("mse", "deviations²", "mean squared error, targets standardised by the training split"),
+        *_interval("mse", "deviations²", nullable=True),
+        _real("mae", "deviations", "mean absolute error"),
+        _real("r2", "", "1 - mse / variance of the scored targets", nullable=True),
+    ),
+    ("mae", "r2"),
+)
+
 OUTCOMES = Schema(
     "outcomes",
     "one sample under one condition: whether it was answered right, intact and without each head",
@@ -422,6 +457,8 @@ MCE = Schema(
 SCHEMAS = {
     schema.name: schema
     for schema in (
+        ABLATE_REGRESSION,
+        EVALSHIFT_REGRESSION,
         MCE,
         GROUPS,
         OUTCOMES,
@@ -459,7 +496,9 @@ def recognise(columns: list[str], where: str) -> Schema:
 
 _WRITER = {
     "mce": "evalshift --summary mce", "calibration": "evalshift --calibration", "evalshift": "evalshift",
-    "ablate": "ablate", "folds": "ablate",
+    "ablate": "ablate", "folds": "ablate", "ablate_regression": "ablate", "evalshift_regression": "evalshift",
+    "outcomes": "ablate --per-sample", "versus": "compare --against", "rollup": "compare --summary rollup",
+    "redundancy": "compare --summary redundancy", "groups": "evalshift --summary groups",
     "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
     "contrast": "compare --contrast", "train": "train",
 }  # fmt: skip

@@ -80,6 +80,7 @@ def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
     parts = [split.fingerprint, split.name, split.split, split.classes, split.channels, per_tar, skip_bad]
     parts += [split.base, split.extra] if split.extra or split.base else []
     parts += [{name: list(values) for name, values in split.attributes.items()}] if split.attributes else []
+    parts += [{name: list(values) for name, values in split.targets.items()}] if split.targets else []
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
@@ -125,13 +126,14 @@ def _encode(
 
 def _sample(split: Split, position: int) -> Encoded:
     key, label = split.ids[position], split.labels[position]
-    if not 0 <= label < len(split.classes):
+    if not split.targets and not 0 <= label < len(split.classes):
         raise InputError(f"{split.name}: {key}: label {label}, expected a class below {len(split.classes)}.")
     data = split.encoded(position)
     values = decode(data, split.channels, f"{split.name}/{split.split}: {key}").astype(np.int64)
-    members = [(f"{key}.cls", str(label).encode())]
-    if split.attributes:
-        told = {name: values[position] for name, values in split.attributes.items()}
+    members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
+    told: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
+    told |= {name: float(values[position]) for name, values in split.targets.items()}
+    if told:
         members.append((f"{key}.json", json.dumps(told, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
     return Encoded(members, values.sum((0, 1)), (values**2).sum((0, 1)), values.shape[:2])
@@ -163,7 +165,8 @@ def _manifest(split: Split, state: Written, plan: str) -> Manifest:
     return Manifest(
         name=split.name, split=split.split, classes=split.classes, samples=samples, tars=entries,
         channels=split.channels, height=height, width=width, mean=mean, std=std, source=split.source,
-        licence=split.licence, base=split.base, groups=tuple(split.attributes),
+        licence=split.licence, base=split.base, task="regression" if split.targets else "classification",
+        targets=tuple(split.targets), groups=tuple(split.attributes),
         values={name: tuple(sorted(set(values))) for name, values in split.attributes.items()},
         extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
     )  # fmt: skip

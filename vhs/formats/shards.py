@@ -136,13 +136,15 @@ class Manifest:
 
 
 class Sample(NamedTuple):
-    """One sample as stored: its id, label, encoded image (a view of the mapped tar) and a value a group column."""
+    """One sample as stored: id, label (-1 where there are targets), encoded image (a view of the mapped tar), a value
+    a group column, a number a target."""
 
     id: str
     label: int
     image: memoryview
     where: str
     attributes: tuple[str, ...] = ()
+    targets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,28 +190,39 @@ class ShardSet:
 
     def _sample(self, key: str, parts: dict[str, tar.Member], data: Any, path: Path) -> Sample:
         image = next((parts[suffix] for suffix in SUFFIXES if suffix in parts), None)
-        if image is None or "cls" not in parts:
+        if image is None or not (self.manifest.targets or "cls" in parts):
             missing = "image" if image is None else ".cls"
             raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
-        text = _bytes(data, parts["cls"])
+        encoded = memoryview(data)[image.offset : image.offset + image.size]
+        attributes, targets = self._told(key, parts, data, path)
+        number = -1 if self.manifest.targets else self._label(key, _bytes(data, parts["cls"]), path)
+        return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets)
+
+    def _label(self, key: str, text: bytes, path: Path) -> int:
         classes = len(self.manifest.classes)
         if not text.isdigit() or len(text) > 9 or int(text) >= classes:
             raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
-        encoded = memoryview(data)[image.offset : image.offset + image.size]
-        return Sample(key, int(text), encoded, f"{path}: {image.name}", self._attributes(key, parts, data, path))
+        return int(text)
 
-    def _attributes(self, key: str, parts: dict[str, tar.Member], data: Any, path: Path) -> tuple[str, ...]:
-        names = self.manifest.groups
-        if not names:
-            return ()
+    def _told(
+        self, key: str, parts: dict[str, tar.Member], data: Any, path: Path
+    ) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The attributes and targets that the sample's .json holds."""
+        names, targets = self.manifest.groups, self.manifest.targets
+        if not names and not targets:
+            return (), ()
         try:
             told = json.loads(_bytes(data, parts["json"]))
-            values = tuple(told[name] for name in names)
+            values, numbers = tuple(told[name] for name in names), tuple(told[name] for name in targets)
         except (KeyError, ValueError, TypeError, RecursionError):
-            values = (None,)
-        if not all(isinstance(value, str) for value in values):
-            raise InputError(f"{path}: {key}: has no .json with a text for each of {', '.join(names)}. Shard it again.")
-        return values
+            values, numbers = (None,), ()
+        fine = all(isinstance(value, str) for value in values) and all(
+            isinstance(value, (int, float)) and abs(value) < 1e30 for value in numbers
+        )
+        if not fine:
+            wanted = ", ".join((*names, *targets))
+            raise InputError(f"{path}: {key}: has no .json with values for {wanted}. Shard it again.")
+        return values, numbers
 
     def decoded(self, sample: Sample) -> np.ndarray:
         """uint8 [H, W, C]."""

@@ -25,6 +25,7 @@ class Split:
 
     fingerprint: stands for the source's content, so that an interrupted run is continued only on it.
     folder: where below OUT it goes, when a source has several; its split's name by default.
+    targets: name -> a number for every id, instead of classes.
     attributes: name -> a text for every id, by which samples are grouped.
     base: name and hash of the set it is a shifted version of; extra: more for the manifest.
     """
@@ -40,6 +41,7 @@ class Split:
     source: str = ""
     licence: str = ""
     folder: str = ""
+    targets: Mapping[str, Sequence[float]] = field(default_factory=dict)
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: dict[str, str] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +87,7 @@ def selected(split: Split, classes: Sequence[str] | None, per_class: int | None)
         split, classes=names, ids=[split.ids[i] for i in kept], labels=[place[split.labels[i]] for i in kept],
         encoded=lambda position: source(kept[position]),
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
+        targets={name: [values[i] for i in kept] for name, values in split.targets.items()},
         fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
     )  # fmt: skip
 

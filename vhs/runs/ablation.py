@@ -12,9 +12,10 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.fills import Bank
+from vhs.measures.regression import RegressionAblation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
-from vhs.runs import cache
+from vhs.runs import cache, regression
 from vhs.runs.conditions import Condition
 from vhs.runs.frames import ablation_frames, by_fill, fold_frame, outcome_frame
 from vhs.runs.journal import Journal, Results
@@ -44,8 +45,12 @@ def ablate(
     """
     banks = {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
 
-    def make(model: Model, scope: Scope) -> HeadAblation:
+    numbers = regression.is_regression(run)
+
+    def make(model: Model, scope: Scope) -> HeadAblation | RegressionAblation:
         bank = banks.get(id(model))
+        if numbers:
+            return regression.ablation(run, model, bank)
         return HeadAblation(model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, keep=keep)
 
     fingerprint = run.fingerprint() | {"measure": "ablate", "per_sample": keep}
@@ -57,18 +62,23 @@ def ablate(
             f"starting anew; {journal.dropped} finished conditions of an earlier run dropped (--resume keeps them)"
         )
     for condition, results in sweep(run, make, journal):
-        pairs = list(zip(run.models, results, strict=True))
-        yield Ablated(
-            pl.concat([ablation_frames(run, condition, model, tallies) for model, tallies in pairs]),
-            pl.concat(
-                [
-                    fold_frame(run, condition, model, sums, kind)
-                    for model, tallies in pairs
-                    for kind, sums in by_fill(run, model, tallies["units"])
-                ]
-            ),
-            _outcomes(run, condition, results) if keep else frame(schemas.OUTCOMES, []),
-        )
+        yield _told(run, condition, results, numbers=numbers, keep=keep)
+
+
+def _told(run: Run, condition: Condition, results: Results, *, numbers: bool, keep: bool) -> Ablated:
+    """The tables of one condition; of regression the rows alone."""
+    pairs = list(zip(run.models, results, strict=True))
+    nothing = frame(schemas.OUTCOMES, [])
+    if numbers:
+        rows = [regression.ablation_frame(run, condition, model, tallies["units"]) for model, tallies in pairs]
+        return Ablated(pl.concat(rows), frame(schemas.FOLDS, []), nothing)
+    folds = [
+        fold_frame(run, condition, model, sums, kind)
+        for model, tallies in pairs
+        for kind, sums in by_fill(run, model, tallies["units"])
+    ]
+    rows = [ablation_frames(run, condition, model, tallies) for model, tallies in pairs]
+    return Ablated(pl.concat(rows), pl.concat(folds), _outcomes(run, condition, results) if keep else nothing)
 
 
 def _outcomes(run: Run, condition: Condition, results: Results) -> pl.DataFrame:

@@ -37,7 +37,8 @@ class Decoded:
     """This rank's decoded samples of one shard set.
 
     images_NCHW: uint8; labels_N, keys_N, folds_N: int64; groups: how they are grouped; positions_N: int64, their
-    places among all chosen samples; total: how many those are, bad ones and other ranks' included.
+    places among all chosen samples; total: how many those are, bad ones and other ranks' included;
+    targets_NT: float32, standardised, T is 0 but for regression.
     """
 
     manifest: Manifest
@@ -47,6 +48,7 @@ class Decoded:
     folds_N: torch.Tensor
     groups: Groups
     positions_N: torch.Tensor
+    targets_NT: torch.Tensor
     total: int
     ids: tuple[str, ...]
     geometry: str
@@ -73,7 +75,7 @@ class Decoded:
         return Batch(
             padded(self.images_NCHW), padded(self.labels_N), padded(self.keys_N), padded(self.folds_N, FOLDS),
             padded(self.groups.members_NA, len(self.groups.names)).T, size,
-            padded(self.positions_N, self.total),
+            padded(self.positions_N, self.total), padded(self.targets_NT),
         )  # fmt: skip
 
 
@@ -112,6 +114,7 @@ def decode(
         folds_N=torch.from_numpy(folds(keys)),
         groups=grouped(data.manifest, kept, by),
         positions_N=_positions(mine, samples, kept),
+        targets_NT=_targets(data.manifest, kept),
         total=total,
         ids=tuple(sample.id for sample in kept),
         geometry=decoding.geometry(data.manifest),
@@ -162,3 +165,13 @@ def _positions(mine: Sequence[int], samples: Sequence[Sample], kept: Sequence[Sa
     """int64: the places of the kept ones of this rank's samples."""
     place = {sample.id: position for position, sample in zip(mine, samples, strict=True)}
     return torch.tensor([place[sample.id] for sample in kept], dtype=torch.int64)
+
+
+def _targets(manifest: Manifest, kept: Sequence[Sample]) -> torch.Tensor:
+    """float32 [N, T], standardised by the training split's mean and deviation, which the manifest records."""
+    stats = manifest.extra.get("target_stats", {})
+    numbers = torch.tensor([sample.targets for sample in kept], dtype=torch.float64).view(len(kept), -1)
+    for index, name in enumerate(manifest.targets):
+        mean, deviation = stats.get(name, (0.0, 1.0))
+        numbers[:, index] = (numbers[:, index] - mean) / deviation
+    return numbers.float()

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from vhs.formats import schemas
+from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
+from vhs.runs import regression
 from vhs.runs.frames import evaluation_frames
 from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
@@ -17,6 +20,9 @@ def evaluate(run: Run, folds: Folds | None = None) -> Iterator[tuple[pl.DataFram
 
     folds: filled with the fold tallies of corruptions, for `mce.summarise`.
     """
+    if regression.is_regression(run):
+        yield from ((rows, frame(schemas.CALIBRATION, [])) for rows in regression.evaluate(run))
+        return
     for condition, results in sweep(run, Evaluation):
         pairs = list(zip(run.models, results, strict=True))
         if folds is not None and condition.corruption:

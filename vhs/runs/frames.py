@@ -153,7 +153,7 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts, k
     loss_intact = sums.total_float("loss_intact") / n
     score = _sufficiency(list(model.grid.units(run.unit)), right, n)
     rows = []
-    for unit, keys in enumerate(_units(run, condition, model, kind)):
+    for unit, keys in enumerate(unit_keys(run, condition, model, kind)):
         rows.append(keys | _tallied(sums, unit, model.precision) | {
             "score": score[unit], "drop": (intact[unit] - right[unit]) / n[unit],
             "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
@@ -167,7 +167,7 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts, k
 def fold_frame(run: Run, condition: Condition, model: Model, sums: Counts, kind: str = "zero") -> pl.DataFrame:
     """The folds rows of one model under one condition."""
     rows = []
-    for unit, keys in enumerate(_units(run, condition, model, kind)):
+    for unit, keys in enumerate(unit_keys(run, condition, model, kind)):
         for fold in range(sums.values.shape[1]):
             part = Counts(sums.values[:, fold : fold + 1], sums.fields)
             rows.append(keys | {"fold": fold} | _tallied(part, unit, model.precision) | {
@@ -207,7 +207,8 @@ def number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _units(run: Run, condition: Condition, model: Model, kind: str) -> Iterator[Row]:
+def unit_keys(run: Run, condition: Condition, model: Model, kind: str) -> Iterator[Row]:
+    """The keys of the rows of one model under one condition and fill: the sham, then the units in order."""
     source = run.calibration.name if run.calibration and kind != "zero" else None
     keys = measured(run, condition, model) | {
         "fill": kind, "fill_data": source, "method": "exact", "rescale": "none", "precision": model.precision,

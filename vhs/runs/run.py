@@ -138,7 +138,8 @@ def open_run(
     by: attributes to group samples by, None for all that the data has. Raises MismatchError for a model
     that lacks one of the data's classes.
     """
-    by = data.manifest.groups if by is None else by
+    if by is None:
+        by = () if data.manifest.targets else data.manifest.groups
     models = [scopes.named(model, data, note) for model in models]
     grouping.check(data.manifest, by)
     scopes.check_classes(data, models)

@@ -28,6 +28,12 @@ ALL = "all"
 def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
     """Raises MismatchError naming a class of the data that a model lacks."""
     for model in models:
+        targets = data.manifest.targets
+        if targets and len(model.classes) != len(targets):
+            raise MismatchError(
+                f"{model.name}: has {len(model.classes)} outputs, {data.folder} has {len(targets)} targets "
+                f"({_first(targets)})."
+            )
         lacking = sorted(set(data.manifest.classes) - set(model.classes))
         if lacking:
             ours, theirs = len(model.classes), len(data.manifest.classes)
@@ -41,6 +47,8 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
 def named(model: Model, data: ShardSet, note: Note) -> Model:
     """`model` with the data's class names where its own are mere numbers, as many as the data has."""
     classes = data.manifest.classes
+    if data.manifest.targets:
+        return model
     numbered = model.classes == tuple(str(index) for index in range(len(classes)))
     if not numbered or classes == model.classes:
         return model
@@ -52,6 +60,8 @@ def views(run: Run, condition: Condition) -> tuple[View, ...]:
     """All samples over all classes; where the data has fewer classes than the model, first over its own;
     and of the clean data, the samples of each shifted set with fewer classes, over these and over all."""
     manifest = condition.data.manifest if condition.data else run.data.manifest
+    if manifest.targets:
+        return (View(ALL, ALL, torch.zeros(0, dtype=torch.int64)),)
     model_classes, device = run.models[0].classes, run.device
     found = _both(ALL, manifest.name, manifest.classes, manifest.classes, model_classes, device)
     if condition.shift == CLEAN:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from vhs.errors import InputError, UsageError, choices
 from vhs.formats.split import Split
 from vhs.sources.folders import SPLITS, split_of_paths
 
 FILE = "metadata.csv"
-ROLES = ("path", "label", "split", "group", "attr")
+ROLES = ("path", "label", "target", "split", "group", "attr")
 USUAL = {
     "path": ("path", "img_filename", "filename", "file_name", "file", "image"),
     "label": ("label", "y", "class", "target"),
@@ -24,7 +26,7 @@ NUMBERED = {"0": "train", "1": "val", "2": "test"}
 """Splits by number, as Waterbirds and WILDS write them."""
 
 Columns = dict[str, list[str]]
-"""Role -> columns; `attr` may have several, and `group` several that are joined by `+`."""
+"""Role -> columns; `attr` and `target` may have several, and `group` several that are joined by `+`."""
 Row = dict[str, str]
 
 
@@ -33,9 +35,9 @@ def parse_columns(text: str) -> Columns:
     found: Columns = {}
     for part in text.split(","):
         role, equals, column = part.partition("=")
-        if role not in ROLES or not equals or not column or (role in found and role != "attr"):
+        if role not in ROLES or not equals or not column or (role in found and role not in ("attr", "target")):
             raise UsageError(
-                f"--columns {text}: at {part!r}; expected ROLE=COLUMN with {choices(ROLES)}, attr repeats."
+                f"--columns {text}: at {part!r}; expected ROLE=COLUMN with {choices(ROLES)}; attr and target repeat."
             )
         found.setdefault(role, []).extend(column.split("+") if role == "group" else [column])
     return found
@@ -59,7 +61,7 @@ def splits(folder: Path, named: Columns) -> list[Split]:
     path = folder / FILE if folder.is_dir() else folder
     rows, header = _rows(path)
     columns = _resolved(path, header, named)
-    classes = _class_names({row[columns["label"][0]] for row in rows})
+    classes = () if "target" in columns else _class_names({row[columns["label"][0]] for row in rows})
     parts: dict[str, list[Row]] = {}
     for number, row in enumerate(rows, start=2):
         parts.setdefault(_split_name(row, columns, f"{path}: row {number}"), []).append(row)
@@ -70,7 +72,15 @@ def splits(folder: Path, named: Columns) -> list[Split]:
         if part.split == "train"
         for name, values in part.attributes.items()
     }
-    return [replace(part, extra={"train_groups": shares}) for part in made] if shares else made
+    stats = _target_stats(next((part for part in made if part.split == "train"), made[0]))
+    told = ({"train_groups": shares} if shares else {}) | ({"target_stats": stats} if stats else {})
+    return [replace(part, extra=told) for part in made]
+
+
+def _target_stats(split: Split) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of each target, by which it is standardised; of the training split where there is one."""
+    numbers = {name: np.array(values, float) for name, values in split.targets.items()}
+    return {name: (float(values.mean()), float(values.std()) or 1.0) for name, values in numbers.items()}
 
 
 def _rows(path: Path) -> tuple[list[Row], list[str]]:
@@ -93,9 +103,9 @@ def _resolved(path: Path, header: list[str], named: Columns) -> Columns:
     found = dict(named)
     for role, usual in USUAL.items():
         match = next((name for name in usual if name in header), None)
-        if role not in found and match:
+        if role not in found and match and not (role == "label" and "target" in found):
             found[role] = [match]
-    missing = [role for role in ("path", "label") if role not in found]
+    missing = [role for role in ("path", "label") if role not in found and not (role == "label" and "target" in found)]
     absent = [name for names in found.values() for name in names if name not in header]
     if missing or absent:
         what = f"no column for {missing[0]}" if missing else f"no column {absent[0]}"
@@ -118,6 +128,16 @@ def _split_name(row: Row, columns: Columns, where: str) -> str:
     return name
 
 
+def _number(path: Path, row: Row, column: str) -> float:
+    try:
+        number = float(row[column])
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < 1e30:
+        raise InputError(f"{path}: {column} is {row[column]!r}; a target is a finite number.")
+    return number
+
+
 def _split(path: Path, name: str, rows: Sequence[Row], columns: Columns, classes: tuple[str, ...]) -> Split:
     relative = [Path(row[columns["path"][0]]) for row in rows]
     for place in relative:
@@ -126,7 +146,9 @@ def _split(path: Path, name: str, rows: Sequence[Row], columns: Columns, classes
     attributes = {column: [row[column] for row in rows] for column in columns.get("attr", ())}
     if "group" in columns:
         attributes["group"] = ["+".join(row[column] for column in columns["group"]) for row in rows]
-    labels = [classes.index(row[columns["label"][0]]) for row in rows]
-    return split_of_paths(
+    targets = {column: [_number(path, row, column) for row in rows] for column in columns.get("target", ())}
+    labels = [0 if targets else classes.index(row[columns["label"][0]]) for row in rows]
+    made = split_of_paths(
         path.parent, relative, labels, classes, name=path.parent.resolve().name, split=name, attributes=attributes
     )
+    return replace(made, targets=targets)

@@ -1,0 +1,61 @@
+"""Heads of a model that predicts numbers: heat maps by target, clean and mean over shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import style
+from vhs.figures.heatmap import centred
+
+METRICS = {"dmse_rel": ("squared error added without the head (%)", 100.0), "dmse": ("squared error added", 1.0)}
+
+
+def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
+    """A row a target: clean, then the mean over shifts where there are any."""
+    heads = table.filter(pl.col("unit") == "head")
+    if heads["model"].n_unique() != 1 or heads["fill"].n_unique() != 1:
+        raise InputError("this figure draws the heads of one model and one fill. Name them with --model and --fill.")
+    words, factor = METRICS[metric]
+    targets = heads["target"].unique(maintain_order=True).to_list()
+    shifts = heads.filter(pl.col("shift") != "clean")
+    panels = [("clean", heads.filter(pl.col("shift") == "clean"))] + (
+        [("mean over shifts", shifts)] if len(shifts) else []
+    )
+    grids = {
+        (t, name): _grid(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
+    }
+    norm = centred(np.concatenate([grid.ravel() for grid in grids.values()]))
+    depth, width = next(iter(grids.values())).shape
+    figure = style.new(
+        max(2.2, 0.42 * width + 0.8) * len(panels) + 1.6, max(1.8, 0.3 * depth + 0.8) * len(targets) + 0.5
+    )
+    axes = figure.subplots(len(targets), len(panels), squeeze=False, sharex=True, sharey=True)
+    for row, target in zip(axes, targets, strict=True):
+        for place, (name, part) in zip(row, panels, strict=True):
+            place.imshow(grids[target, name], cmap=style.DIVERGING, norm=norm, aspect="auto")
+            marked = part.filter((pl.col("target") == target) & (pl.col("q") < style.ALPHA))
+            if name == "clean":
+                place.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
+            place.set_title(f"{target}, {name}", loc="left")
+            style.whole_ticks(place, x=width, y=depth)
+            style.bare(place)
+        row[0].set_ylabel("layer")
+    figure.supxlabel("head   (dot: q < 0.05, clean)", fontsize=9)
+    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(axes.flat), pad=0.02, fraction=0.06)
+    bar.set_label(words)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{style.short(heads['model'][0])}, n = {heads['n'][0]:,} images a condition", fontsize=10)
+    return figure
+
+
+def _grid(rows: pl.DataFrame, metric: str) -> np.ndarray:
+    """[layers, heads]: means over the conditions; NaN where there is no head."""
+    means = rows.group_by("layer", "head").agg(pl.col(metric).mean())
+    layers, heads = means["layer"].to_numpy(), means["head"].to_numpy()
+    out = np.full((layers.max() + 1, heads.max() + 1), np.nan)
+    out[layers, heads] = means[metric].to_numpy()
+    return out
