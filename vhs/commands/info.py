@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Things = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="Checkpoints, shard sets or tables.", show_default=False),
+    typer.Argument(
+        metavar="FILE...", help="Checkpoints, timm: and hf: models, shard sets or tables.", show_default=False
+    ),
 ]
 
 
@@ -45,6 +47,8 @@ def _describe(thing: str) -> list[tuple[str, object]]:
     from vhs.formats.shards import MANIFEST, ShardSet, find_sets
 
     path = Path(thing)
+    if thing.startswith(("timm:", "hf:")):
+        return _model(thing)
     if path.is_dir():
         found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
         return [row for item in found for row in _shards(item)]
@@ -77,6 +81,31 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
         ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
         ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
     ]
+
+
+def _model(reference: str) -> list[tuple[str, object]]:
+    """What a model reference names, how its heads are reached, or why they are not."""
+    import torch
+
+    from vhs.errors import MismatchError
+    from vhs.formats import references
+
+    model = references.load(reference, torch.device("cpu")).model
+    size = model.preprocess
+    rows: list[tuple[str, object]] = [
+        (
+            "model",
+            f"{type(model.net).__name__}, {sum(p.numel() for p in model.net.parameters()) / 1e6:,.1f} M parameters",
+        ),
+        ("image", f"{size.height}x{size.width}, {size.channels} channels"),
+        ("classes", f"{len(model.classes)}: {', '.join(model.classes[:5])}"),
+    ]
+    try:
+        grid = model.grid
+    except MismatchError as error:
+        return [*rows, ("heads", f"cannot be ablated: {error}")]
+    counts = ", ".join(str(count) for count in grid.per_layer)
+    return [*rows, ("heads", f"{len(grid)} in {grid.depth} attention modules ({counts})"), ("path", model.engine.path)]
 
 
 def _table(thing: str) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Model references: a vhs checkpoint, `-` for its bytes on stdin, `timm:NAME`, `timm:NAME@FILE`."""
+"""Model references: a vhs checkpoint, `-` for its bytes on stdin, `timm:NAME`, `timm:NAME@FILE`, `hf:FOLDER|NAME`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from vhs.errors import InputError, UsageError
-from vhs.formats import checkpoints, weights
+from vhs.errors import InputError
+from vhs.formats import checkpoints, huggingface, weights
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.stdin import read_stdin
 from vhs.models.model import Model, Preprocess, build
@@ -61,8 +61,8 @@ def load(reference: str, device: torch.device, precision: str = "float32") -> Lo
     """
     if reference.startswith(TIMM):
         return Loaded(_timm(reference, device, precision))
-    if reference.startswith("hf:"):
-        raise UsageError(f"{reference}: Hugging Face layouts are not read yet. Use a vhs checkpoint or timm:NAME.")
+    if reference.startswith(huggingface.HF):
+        return Loaded(_hf(reference, device, precision))
     if reference == "-":
         return _spooled(read_stdin("a checkpoint"), "stdin", device, precision)
     path = Path(reference)
@@ -117,6 +117,18 @@ def _timm(reference: str, device: torch.device, precision: str) -> Model:
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess,
         classes=_class_names(cast(int, net.num_classes)),
         name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
+    )  # fmt: skip
+
+
+def _hf(reference: str, device: torch.device, precision: str) -> Model:
+    """`hf:FOLDER`, or `hf:NAME` through the hub's cache."""
+    told = huggingface.load(reference.removeprefix(huggingface.HF))
+    preprocess = Preprocess(
+        height=told.size[0], width=told.size[1], channels=told.channels, mean=told.mean, std=told.std
+    )
+    return Model(
+        net=told.net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=told.classes,
+        name=reference, weights_id=checkpoints.weights_id(told.net.state_dict()), precision=precision,
     )  # fmt: skip
 
 

@@ -1,0 +1,20 @@
+"""A VisionTransformer whose classifier reads the class token and the mean of the patches side by side (DINOv2's)."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+
+class ClassAndMean(VisionTransformer):
+    """timm's VisionTransformer with transformers' Dinov2ForImageClassification on top."""
+
+    def __init__(self, **options) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(**options)
+        self.head = nn.Linear(2 * self.embed_dim, self.num_classes)
+
+    def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
+        """[B, 2 D] from normed tokens [B, N, D]."""
+        del pool_type
+        return torch.cat([x[:, 0], x[:, self.num_prefix_tokens :].mean(1)], dim=1)
