@@ -57,6 +57,7 @@ test: $(READY)  ## the tests
 	$(PYTHON) -m pytest -q -n $(JOBS)
 
 test-all: $(READY)  ## the tests and the long checks
+	$(PYTHON) -c 'import transformers' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt 'transformers>=5'
 	$(PYTHON) -m pytest -q -n $(JOBS) -m ''
 
 check: $(READY)  ## style, types, tests, docs up to date

@@ -162,7 +162,7 @@ def test_calibration_never_meets_a_scored_sample(vhs, toy_checkpoint: Path, toy_
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "mean", "--fill-data", toy_shards / "val")
     assert code == 4 and "would be calibration and scored image" in err
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "median")
-    assert code == 2 and "--fill median: expected zero, mean, mean-flat or resample" in err
+    assert code == 2 and "--fill median: expected zero, mean, mean-flat, resample, twin or twin-break" in err
     code, _, err = vhs("ablate", toy_checkpoint, "--unit", "block")
     assert code == 2 and "--unit block: expected head, layer or only" in err
 
@@ -179,3 +179,35 @@ def test_layers_and_single_heads(vhs, toy_checkpoint: Path) -> None:
     for row in only.filter(pl.col("unit") == "only").iter_rows(named=True):
         base = empty.filter(pl.col("layer") == row["layer"])["n_correct"].item()
         assert np.isclose(row["score"], (row["n_correct"] - base) / row["n"])
+
+
+def test_twins_restore_and_break(vhs, toy_checkpoint: Path) -> None:
+    """On clean nothing happens; under a shift restoring equals a pass over the shifted images with clean outputs."""
+    options = ("ablate", toy_checkpoint, "--shift", "gaussian_noise:5", "--fill", "twin,twin-break")
+    code, _, err = vhs(*options, "-o", "t.csv")
+    assert code == 0, err
+    table = pl.read_csv("t.csv")
+    clean = table.filter(pl.col("shift") == "clean")
+    assert clean["n_lost"].sum() == clean["n_gained"].sum() == 0 and np.allclose(clean["dloss"], 0, atol=1e-6)
+    shifted = table.filter(pl.col("shift") != "clean")
+    restore, broken = (shifted.filter(pl.col("fill") == fill) for fill in ("twin", "twin-break"))
+    assert set(broken["n_correct_intact"]) == set(clean["n_correct_intact"]), "breaking starts from the clean images"
+    assert restore["dloss"].abs().max() > 1e-5 and broken["dloss"].abs().max() > 1e-5
+    code, _, err = vhs(
+        "ablate", toy_checkpoint, "--shift", toy_checkpoint.parent / "shards" / "train", "--fill", "twin"
+    )
+    assert code == 2 and "needs shifts made on the fly" in err
+
+
+def test_a_twin_is_put_in_head_by_head() -> None:
+    from vhs.measures.fills import twin
+
+    model = model_of("class token")
+    shifted, clean = pixels_of(model, 3, 5), pixels_of(model, 3, 6)
+    with torch.inference_mode():
+        parts = model.engine.sweep(model.preprocess(shifted), 4, keeps(model.grid), [twin(model, clean)])
+        got = torch.cat([logits for _, logits in parts])
+    own = received(model, clean)
+    for logits, unit in zip(got, model.grid.units(), strict=False):
+        want = naive(model, shifted, unit.layer, list(unit.removed), own[unit.layer])
+        assert (logits - want).abs().max() / want.abs().max() < 1e-5

@@ -20,6 +20,7 @@ class Batch:
     groups_AB: int64, one row a way of grouping: positions in `Groups.names`, len(names) for padding.
     size: how many of the B samples are real; the rest pad the tile and count nowhere.
     positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
+    clean_BCHW: the same images before the shift that images_BCHW are under; None where that is not known.
     targets_BT: float32, standardised; of regression.
     """
 
@@ -31,6 +32,8 @@ class Batch:
     size: int
     positions_B: Tensor | None = None
     targets_BT: Tensor | None = None
+    clean_BCHW: Tensor | None = None
 
     def with_images(self, images_BCHW: Tensor) -> Batch:
-        return replace(self, images_BCHW=images_BCHW)
+        """The batch under a shift that gave it these images."""
+        return replace(self, images_BCHW=images_BCHW, clean_BCHW=self.images_BCHW)

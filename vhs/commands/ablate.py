@@ -26,7 +26,10 @@ UnitKind = Annotated[
     ),
 ]
 FillKinds = Annotated[
-    str, typer.Option("--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample.")
+    str,
+    typer.Option(
+        "--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample, twin, twin-break."
+    ),
 ]
 FillData = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, groups, heads, heatmap, mce, regression, rollup, style
+from vhs.figures import agreement, curves, groups, heads, heatmap, mce, regression, restored, rollup, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -17,6 +17,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "heads": (heatmap.overview, ("drop", "dloss")),
         "scatter": (heatmap.clean_against_shift, ("drop", "dloss")),
         "conditions": (heatmap.conditions, ("drop", "dloss")),
+        "restored": (restored.bars, ("drop",)),
     },
     "evalshift": {
         "severity": (curves.severity, ("top1", "loss", "top5", "ece")),

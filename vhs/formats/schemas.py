@@ -109,7 +109,7 @@ _UNIT = (
     _count("layer_b", "second head of a pair: its block", "", nullable=True),
     _count("head_b", "second head of a pair", "", nullable=True),
     _text("heads", "heads removed, `layer.head`, joined by `+`; empty for the sham", nullable=True),
-    _text("fill", "what stands in for the head: `zero`, `mean`, `mean-flat` or `resample`"),
+    _text("fill", "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `twin` or `twin-break`"),
     _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
     _text("method", "`exact`: everything behind the head recomputed"),
     _text("rescale", "`none`, or the factor on the kept heads"),

@@ -9,7 +9,8 @@ in one stack, N tokens, D width, H heads, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.fills import Bank, fills
+from vhs.measures.fills import Bank, fills, twin
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
-from vhs.models.engine import keeps
+from vhs.models.engine import Fill, keeps
 from vhs.models.model import Model
 
 FIELDS = (
@@ -57,17 +58,17 @@ class HeadAblation:
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
-            pixels = self.model.preprocess(batch.images_BCHW)
-            intact, ablated = self._outcomes(pixels, batch)
-            flips = self._reference_flips(pixels, intact, batch)
-        changes = _changes(intact, ablated, flips, shams=self._units)
-        self._tally.add(batch.folds_B, changes)
+            parts = list(self._outcomes(batch))
+            flips = self._reference_flips(self.model.preprocess(batch.images_BCHW), parts[0][0], batch)
+        changes = [_changes(intact, ablated, flips) for intact, ablated in parts]
+        joined = {field: torch.cat([change[field] for change in changes]) for field in FIELDS}
+        self._tally.add(batch.folds_B, joined)
         for groups_B in batch.groups_AB:
-            self._groups.add(groups_B, changes)
+            self._groups.add(groups_B, joined)
         if self._keep:
+            intact, ablated = parts[0]
             present = torch.ones_like(intact.correct)[None]
-            first = ablated.correct[: self._units]
-            self._correct[batch.positions_B] = torch.cat([present, intact.correct[None], first]).T
+            self._correct[batch.positions_B] = torch.cat([present, intact.correct[None], ablated.correct]).T
 
     def results(self) -> dict[str, Counts]:
         """units: int64 [U, FOLDS, FIELDS]; groups: [U, G, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
@@ -81,15 +82,26 @@ class HeadAblation:
         values = np.concatenate([flags[:, :1].astype(np.uint8), bits], axis=1)
         return Counts(values, ("present", *(f"byte{index}" for index in range(bits.shape[1]))))
 
-    def _outcomes(self, pixels_BCHW: Tensor, batch: Batch) -> tuple[Outcome, Outcome]:
-        """Outcomes of the intact model [B], whose logits come last, and of every unit [U, B]."""
-        found: dict[int, list[Outcome]] = {}
-        instead = fills(self.kinds, self._bank, batch.keys_B)
-        with self.model.autocast():
-            for kind, logits_VBC in self.model.engine.sweep(pixels_BCHW, self.group, self._keeps, instead):
-                found.setdefault(kind, []).extend(self._outcome(logits_BC, batch) for logits_BC in logits_VBC)
-        (intact,) = found.pop(-1)
-        return intact, _stack([outcome for kind in sorted(found) for outcome in found[kind]])
+    def _outcomes(self, batch: Batch) -> Iterator[tuple[Outcome, Outcome]]:
+        """For each kind of fill the outcomes of the intact model [B] and of every unit [U, B]."""
+        clean = batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW
+        for images, kinds in itertools.groupby(self.kinds, key=lambda kind: kind == "twin-break"):
+            chosen = list(kinds)
+            pixels = self.model.preprocess(clean if images else batch.images_BCHW)
+            found: dict[int, list[Outcome]] = {}
+            with self.model.autocast():
+                instead = [self._fill(kind, batch, clean) for kind in chosen]
+                for kind, logits_VBC in self.model.engine.sweep(pixels, self.group, self._keeps, instead):
+                    found.setdefault(kind, []).extend(self._outcome(logits_BC, batch) for logits_BC in logits_VBC)
+            (intact,) = found.pop(-1)
+            yield from ((intact, _stack(found[kind])) for kind in sorted(found))
+
+    def _fill(self, kind: str, batch: Batch, clean_BCHW: Tensor) -> Fill:
+        if kind == "twin":
+            return twin(self.model, clean_BCHW)
+        if kind == "twin-break":
+            return twin(self.model, batch.images_BCHW)
+        return fills([kind], self._bank, batch.keys_B)[0]
 
     def _outcome(self, logits_BC: Tensor, batch: Batch) -> Outcome:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
@@ -115,11 +127,11 @@ class exact_matmul:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before
 
 
-def _changes(intact: Outcome, ablated: Outcome, flips_B: Tensor, *, shams: int) -> dict[str, Tensor]:
-    """What changed per unit and sample, [U, B] each. Intact flips are told of the shams (every so-manyth unit) only."""
+def _changes(intact: Outcome, ablated: Outcome, flips_B: Tensor) -> dict[str, Tensor]:
+    """What changed per unit and sample of one fill, [U, B] each. Intact flips are told of the sham only."""
     dloss = ablated.loss - intact.loss
     n_flip = torch.zeros_like(ablated.correct)
-    n_flip[::shams] = flips_B
+    n_flip[0] = flips_B
     return {
         "n": torch.ones_like(ablated.answer),
         "n_correct_intact": intact.correct.expand_as(ablated.correct),

@@ -19,7 +19,8 @@ from vhs.models.discovery import hooked
 from vhs.models.engine import Fill, zero
 from vhs.models.model import Model
 
-FILLS = ("zero", "mean", "mean-flat", "resample")
+FILLS = ("zero", "mean", "mean-flat", "resample", "twin", "twin-break")
+BANKED = ("mean", "mean-flat", "resample")
 DONORS = 64
 """Images whose head outputs are kept whole for `resample`."""
 
@@ -74,6 +75,20 @@ class Bank:
     def _resampled(self, donor_B: Tensor, layer: int, rows: int) -> Tensor:
         del rows
         return self._kept[layer][donor_B].flatten(0, 1)
+
+
+def twin(model: Model, images_BCHW: Tensor) -> Fill:
+    """What each head gives for these images themselves: the twins of the ones that are scored, in their order."""
+    received: list[Tensor] = []
+    with ExitStack() as stack, torch.inference_mode(), model.autocast():
+        for projection, _ in model.engine.projections():
+            stack.enter_context(hooked(projection, partial(_keep, received)))
+        model.net(model.preprocess(images_BCHW))
+
+    def fill(layer: int, _rows: int) -> Tensor:
+        return received[layer]
+
+    return fill
 
 
 def fills(kinds: Sequence[str], bank: Bank | None, keys_B: Tensor) -> list[Fill]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
-from vhs.measures.fills import FILLS
+from vhs.measures.fills import BANKED, FILLS
 from vhs.runs import cache
 from vhs.runs.data import resolve
 from vhs.runs.run import Calibration, Run
@@ -36,7 +36,12 @@ def calibrated(
     the evaluation geometry. data: --fill-data, instead of the split the checkpoint records. Raises
     MismatchError when one of them is scored.
     """
-    if set(kinds) == {"zero"}:
+    run = replace(run, fills=tuple(kinds))
+    twinned = [kind for kind in kinds if kind.startswith("twin")]
+    stored = next((condition.name for condition in run.conditions if condition.data), None)
+    if twinned and (stored or run.data.manifest.targets):
+        raise UsageError(f"--fill {twinned[0]}: needs shifts made on the fly from classified images, {stored} is not.")
+    if not set(kinds) & set(BANKED):
         return run
     source = resolve(loaded, data, warn, split="train")
     chosen = cache.chosen(source, SAMPLES, run.seed)
@@ -52,7 +57,7 @@ def calibrated(
     batches = [part.to(run.device) for part in decoded.images_NCHW.split(batch) if len(part) == batch]
     used = decoded.ids[: batch * len(batches)]
     name = f"{source.manifest.name}/{source.manifest.split} clean, {len(used)} images"
-    return replace(run, fills=tuple(kinds), calibration=Calibration(batches, name, used))
+    return replace(run, calibration=Calibration(batches, name, used))
 
 
 def _same(a: ShardSet, b: ShardSet) -> bool:

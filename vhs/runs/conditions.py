@@ -56,6 +56,8 @@ class Condition:
         """The batch under this condition."""
         if self.data is not None:
             return batch
+        if self.shift == CLEAN:
+            return batch.with_images(batch.images_BCHW)
         from vhs.shifts.corruption import corrupt
         from vhs.shifts.digital import jpeg_compression
 

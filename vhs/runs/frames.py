@@ -16,6 +16,7 @@ from vhs.formats.tables import frame
 from vhs.grid import Unit
 from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
+from vhs.measures.fills import BANKED
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs import scopes
@@ -24,6 +25,7 @@ from vhs.runs.decoding import geometry
 from vhs.runs.run import Run
 
 Row = dict[str, Any]
+TWINS = {"twin": "the clean twin", "twin-break": "the shifted twin, in the clean image"}
 
 
 def measured(run: Run, condition: Condition, model: Model) -> Row:
@@ -209,7 +211,8 @@ def number(value: Any) -> float | None:
 
 def unit_keys(run: Run, condition: Condition, model: Model, kind: str) -> Iterator[Row]:
     """The keys of the rows of one model under one condition and fill: the sham, then the units in order."""
-    source = run.calibration.name if run.calibration and kind != "zero" else None
+    source = run.calibration.name if run.calibration and kind in BANKED else None
+    source = TWINS.get(kind, source)
     keys = measured(run, condition, model) | {
         "fill": kind, "fill_data": source, "method": "exact", "rescale": "none", "precision": model.precision,
         "target": "class",
