@@ -116,3 +116,25 @@ def test_a_contact_sheet_of_an_image_and_of_a_shard_set(vhs, toy_shards: Path) -
     assert (code, out) == (2, "") and "is drawn alone" in err
     code, out, err = vhs("plot", "missing.jpg")
     assert (code, out) == (3, "") and "missing.jpg: No such file" in err
+
+
+def test_rollups_redundancy_groups_and_twins_are_drawn(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+    """Each from a real run; what the panels hold is counted."""
+    shift = ("--shift", "contrast:2,5", "--shift", "fog:3")
+    assert vhs("ablate", toy_checkpoint, *shift, "--fill", "zero,twin", "--unit", "only", "-o", "o.csv")[0] == 0
+    assert vhs("ablate", toy_checkpoint, *shift, "--fill", "twin", "-o", "h.csv")[0] == 0
+    assert vhs("ablate", toy_checkpoint, *shift, "-o", "z.csv")[0] == 0
+    assert vhs("compare", "z.csv", "--summary", "rollup", "-o", "r.csv")[0] == 0
+    assert vhs("compare", "z.csv", "--summary", "redundancy", "-o", "d.csv")[0] == 0
+    assert vhs("evalshift", toy_checkpoint, *shift, "--by", "label", "-o", "g.csv")[0] == 0
+    for name, kind, panels in (("r", None, 3), ("d", None, 1), ("g", "groups", 4), ("h", "restored", 3)):
+        table = tables.read(f"{name}.csv")
+        figure = gallery.draw(table[0].name, table[1], kind, None)
+        assert sum(axes.get_visible() for axes in figure.axes) - (name == "r") == panels, name
+    bars = gallery.draw("redundancy", tables.read("d.csv")[1], None, None).axes[0].patches
+    assert sum(bar.get_height() for bar in bars) == 4 * 6, "every head of every condition in one of three parts"
+    assert vhs("plot", "o.csv", "--fill", "median")[0] == 3
+    code, _, err = vhs("plot", toy_shards / "train", toy_shards / "val", "--class", "bee", "-o", "bees.png")
+    assert code == 0 and Path("bees.png").stat().st_size > 5000, err
+    code, _, err = vhs("plot", toy_shards / "train", toy_shards / "val", "--class", "yak")
+    assert code == 4 and "not the class yak" in err
