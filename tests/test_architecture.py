@@ -57,7 +57,7 @@ def test_below_the_line_are_no_paths_network_console_or_tables(path: Path) -> No
 def test_timms_attention_is_touched_in_one_module() -> None:
     inside = ("attn.qkv", "attn.proj", "attn.q_norm", "attn.k_norm", "attn.gate", ".qkv", ".proj.", "timm.layers")
     for path in FILES:
-        if path.name in ("seam.py", "spec.py"):
+        if path.name in ("seam.py", "spec.py", "huggingface.py"):  # the latter two know names in files only
             continue
         text = path.read_text()
         assert not [word for word in inside if word in text], name(path)

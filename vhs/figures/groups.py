@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -63,7 +64,15 @@ def _panel(axes, table, metric, lines, names, models) -> None:  # type: ignore[n
         x, lo, hi = (rows[column].to_numpy() * scale for column in (metric, f"{metric}_lo", f"{metric}_hi"))
         colour = style.COLOURS[number % len(style.COLOURS)]
         axes.errorbar(
-            x, y, xerr=[x - lo, hi - x], fmt="o", ms=4, color=colour, capsize=2, lw=1, label=style.short(model)
+            x,
+            y,
+            xerr=np.maximum([x - lo, hi - x], 0),
+            fmt="o",
+            ms=4,
+            color=colour,
+            capsize=2,
+            lw=1,
+            label=style.short(model),
         )
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
