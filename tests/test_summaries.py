@@ -163,17 +163,18 @@ def test_the_first_tile_shrinks_where_memory_is_short(toy_checkpoint: Path, monk
 
     from vhs.formats.references import load
     from vhs.formats.shards import ShardSet
+    from vhs.runs import remarks
     from vhs.runs import run as runs
     from vhs.runs.conditions import parse
 
-    settle = runs.settle
+    settle = remarks.settle
 
     def small(model, images, group):
         if len(images) > 48:
             raise torch.OutOfMemoryError
         return settle(model, images, group)
 
-    monkeypatch.setattr(runs, "settle", small)
+    monkeypatch.setattr(remarks, "settle", small)
     model = load(str(toy_checkpoint), torch.device("cpu")).model
     notes: list[str] = []
     opened = runs.open_run(

@@ -28,7 +28,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="SHIFT",
-        help="imagenet-c, imagenet-c-extra, a corruption (contrast), with severities (contrast:3,5), or a shard "
+        help="imagenet-c, imagenet-c-extra, a corruption (contrast), with severities (contrast:3,5), clean_own (the "
+        "model's own transform), or a shard "
         "set. Repeats; clean is always measured.",
     ),
 ]

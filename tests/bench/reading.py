@@ -76,10 +76,11 @@ def read(data: ShardSet) -> None:
 def with_pillow(encoded: bytes) -> np.ndarray:
     """uint8 [224, 224, 3]: shorter side to 256, bilinear, centre 224, as torchvision's Resize and CenterCrop do."""
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    scale = decoding.RESIZE / min(image.size)
+    size, (crop_height, crop_width) = decoding.IMAGENET[:2]
+    scale = size / min(image.size)
     image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (round((side - decoding.CROP) / 2) for side in image.size)
-    return np.asarray(image.crop((left, top, left + decoding.CROP, top + decoding.CROP)))
+    left, top = (round((side - crop_width) / 2) for side in image.size)
+    return np.asarray(image.crop((left, top, left + crop_width, top + crop_height)))
 
 
 def crop(seed: int) -> bytes:

@@ -110,9 +110,11 @@ def _timm(reference: str, device: torch.device, precision: str) -> Model:
     net = _from_file(name, Path(file)) if file else _from_hub(name, reference)
     config = timm.data.resolve_data_config({}, model=net)
     channels, height, width = config["input_size"]
+    mode = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
     preprocess = Preprocess(
-        height=height, width=width, channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"])
-    )
+        height=height, width=width, channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"]),
+        crop_share=float(config["crop_pct"]), interpolation=mode,
+    )  # fmt: skip
     return Model(
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess,
         classes=_class_names(cast(int, net.num_classes)),

@@ -24,13 +24,18 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """What a network expects of its input: pixels for the sides, statistics on the scale 0 to 1."""
+    """What a network expects of its input: pixels for the sides, statistics on the scale 0 to 1.
+
+    crop_share, interpolation: of its published transform: the crop's share of the resized side, and how that is made.
+    """
 
     height: int
     width: int
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop_share: float = 0.875
+    interpolation: str = "bilinear"
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """uint8 at the data's geometry -> float32 at the model's: channels, resize, mean and std."""

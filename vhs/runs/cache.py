@@ -21,6 +21,7 @@ from vhs.errors import InputError
 from vhs.formats.shards import Manifest, Sample, ShardSet
 from vhs.progress import Progress, silent
 from vhs.runs import decoding
+from vhs.runs.decoding import IMAGENET, Geometry
 from vhs.runs.grouping import Groups, grouped
 from vhs.runs.runtime import memory_bytes
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
@@ -91,7 +92,7 @@ def chosen(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> lis
 
 def decode(
     data: ShardSet, samples: list[Sample], *, tile: int | None = None, by: Sequence[str] = (), skip_bad: bool = False,
-    progress: Progress = silent,
+    geometry: Geometry = IMAGENET, progress: Progress = silent,
 ) -> Decoded:  # fmt: skip
     """Decode `samples`; with a tile, only this rank's share: of as many tiles as there are ranks, one.
 
@@ -102,7 +103,7 @@ def decode(
     total, step = len(samples), tile or 1
     mine = [position for position in range(total) if position // step % ranks == rank]
     samples = [samples[position] for position in mine]
-    images, kept, skipped = _decode_all(data, samples, skip_bad, progress)
+    images, kept, skipped = _decode_all(data, samples, skip_bad, geometry, progress)
     if not kept and (ranks == 1 or total == 0):
         raise InputError(f"{data.folder}: no sample could be decoded.")
     keys = sample_keys([sample.id for sample in kept])
@@ -117,23 +118,23 @@ def decode(
         targets_NT=_targets(data.manifest, kept),
         total=total,
         ids=tuple(sample.id for sample in kept),
-        geometry=decoding.geometry(data.manifest),
+        geometry=decoding.in_words(data.manifest, geometry),
         skipped=tuple(skipped),
     )
 
 
 def _decode_all(
-    data: ShardSet, samples: Sequence[Sample], skip_bad: bool, progress: Progress
+    data: ShardSet, samples: Sequence[Sample], skip_bad: bool, geometry: Geometry, progress: Progress
 ) -> tuple[np.ndarray, list[Sample], list[str]]:
     manifest = data.manifest
-    height, width = decoding.side(manifest)
+    height, width = decoding.side(manifest, geometry)
     images = _buffer((len(samples), manifest.channels, height, width))
     kept: list[Sample] = []
     skipped: list[str] = []
 
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
-            return decoding.decoded(data, sample)
+            return decoding.decoded(data, sample, geometry)
         except InputError as error:
             return error
 

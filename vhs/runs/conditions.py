@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vhs.shifts.textures import Textures
 
 CLEAN = "clean"
-CLEAN_C = "clean_c"
+CLEAN_C, CLEAN_OWN = "clean_c", "clean_own"
 REJPEG = 85
 """Quality at which the published ImageNet-C files are stored."""
 MAX_PATCHES = 64
@@ -56,7 +56,7 @@ class Condition:
         """The batch under this condition."""
         if self.data is not None:
             return batch
-        if self.shift == CLEAN:
+        if self.shift in (CLEAN, CLEAN_OWN):
             return batch.with_images(batch.images_BCHW)
         from vhs.shifts.corruption import corrupt
         from vhs.shifts.digital import jpeg_compression
@@ -75,8 +75,8 @@ class Condition:
 def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
-    A shift is `clean`, `imagenet-c`, `imagenet-c-extra`, a corruption (`contrast`), one with severities
-    (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
+    A shift is `clean`, `clean_own` (at each model's own transform), `imagenet-c`, `imagenet-c-extra`, a corruption
+    (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
     rejpeg: made images go through JPEG, and so does a second clean condition, `clean_c`.
     Raises UsageError listing the legal names.
     """
@@ -85,7 +85,7 @@ def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
         found.append(Condition(shift=CLEAN_C, rejpeg=True))
     for text in shifts:
         for made in _parse_one(text):
-            condition = replace(made, rejpeg=rejpeg and made.data is None)
+            condition = replace(made, rejpeg=rejpeg and made.data is None and made.shift != CLEAN_OWN)
             twin = next((known for known in found if known.name == condition.name), None)
             if twin is None:
                 found.append(condition)
@@ -107,6 +107,8 @@ def _parse_one(text: str) -> list[Condition]:
     families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA}
     if text == CLEAN:
         return []
+    if text == CLEAN_OWN:
+        return [Condition(shift=CLEAN_OWN)]
     if text in families:
         return [_corruption(name, severity) for name in families[text] for severity in _severities(text, name, "")]
     name, _, wanted = text.partition(":")
@@ -119,7 +121,7 @@ def _parse_one(text: str) -> list[Condition]:
         return sorted(below, key=_published_order)
     if name in families:
         raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
-    legal = ", ".join([CLEAN, *families, *CORRUPTIONS])
+    legal = ", ".join([CLEAN, CLEAN_OWN, *families, *CORRUPTIONS])
     raise UsageError(f"--shift {text}: is no shift ({legal}) and no shard set.")
 
 

@@ -5,6 +5,8 @@ Letters: H height, W width, C channels.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,52 +14,68 @@ import torch.nn.functional as F
 from vhs.errors import InputError
 from vhs.formats.shards import Manifest, Sample, ShardSet
 
-RESIZE, CROP = 256, 224
-"""ImageNet geometry, for sets whose images differ in size: shorter side to 256 px (bilinear), centre 224."""
-MARGIN = 2
+MARGIN = 4
 """Pixels of the resized image."""
 
 
-def decoded(data: ShardSet, sample: Sample) -> np.ndarray:
+class Geometry(NamedTuple):
+    """Shorter side to `resize` px, `bilinear` or `bicubic` and antialiased, then the centre of `crop` (H, W)."""
+
+    resize: int
+    crop: tuple[int, int]
+    mode: str = "bilinear"
+
+    def __str__(self) -> str:
+        crop = str(self.crop[0]) if self.crop[0] == self.crop[1] else f"{self.crop[0]}x{self.crop[1]}"
+        return f"resize {self.resize}{'' if self.mode == 'bilinear' else f' {self.mode}'}, crop {crop}"
+
+
+IMAGENET = Geometry(256, (224, 224))
+"""For sets whose images differ in size, unless a model's own is asked for."""
+
+
+def decoded(data: ShardSet, sample: Sample, geometry: Geometry = IMAGENET) -> np.ndarray:
     """uint8 [C, H, W] at the evaluation geometry. Raises InputError naming the sample."""
-    return fitted(data.decoded(sample), data.manifest, sample)
+    return fitted(data.decoded(sample), data.manifest, sample, geometry)
 
 
-def geometry(manifest: Manifest) -> str:
-    """The evaluation geometry of a set, in words."""
-    if manifest.height is not None:
-        return f"native {manifest.height}x{manifest.width}"
-    return f"resize {RESIZE}, crop {CROP}"
+def in_words(manifest: Manifest, geometry: Geometry = IMAGENET) -> str:
+    """The evaluation geometry of a set."""
+    return str(geometry) if manifest.height is None else f"native {manifest.height}x{manifest.width}"
 
 
-def side(manifest: Manifest) -> tuple[int, int]:
+def side(manifest: Manifest, geometry: Geometry = IMAGENET) -> tuple[int, int]:
     """Height and width of a decoded image, px."""
-    return (manifest.height or CROP, manifest.width or CROP)
+    return (manifest.height or geometry.crop[0], manifest.width or geometry.crop[1])
 
 
-def fitted(pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample) -> np.ndarray:
+def fitted(
+    pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample, geometry: Geometry = IMAGENET
+) -> np.ndarray:  # fmt: skip
     """uint8 [C, H, W] at the evaluation geometry."""
     if manifest.height is not None:
         if pixels_HWC.shape[:2] != (manifest.height, manifest.width):
             found = f"{pixels_HWC.shape[0]}x{pixels_HWC.shape[1]}"
             raise InputError(f"{sample.where}: is {found} px, its manifest says {manifest.height}x{manifest.width}.")
         return pixels_HWC.transpose(2, 0, 1)
-    return resize_and_crop(pixels_HWC)
+    return resize_and_crop(pixels_HWC, geometry)
 
 
-def resize_and_crop(pixels_HWC: np.ndarray) -> np.ndarray:
-    """uint8 [C, 224, 224]: shorter side to 256 px, bilinear with antialiasing, and the centre."""
+def resize_and_crop(pixels_HWC: np.ndarray, geometry: Geometry = IMAGENET) -> np.ndarray:
+    """uint8 [C, H, W] of the geometry's crop."""
     sides = pixels_HWC.shape[:2]
-    resized = [RESIZE * side // min(sides) for side in sides]
-    top, left = (round((side - CROP) / 2) for side in resized)
+    resized = [max(geometry.resize * side // min(sides), crop) for side, crop in zip(sides, geometry.crop, strict=True)]
+    starts = [round((side - crop) / 2) for side, crop in zip(resized, geometry.crop, strict=True)]
     # what lies behind the crop is not resized; MARGIN keeps the filter's support inside
-    rows, columns = (
-        min(side, -(-(start + CROP + MARGIN) * side // new))
-        for side, start, new in zip(sides, (top, left), resized, strict=True)
-    )
-    image = torch.from_numpy(np.require(pixels_HWC, requirements=("C", "W"))).permute(2, 0, 1)[None, :, :rows, :columns]
+    ends = [
+        min(side, -(-(start + crop + MARGIN) * side // new) + MARGIN)
+        for side, start, crop, new in zip(sides, starts, geometry.crop, resized, strict=True)
+    ]
+    image = torch.from_numpy(np.require(pixels_HWC, requirements=("C", "W"))).permute(2, 0, 1)
     factors = resized[0] / sides[0], resized[1] / sides[1]
     made = F.interpolate(
-        image, scale_factor=factors, mode="bilinear", antialias=True, recompute_scale_factor=False
+        image[None, :, : ends[0], : ends[1]], scale_factor=factors, mode=geometry.mode, antialias=True,
+        recompute_scale_factor=False,
     )[0]  # fmt: skip
-    return made[:, top : top + CROP, left : left + CROP].numpy()
+    top, left = starts
+    return made[:, top : top + geometry.crop[0], left : left + geometry.crop[1]].numpy()

@@ -20,9 +20,9 @@ from vhs.measures.fills import BANKED
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs import scopes
-from vhs.runs.conditions import REJPEG, Condition
-from vhs.runs.decoding import geometry
-from vhs.runs.run import Run
+from vhs.runs.conditions import CLEAN_OWN, REJPEG, Condition
+from vhs.runs.decoding import IMAGENET, in_words
+from vhs.runs.run import Run, own_geometry
 
 Row = dict[str, Any]
 TWINS = {"twin": "the clean twin", "twin-break": "the shifted twin, in the clean image"}
@@ -97,7 +97,8 @@ def _evaluated(sums: dict[str, int], bins: Counts) -> Row:
 
 def _geometry(run: Run, condition: Condition, model: Model) -> Row:
     size = f"{model.preprocess.height}x{model.preprocess.width}"
-    data = geometry(condition.data.manifest if condition.data else run.data.manifest)
+    own = own_geometry(model) if condition.shift == CLEAN_OWN else IMAGENET
+    data = in_words(condition.data.manifest if condition.data else run.data.manifest, own)
     jpeg = f"; JPEG {REJPEG}" if condition.rejpeg else ""
     return {"size": size, "preprocess": f"{data}{jpeg}; model {size}"}
 

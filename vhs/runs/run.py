@@ -18,14 +18,13 @@ from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats.atomic import sha256
 from vhs.formats.shards import ShardSet
 from vhs.measures.scoring import Scope
-from vhs.measures.steadiness import settle, use_fused
 from vhs.models.model import Model
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, grouping, ranks, runtime, scopes
-from vhs.runs.conditions import Condition
+from vhs.runs import cache, grouping, ranks, remarks, runtime, scopes
+from vhs.runs.conditions import CLEAN_OWN, Condition
+from vhs.runs.decoding import Geometry
 from vhs.runs.grouping import LABEL
 from vhs.runs.journal import Journal, Results
-from vhs.shifts.textures import PROCEDURAL
 
 
 class Measure(Protocol):
@@ -91,6 +90,14 @@ class Run:
         self.tell_skipped(decoded)
         return decoded
 
+    def own(self, geometry: Geometry) -> cache.Decoded:
+        """The run's data at another geometry."""
+        samples = cache.chosen(self.source, self.max_samples, self.seed)
+        return cache.decode(
+            self.source, samples, tile=self.tile, by=self.by, skip_bad=self.skip_bad, geometry=geometry,
+            progress=self.progress,
+        )  # fmt: skip
+
     def groups(self, condition: Condition) -> tuple[str, ...]:
         """Names of the sample groups that are tallied under a condition."""
         data = condition.data.manifest if condition.data else self.data.manifest
@@ -150,12 +157,16 @@ def open_run(
     fixed_tile, group = runtime.fit(models, len(samples), tile)
     decoded = cache.decode(data, samples, tile=fixed_tile, by=by, skip_bad=skip_bad, progress=progress)
     _check_side(decoded, conditions)
+    if data.manifest.height is not None and any(item.shift == CLEAN_OWN for item in conditions):
+        raise UsageError(
+            "--shift clean_own: the images all have one size, at which they are used; it is for photographs."
+        )
     run = Run(
         models=models, source=data, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
         max_samples=max_samples, by=by, skip_bad=skip_bad, progress=progress, note=note,
     )  # fmt: skip
     try:
-        for message in (*_notes(run), *_unsteady(run)):
+        for message in (*remarks.told(run), *remarks.unsteady(run)):
             note(message)
     except (RuntimeError, MemoryError) as error:
         less = runtime.smaller(fixed_tile)
@@ -219,9 +230,25 @@ def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
 
 
 def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
-    data = run.decoded(condition)
+    if condition.shift == CLEAN_OWN:
+        own = [(own_geometry(model), model) for model in run.models]
+        results = [
+            part for geometry, model in own for part in _passed(run, condition, make, [model], run.own(geometry))
+        ]
+    else:
+        results = _passed(run, condition, make, run.models, run.decoded(condition))
+    results = ranks.summed(results)
+    _check_finite(run, condition, results)
+    return results
+
+
+def _passed(
+    run: Run, condition: Condition, make: Callable[[Model, Scope], Measure], models: Sequence[Model],
+    data: cache.Decoded,
+) -> Results:  # fmt: skip
+    """One pass over `data` for `models`."""
     scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
-    measures = [make(model, scope) for model in run.models]
+    measures = [make(model, scope) for model in models]
     done = 0
     what = f"{condition.name} ({run.conditions.index(condition) + 1}/{len(run.conditions)})"
     for batch in data.tiles(run.tile, run.device):
@@ -231,9 +258,14 @@ def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
             measure.add(shifted)
         done += batch.size
     run.progress(what, done, len(data))
-    results = ranks.summed([measure.results() for measure in measures])
-    _check_finite(run, condition, results)
-    return results
+    return [measure.results() for measure in measures]
+
+
+def own_geometry(model: Model) -> Geometry:
+    """The geometry of a model's own published transform."""
+    own = model.preprocess
+    crop = (own.height, own.width)
+    return Geometry(int(min(crop) / own.crop_share), crop, own.interpolation)
 
 
 def _check_finite(run: Run, condition: Condition, results: Results) -> None:
@@ -246,38 +278,3 @@ def _check_finite(run: Run, condition: Condition, results: Results) -> None:
                         f"{model.name}: {bad} answers under {condition.name} are infinite or not a number. "
                         f"Try --precision float32; if it stays, the weights are damaged."
                     )
-
-
-def _unsteady(run: Run) -> list[str]:
-    """Settle every model on kernels that keep a sample's bits; name those for which there are none."""
-    tile = next(run.data.tiles(run.tile, run.device), None)
-    notes = []
-    for model in run.models:
-        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.group) if tile else None)
-        use_fused(model, chosen.fused)
-        if not chosen.steady:
-            notes.append(
-                f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
-            )
-    return notes
-
-
-def _notes(run: Run) -> list[str]:
-    """What a reader of the numbers should be told."""
-    notes = []
-    side = tuple(run.data.images_NCHW.shape[-2:])
-    sizes = {(model.preprocess.height, model.preprocess.width) for model in run.models}
-    for size in sorted(sizes - {side}):
-        notes.append(f"images are {side[0]}x{side[1]} px and are resized to the model's {size[0]}x{size[1]}")
-    if any(condition.origin == PROCEDURAL for condition in run.conditions):
-        notes.append(
-            "frost is made of procedural textures; name the folder of the photographs in $VHS_FROST "
-            "or install vhs-heads[frost]"
-        )
-    if any(condition.corruption and condition.data is None for condition in run.conditions):
-        from vhs.shifts.parameters import SIDES, nearest_table
-
-        table = nearest_table(*side)
-        if min(side) != SIDES[table]:
-            notes.append(f"corruption strengths for {min(side)} px images are those published for {SIDES[table]} px")
-    return notes

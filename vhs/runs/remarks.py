@@ -1,0 +1,47 @@
+"""What a reader of a run's numbers should be told at its start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vhs.measures.steadiness import settle, use_fused
+from vhs.runs import ranks
+from vhs.shifts.textures import PROCEDURAL
+
+if TYPE_CHECKING:
+    from vhs.runs.run import Run
+
+
+def unsteady(run: Run) -> list[str]:
+    """Settle every model on kernels that keep a sample's bits; name those for which there are none."""
+    tile = next(run.data.tiles(run.tile, run.device), None)
+    notes = []
+    for model in run.models:
+        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.group) if tile else None)
+        use_fused(model, chosen.fused)
+        if not chosen.steady:
+            notes.append(
+                f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
+            )
+    return notes
+
+
+def told(run: Run) -> list[str]:
+    """What a reader of the numbers should be told."""
+    notes = []
+    side = tuple(run.data.images_NCHW.shape[-2:])
+    sizes = {(model.preprocess.height, model.preprocess.width) for model in run.models}
+    for size in sorted(sizes - {side}):
+        notes.append(f"images are {side[0]}x{side[1]} px and are resized to the model's {size[0]}x{size[1]}")
+    if any(condition.origin == PROCEDURAL for condition in run.conditions):
+        notes.append(
+            "frost is made of procedural textures; name the folder of the photographs in $VHS_FROST "
+            "or install vhs-heads[frost]"
+        )
+    if any(condition.corruption and condition.data is None for condition in run.conditions):
+        from vhs.shifts.parameters import SIDES, nearest_table
+
+        table = nearest_table(*side)
+        if min(side) != SIDES[table]:
+            notes.append(f"corruption strengths for {min(side)} px images are those published for {SIDES[table]} px")
+    return notes
