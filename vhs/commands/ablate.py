@@ -9,8 +9,10 @@ import typer
 
 from vhs import options, output
 from vhs.commands.measuring import open_measurement, plan
-from vhs.errors import Terminated
+from vhs.errors import Terminated, UsageError, choices
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
+
+METHODS = ("exact", "taylor")
 
 Folds = Annotated[
     str | None,
@@ -19,6 +21,10 @@ Folds = Annotated[
         "[default: OUT.folds.parquet with -o]",
     ),
 ]  # fmt: skip
+Method = Annotated[
+    str,
+    typer.Option("--method", metavar="METHOD", help="exact, or taylor: first-order estimates by one backward pass."),
+]
 UnitKind = Annotated[
     str,
     typer.Option(
@@ -64,6 +70,7 @@ def ablate(
     device: options.Device = "auto",
     threads: options.Threads = None,
     precision: options.Precision = "float32",
+    method: Method = "exact",
     unit: UnitKind = "head",
     fill: FillKinds = "zero",
     fill_data: FillData = None,
@@ -87,8 +94,10 @@ def ablate(
     from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs, is_ordinary
     from vhs.runs.ablation import ablate as sweep
+    from vhs.runs.estimates import estimate
     from vhs.runs.journal import Journal
 
+    _check(method, exact_only=bool(folds or per_sample or resume or by or unit != "head"), fill=fill)
     down_the_pipe = folds == "-"
     file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
@@ -105,7 +114,8 @@ def ablate(
         if dry_run:
             return output.write(plan(run, ablating=True).encode())
         try:
-            for part in sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None):
+            exact = sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None)
+            for part in exact if method == "exact" else estimate(run):
                 for name, table in products:
                     if table and len(getattr(part, name)):
                         table.add(getattr(part, name))
@@ -118,3 +128,11 @@ def ablate(
             table.finish(provenance)
     if file:
         Journal.discard(file)
+
+
+def _check(method: str, *, exact_only: bool, fill: str) -> None:
+    """Raises UsageError for a method that there is not, or for what only the exact one has."""
+    if method not in METHODS:
+        raise UsageError(f"--method {method}: expected {choices(METHODS)}.")
+    if method == "taylor" and (exact_only or "," in fill or "twin" in fill):
+        raise UsageError("--method taylor: is of single heads and one fill, without folds, outcomes, groups and twins.")

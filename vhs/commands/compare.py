@@ -9,7 +9,19 @@ import typer
 from vhs import options, output
 from vhs.commands import summarising
 from vhs.errors import MismatchError, UsageError, choices
-from vhs.formats.schemas import COMPARE, CONTRAST, EVALSHIFT, OUTCOMES, REDUNDANCY, ROLLUP, VERSUS, Schema
+from vhs.formats.schemas import (
+    ABLATE,
+    COMPARE,
+    CONTRAST,
+    ESTIMATED,
+    ESTIMATES,
+    EVALSHIFT,
+    OUTCOMES,
+    REDUNDANCY,
+    ROLLUP,
+    VERSUS,
+    Schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +29,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
-MADE_BY = {"evalshift": "`vhs evalshift` writes it.", "outcomes": "`vhs ablate --per-sample FILE` writes it."}
+MADE_BY = {
+    "ablate": "`vhs ablate` writes it.",
+    "estimates": "`vhs ablate --method taylor` writes it.",
+    "evalshift": "`vhs evalshift` writes it.",
+    "outcomes": "`vhs ablate --per-sample FILE` writes it.",
+}
 
 Tables = Annotated[
     list[str] | None,
@@ -50,6 +67,10 @@ Against = Annotated[
         "--against", metavar="FILE", help="Of outcomes (ablate --per-sample): another model's, paired by sample."
     ),
 ]
+Exact = Annotated[
+    str | None,
+    typer.Option("--exact", metavar="FILE", help="Of estimates (ablate --method taylor): the exact ablation table."),
+]
 Tolerance = Annotated[
     float,
     typer.Option(
@@ -69,6 +90,7 @@ def compare(
     tolerance: Tolerance = 0.005,
     normalise_by: summarising.NormaliseBy = None,
     against: Against = None,
+    exact: Exact = None,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -92,10 +114,10 @@ def compare(
     from vhs.runs import comparison
 
     paths = tables or ["-"]
-    told = _told(paths, summary, normalise_by, against, tolerance, scale or ["accuracy", "loss"], seed)
+    told = _told(paths, summary, normalise_by, against, exact, tolerance, scale or ["accuracy", "loss"], seed)
     if told:
         main = output.TableOutput(told[0], out, form, in_words)
-        check_outputs([out], [*(tables or []), *(name for name in (normalise_by, against) if name)])
+        check_outputs([out], [*(tables or []), *(name for name in (normalise_by, against, exact) if name)])
         main.add(told[1]())
         return main.finish()
     scales = _checked(scale or ["accuracy", "loss"])
@@ -119,12 +141,15 @@ def compare(
 
 
 def _told(
-    paths: list[str], summary: str | None, normalise_by: str | None, against: str | None, tolerance: float,
+    paths: list[str], summary: str | None, normalise_by: str | None, against: str | None, exact: str | None,
+    tolerance: float,
     scales: list[str], seed: int,
 ) -> tuple[Schema, Callable[[], pl.DataFrame]] | None:  # fmt: skip
     """What else than correlations is asked for: its table's kind, and what makes it."""
-    from vhs.runs import comparison, rollup, versus
+    from vhs.runs import comparison, estimates, rollup, versus
 
+    if exact is not None:
+        return ESTIMATED, lambda: estimates.beside_exact(_joined(paths, ESTIMATES), _joined([exact], ABLATE))
     if against is not None:
         if summary is not None:
             raise UsageError("--against: has no place beside --summary. Run them apart.")

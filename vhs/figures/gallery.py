@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, groups, heads, heatmap, mce, regression, restored, rollup, style
+from vhs.figures import agreement, curves, estimated, groups, heads, heatmap, mce, regression, restored, rollup, style
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -25,6 +25,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "shifts": (groups.shift_sets, ("top1", "loss")),
     },
     "ablate_regression": {"heads": (regression.heat_maps, ("dmse_rel", "dmse"))},
+    "estimated": {"scatter": (estimated.scatter, ("dloss",))},
     "mce": {"mce": (mce.bars, ("ce", "error"))},
     "heads": {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))

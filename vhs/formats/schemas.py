@@ -208,6 +208,45 @@ EVALSHIFT_REGRESSION = Schema(
     ("mae", "r2"),
 )
 
+ESTIMATES = Schema(
+    "estimates",
+    "one head of one model under one condition: a first-order estimate of what removing it does",
+    (
+        *MEASURED,
+        _text("module", "attention module inside the block"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("fill", "what would stand in for the head"),
+        _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
+        _text("method", "`taylor`: E[(fill - z) dL/dz]"),
+        _text("precision", "`float32`, `tf32` or `bf16`"),
+        _count("n", "samples scored"),
+        _real("dloss", "nats", "estimated mean change of the loss; positive: the head helps"),
+        *_interval("dloss", "nats"),
+        _real("score", "nats", "mean over samples of the absolute sum over tokens (Michel et al. 2019, the formula)"),
+        _real("score_token", "nats", "mean over samples of the sum of absolute values of tokens (their code)"),
+    ),
+    ("score_token",),
+)
+
+ESTIMATED = Schema(
+    "estimated",
+    "one head under one condition: the estimate beside the exact effect",
+    (
+        _text("model", "name of the model"),
+        _text("model_id", "hash of the model's weights"),
+        *(column for column in MEASURED if column.name in ("data", "shift", "category", "corruption", "severity")),
+        _text("fill", "fill of both"),
+        _text("method", "of the estimate"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _real("estimate", "nats", "estimated change of the loss"),
+        _real("exact", "nats", "measured change of the loss"),
+        _real("r", "", "rank correlation of the two over the heads of the condition"),
+    ),
+    ("estimate", "exact"),
+)
+
 OUTCOMES = Schema(
     "outcomes",
     "one sample under one condition: whether it was answered right, intact and without each head",
@@ -457,6 +496,8 @@ MCE = Schema(
 SCHEMAS = {
     schema.name: schema
     for schema in (
+        ESTIMATES,
+        ESTIMATED,
         ABLATE_REGRESSION,
         EVALSHIFT_REGRESSION,
         MCE,
@@ -497,7 +538,9 @@ def recognise(columns: list[str], where: str) -> Schema:
 _WRITER = {
     "mce": "evalshift --summary mce", "calibration": "evalshift --calibration", "evalshift": "evalshift",
     "ablate": "ablate", "folds": "ablate", "ablate_regression": "ablate", "evalshift_regression": "evalshift",
-    "outcomes": "ablate --per-sample", "versus": "compare --against", "rollup": "compare --summary rollup",
+    "outcomes": "ablate --per-sample",
+    "estimates": "ablate --method taylor", "estimated": "compare --exact",
+    "versus": "compare --against", "rollup": "compare --summary rollup",
     "redundancy": "compare --summary redundancy", "groups": "evalshift --summary groups",
     "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
     "contrast": "compare --contrast", "train": "train",
