@@ -336,7 +336,7 @@ class TestBadInput:
         ("command", "code", "message"),
         [
             (("ablate", "no.safetensors"), 3, "vhs ablate: no.safetensors: No such file or directory. Name an existing"),
-            (("ablate", "{ckpt}", "--shift", "fogg"), 2, "--shift fogg: is no shift (clean, imagenet-c,"),
+            (("ablate", "{ckpt}", "--shift", "fogg"), 2, "--shift fogg: is no shift (clean, clean_own, imagenet-c,"),
             (("ablate", "{ckpt}", "--shift", "contrast:9"), 2, "severities are 1 to 5, such as contrast:3,5"),
             (("ablate", "{ckpt}", "--tile", "20"), 2, "--tile 20: expected a positive multiple of 16"),
             (("ablate", "{ckpt}", "--precision", "half"), 2, "expected float32, tf32 or bf16"),
