@@ -130,10 +130,11 @@ def removed(attn: Attention, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
     keep_VH: zeros and ones, on the host. One head a row costs that head's part of the projection only.
     """
     gone_VH = 1 - keep_VH
+    heads = gone_VH.argmax(1).tolist()
+    if (gone_VH.sum(1) == 1).all() and heads == list(range(heads[0], heads[0] + len(heads))):
+        return head_contributions(attn, heads_BNK, slice(heads[0], heads[0] + len(heads)))  # nothing goes to the device
     if gone_VH.sum(1).max() <= 1:
-        chosen = gone_VH.argmax(1).tolist()
-        parts = head_contributions(attn, heads_BNK, chosen)
-        return parts * gone_VH.sum(1).to(parts).view(-1, 1, 1, 1)
+        return head_contributions(attn, heads_BNK, heads) * gone_VH.sum(1).to(heads_BNK).view(-1, 1, 1, 1)
     mask = gone_VH.to(heads_BNK).repeat_interleave(attn.head_dim, dim=1)
     return F.linear(heads_BNK * mask[:, None, None], attn.proj.weight)
 
