@@ -146,6 +146,19 @@ def test_plain_weights_ablate_from_the_command_line(name: str, vhs, toy_shards, 
     assert table.filter(pl.col("unit") == "none")["n_lost"].item() == 0
 
 
+def test_accuracy_is_measured_of_networks_without_heads(vhs, toy_shards, tmp_path) -> None:
+    """A ResNet has nothing to ablate, and says so; its accuracy under shift is a baseline like any other."""
+    net = timm.create_model("test_resnet", num_classes=5)
+    torch.save(net.state_dict(), tmp_path / "r.pth")
+    reference = f"timm:test_resnet@{tmp_path / 'r.pth'}"
+    code, out, err = vhs("evalshift", reference, "--data", toy_shards / "val", "--shift", "contrast:3")
+    assert code == 0 and out.count("\n") == 3, err
+    code, _, err = vhs("ablate", reference, "--data", toy_shards / "val")
+    assert code == 4 and "it has no attention modules with heads" in err and err.count("defect") == 0
+    code, out, _ = vhs("info", reference)
+    assert code == 0 and "cannot be ablated" in out
+
+
 def test_weights_that_do_not_fit_are_one_line(vhs, toy_shards, tmp_path) -> None:
     torch.save(network("test_vit", {}), tmp_path / "object.pth")
     saved("test_vit", tmp_path / "w.pth")

@@ -83,9 +83,10 @@ def plan(run: Run, *, ablating: bool) -> str:
     ]
     for model in run.models:
         told = estimate(run, model, ablating=ablating)
-        lines.append(f"model       {model.name}: {model.grid.depth} layers, {len(model.grid)} heads")
+        heads = f"{model.grid.depth} layers, {len(model.grid)} heads" if ablating or model.has_heads else "no heads"
+        lines.append(f"model       {model.name}: {heads}")
         if told is None:
-            lines.append(f"path        {model.engine.path}: products are not counted")
+            lines.append("FLOPs       not counted for this architecture")
             continue
         lines.append(f"passes      {told.intact:,} intact" + (f", {told.ablated:,} from a head on" if ablating else ""))
         lines.append(f"FLOPs       {told.flops:.2e} ({told.share:.0%} of whole passes for every head)" if ablating else

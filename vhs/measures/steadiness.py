@@ -64,8 +64,10 @@ def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
 
 
 def _logits(model: Model, images_BCHW: Tensor, group: int) -> Tensor:
-    """[V, B, classes]: the sham and the first heads."""
+    """[V, B, classes]: the sham and the first heads; of a network without heads the plain logits."""
     with torch.inference_mode(), model.autocast():
         pixels = model.preprocess(images_BCHW)
+        if not model.has_heads:
+            return model.net(pixels)[None]
         _, logits = next(iter(model.engine.sweep(pixels, group, keeps(model.grid), [zero])))
         return logits

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vhs.errors import MismatchError
 from vhs.grid import HeadGrid
 from vhs.models import seam
 from vhs.models.engine import Engine, Fast, engine_of
@@ -87,8 +89,16 @@ class Model:
 
     @property
     def plain(self) -> VisionTransformer | None:
-        """The network as timm's plain VisionTransformer; None when it is another."""
-        return self.engine.net if isinstance(self.engine, Fast) else None
+        """The network as timm's plain VisionTransformer; None when it is another, with or without heads."""
+        return cast(VisionTransformer, self.net) if seam.refusal(self.net) is None else None
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether its heads can be reached; accuracy can be measured of any network."""
+        try:
+            return len(self.engine.grid) > 0
+        except MismatchError:
+            return False
 
     @property
     def device(self) -> torch.device:

@@ -50,7 +50,7 @@ def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
     if model.plain is None:
         return None
     cost = flops.costs(model.plain)
-    heads = len(model.grid)
+    heads = len(model.grid) if ablating else 1
     passes = run.data.total * len(run.conditions)
     products = passes * (cost.sweep if ablating else cost.forward)
     flips = fewest_flips(heads)

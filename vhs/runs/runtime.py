@@ -94,7 +94,7 @@ def fit(models: Sequence[Model], samples: int, tile: int | None) -> tuple[int, i
     if tile is not None and (not TILE_STEP <= tile <= LARGEST_TILE or tile % TILE_STEP):
         raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}, at most {LARGEST_TILE}.")
     rows = min(_rows(model) for model in models)
-    heads = max(max(model.grid.per_layer) for model in models)
+    heads = max((max(model.grid.per_layer) for model in models if model.has_heads), default=1)
     if tile is None:
         most = max(TILE_STEP, rows // min(heads, 4) // TILE_STEP * TILE_STEP)
         tiles = -(-samples // most)
