@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vhs.errors import UsageError
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.intervals import bonett_price
 from vhs.measures.scoring import Scope
@@ -23,6 +24,8 @@ def sized(run: Run, half_width: float) -> Run:
     condition; the widest decides, since it falls with the root of the samples. The number of samples thus
     depends on the data, so that p and q are not to be had.
     """
+    if run.data.manifest.targets:
+        raise UsageError("--half-width: is of drops in accuracy, and these data have targets. Use --max-samples.")
     if run.data.total <= PILOT:
         return replace(run, adaptive=True)
     pilot = reopened(run, PILOT)
