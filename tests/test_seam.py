@@ -55,7 +55,9 @@ def test_ablated_logits_equal_the_naive_loop(name: str) -> None:
             if isinstance(state, torch.Tensor):
                 intact = state
                 continue
-            removed_HBND = prefix.contributions(net.blocks[state.layer], state.heads_BNK)
+            removed_HBND = prefix.removed(
+                net.blocks[state.layer], state.heads_BNK, 1 - torch.eye(net.blocks[state.layer].attn.num_heads)
+            )
             stacked = (state.residual_BND - removed_HBND).flatten(0, 1)
             got.append(prefix.suffix(net, state.layer, stacked).view(len(removed_HBND), 16, -1))
     scale = plain.abs().max()

@@ -59,7 +59,7 @@ class HeadAblation:
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
             parts = list(self._outcomes(batch))
-            flips = self._reference_flips(self.model.preprocess(batch.images_BCHW), parts[0][0], batch)
+            flips = self._reference_flips(parts[0][0], batch)
         changes = [_changes(intact, ablated, flips) for intact, ablated in parts]
         joined = {field: torch.cat([change[field] for change in changes]) for field in FIELDS}
         self._tally.add(batch.folds_B, joined)
@@ -107,12 +107,13 @@ class HeadAblation:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
         return outcome(logits, labels)
 
-    def _reference_flips(self, pixels_BCHW: Tensor, intact: Outcome, batch: Batch) -> Tensor:
+    def _reference_flips(self, intact: Outcome, batch: Batch) -> Tensor:
         """[B] where reduced precision alone changes the intact answer, on the samples of fold 0."""
         if self.model.precision == "float32":
             return torch.zeros_like(intact.correct)
         with exact_matmul():
-            logits, _, _ = self.view.of(self.model.net(pixels_BCHW).float(), batch)
+            pixels = self.model.preprocess(batch.images_BCHW)
+            logits, _, _ = self.view.of(self.model.net(pixels).float(), batch)
         return (logits.argmax(1) != intact.answer) & (batch.folds_B == 0)
 
 

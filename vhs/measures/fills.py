@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vhs.models.discovery import hooked
-from vhs.models.engine import Fill, zero
+from vhs.models.engine import Fill, keep_input, zero
 from vhs.models.model import Model
 
 FILLS = ("zero", "mean", "mean-flat", "resample", "twin", "twin-break")
@@ -42,6 +42,7 @@ class Bank:
         for images in batches_BCHW:
             self._add(model, images)
         self._kept = [torch.cat(parts)[:DONORS] for parts in self._donors]
+        self._means = [(total / self._count).float() for total in self._sums]
 
     def fill(self, kind: str, keys_B: Tensor) -> Fill:
         """The fill `kind` for samples with these hashes (int64)."""
@@ -50,11 +51,7 @@ class Bank:
         return partial(self._mean, kind == "mean-flat")
 
     def _add(self, model: Model, images_BCHW: Tensor) -> None:
-        received: list[Tensor] = []
-        with ExitStack() as stack, torch.inference_mode(), model.autocast():
-            for projection, _ in model.engine.projections():
-                stack.enter_context(hooked(projection, partial(_keep, received)))
-            model.net(model.preprocess(images_BCHW))
+        received = _received(model, images_BCHW)
         parts = [values.unflatten(0, (len(images_BCHW), -1)).float() for values in received]
         if not self._sums:
             self._sums = [torch.zeros_like(part[0], dtype=torch.float64) for part in parts]
@@ -66,7 +63,7 @@ class Bank:
         self._count += len(images_BCHW)
 
     def _mean(self, flat: bool, layer: int, rows: int) -> Tensor:
-        mean = (self._sums[layer] / self._count).float()
+        mean = self._means[layer]
         if flat:
             axis = mean.dim() - 1 if self._axes[layer] == -1 else 1
             return mean.mean([index for index in range(mean.dim()) if index != axis], keepdim=True)
@@ -79,11 +76,7 @@ class Bank:
 
 def twin(model: Model, images_BCHW: Tensor) -> Fill:
     """What each head gives for these images themselves: the twins of the ones that are scored, in their order."""
-    received: list[Tensor] = []
-    with ExitStack() as stack, torch.inference_mode(), model.autocast():
-        for projection, _ in model.engine.projections():
-            stack.enter_context(hooked(projection, partial(_keep, received)))
-        model.net(model.preprocess(images_BCHW))
+    received = _received(model, images_BCHW)
 
     def fill(layer: int, _rows: int) -> Tensor:
         return received[layer]
@@ -96,5 +89,11 @@ def fills(kinds: Sequence[str], bank: Bank | None, keys_B: Tensor) -> list[Fill]
     return [zero if kind == "zero" or bank is None else bank.fill(kind, keys_B) for kind in kinds]
 
 
-def _keep(received: list[Tensor], _module: nn.Module, args: tuple[Tensor, ...]) -> None:
-    received.append(args[0])
+def _received(model: Model, images_BCHW: Tensor) -> list[Tensor]:
+    """What each projection receives in a pass over these images."""
+    kept: list[Tensor] = []
+    with ExitStack() as stack, torch.inference_mode(), model.autocast():
+        for projection, _ in model.engine.projections():
+            stack.enter_context(hooked(projection, partial(keep_input, kept)))
+        model.net(model.preprocess(images_BCHW))
+    return kept

@@ -85,19 +85,25 @@ class Fast:
                 yield -1, state[None]
                 continue
             for index, fill in enumerate(fills):
+                lost_BNK = _lost(state, fill)
                 for keep_VH in keeps[state.layer].split(group):
-                    yield index, self._variants(state, keep_VH, fill)
+                    yield index, self._variants(state, lost_BNK, keep_VH)
 
-    def _variants(self, state: prefix.LayerState, keep_VH: Tensor, fill: Fill) -> Tensor:
-        """[V, B, C]; of the last block only the tokens that are read are there, and only their fill is used."""
-        instead = fill(state.layer, len(state.heads_BNK))
-        heads = state.heads_BNK
-        if instead is not None:
-            heads = heads - (instead[..., : heads.shape[1], :] if instead.shape[-2] > 1 else instead)
-        removed_VBND = prefix.removed(seam.blocks(self.net)[state.layer], heads, keep_VH)
+    def _variants(self, state: prefix.LayerState, lost_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+        """[V, B, C]. lost_BNK: what each head gives beyond its fill."""
+        removed_VBND = prefix.removed(seam.blocks(self.net)[state.layer], lost_BNK, keep_VH)
         residual = (state.residual_BND - removed_VBND).flatten(0, 1)
         logits = prefix.suffix(self.net, state.layer, residual, self.kernels)
         return logits.view(len(keep_VH), -1, logits.shape[-1])
+
+
+def _lost(state: prefix.LayerState, fill: Fill) -> Tensor:
+    """[B, N, K]: the heads less their fill; of the last block only the tokens that are read are there."""
+    heads_BNK = state.heads_BNK
+    instead = fill(state.layer, len(heads_BNK))
+    if instead is None:
+        return heads_BNK
+    return heads_BNK - (instead[..., : heads_BNK.shape[1], :] if instead.shape[-2] > 1 else instead)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ class Hooked:
         kept: list[Tensor] = []
         with ExitStack() as stack:
             for name in self.blocks:
-                stack.enter_context(hooked(self.net.get_submodule(name), partial(_keep_input, kept)))
+                stack.enter_context(hooked(self.net.get_submodule(name), partial(keep_input, kept)))
             if self.blocks:
                 handle = self.net.get_submodule(self.blocks[-1]).register_forward_hook(partial(_keep_output, kept))
                 stack.callback(handle.remove)
@@ -210,7 +216,7 @@ def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Seq
     given: list[Tensor] = []
     with ExitStack() as stack:
         for block in listed:
-            stack.enter_context(hooked(block, partial(_keep_input, received)))
+            stack.enter_context(hooked(block, partial(keep_input, received)))
             handle = block.register_forward_hook(partial(_keep_output, given))
             stack.callback(handle.remove)
         with torch.inference_mode():
@@ -221,7 +227,8 @@ def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Seq
     return names
 
 
-def _keep_input(kept: list[Tensor], _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+def keep_input(kept: list[Tensor], _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """A hook that keeps what its module receives."""
     kept.append(args[0])
 
 

@@ -92,7 +92,7 @@ class Model:
         """The network as timm's plain VisionTransformer; None when it is another, with or without heads."""
         return cast(VisionTransformer, self.net) if seam.refusal(self.net) is None else None
 
-    @property
+    @cached_property
     def has_heads(self) -> bool:
         """Whether its heads can be reached; accuracy can be measured of any network."""
         try:

@@ -77,11 +77,6 @@ def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
     return net.forward_head(net.norm(tokens_BQD))
 
 
-def contributions(block: Block, heads_BNK: Tensor, chosen: slice = slice(None)) -> Tensor:
-    """[V, B, N, D]: what each of the `chosen` heads adds to the residual stream, LayerScale included, bias apart."""
-    return block.ls1(seam.head_contributions(seam.attention(block), heads_BNK, chosen))
-
-
 def removed(block: Block, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads not kept, LayerScale included."""
     return block.ls1(seam.removed(seam.attention(block), heads_BNK, keep_VH))

@@ -43,7 +43,7 @@ def ablate(
     exhausted, and `resume` continues from them; new_tile: also at another tile. keep: whether to keep each
     sample's outcomes.
     """
-    banks = {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
+    banks = banks_of(run)
 
     numbers = regression.is_regression(run)
 
@@ -63,6 +63,11 @@ def ablate(
         )
     for condition, results in sweep(run, make, journal):
         yield _told(run, condition, results, numbers=numbers, keep=keep)
+
+
+def banks_of(run: Run) -> dict[int, Bank]:
+    """The calibration bank of each model, by its id(); none where no fill needs one."""
+    return {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
 
 
 def _told(run: Run, condition: Condition, results: Results, *, numbers: bool, keep: bool) -> Ablated:

@@ -27,12 +27,11 @@ KEYS = ["model", "model_id", "data", "shift", "category", "corruption", "severit
 
 def estimate(run: Run) -> Iterator[Ablated]:
     """Yield each finished condition with the estimates rows of all models, of the run's first fill."""
-    from vhs.measures.fills import Bank
     from vhs.measures.taylor import TaylorEstimate
-    from vhs.runs.ablation import Ablated
+    from vhs.runs.ablation import Ablated, banks_of
     from vhs.runs.run import sweep
 
-    banks = {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
+    banks = banks_of(run)
 
     def make(model: Model, scope: Scope) -> TaylorEstimate:
         return TaylorEstimate(model, scope, kind=run.fills[0], bank=banks.get(id(model)))
