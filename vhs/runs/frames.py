@@ -45,7 +45,7 @@ def measured(run: Run, condition: Condition, model: Model) -> Row:
         "severity": condition.severity,
         "origin": condition.origin,
         "group": scopes.ALL,
-        "label_set": scopes.views(run, condition)[0].label_set,
+        "label_set": scopes.label_set(run, condition),
     }
 
 

@@ -72,6 +72,13 @@ def views(run: Run, condition: Condition) -> tuple[View, ...]:
     return tuple(found)
 
 
+def label_set(run: Run, condition: Condition) -> str:
+    """What the first of `views` is called, without building them: the set's name where it has fewer classes."""
+    manifest = condition.data.manifest if condition.data else run.data.manifest
+    fewer = len(manifest.classes) < len(run.models[0].classes) and not manifest.targets
+    return manifest.name if fewer else ALL
+
+
 def _both(
     group: str, label_set: str, data_classes: Sequence[str], counted: Sequence[str], model_classes: Sequence[str],
     device: torch.device,
