@@ -36,7 +36,7 @@ def _panels(table: pl.DataFrame, metric: str, lines: list[str]) -> Figure:
     names = table.select(lines).unique(maintain_order=True).rows()
     columns = min(len(parts), 4)
     rows = -(-len(parts) // columns)
-    figure = style.new(2.0 + 2.1 * columns, 0.9 + rows * (0.5 + ROW * len(names)))
+    figure = style.new(2.0 + (2.1 if columns > 1 else 4.0) * columns, 0.9 + rows * (0.5 + ROW * len(names)))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     models = table["model"].unique(maintain_order=True).to_list()
     for place, (key, rows_of) in zip(grid.flat, parts, strict=False):
