@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from tests.test_ablation import model_of
 from tests.test_engines import network
+from vhs.batch import Batch
 from vhs.grid import HeadGrid
-from vhs.measures.fills import DONORS, Bank, fills
-from vhs.models.engine import keeps
+from vhs.measures.fills import DONORS, Bank, fill_of
+from vhs.models.engine import Fill, keeps
 from vhs.models.model import Model, Preprocess
 
 SWIN = {"img_size": 56, "depths": (1, 2), "num_heads": (3, 6), "embed_dim": 24}
@@ -26,6 +27,13 @@ MODELS = {
     "hooks, windows": lambda: other("swin_tiny_patch4_window7_224", SWIN, 56),
     "hooks, convolutions": lambda: other("test_coatnet", {}, 160),
 }
+
+
+def filled(kinds: tuple[str, ...], model: Model, bank: Bank | None, images: Tensor, keys: Tensor) -> list[Fill]:
+    """The fills of scored images with these hashes."""
+    folds, groups = torch.zeros_like(keys), torch.empty(0, len(keys), dtype=torch.int64)
+    batch = Batch(images, keys, keys, folds, groups, len(keys))
+    return [fill_of(kind, model, bank, batch) for kind in kinds]
 
 
 def other(name: str, options: dict, side: int) -> Model:
@@ -86,8 +94,10 @@ def instead_of(kind: str, bank: list[Tensor], images: int, rows: int, keys: Tens
     return mean.repeat(rows // len(mean), *[1] * (mean.dim() - 1))
 
 
-@pytest.mark.parametrize("unit", ["head", "only"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [(name, unit) for name in MODELS for unit in ("head", "only", "pair") if unit != "pair" or "fast" in name],
+)
 def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
     model = MODELS[name]()
     calibration, images = pixels_of(model, 4, 1), pixels_of(model, 3, 2)
@@ -96,7 +106,9 @@ def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
     kinds = ("zero", "mean", "mean-flat", "resample")
     found: dict[int, list[Tensor]] = {}
     with torch.inference_mode():
-        parts = model.engine.sweep(model.preprocess(images), 3, keeps(model.grid, unit), fills(kinds, bank, keys))
+        parts = model.engine.sweep(
+            model.preprocess(images), 3, keeps(model.grid, unit), filled(kinds, model, bank, images, keys)
+        )
         for kind, logits in parts:
             found.setdefault(kind, []).append(logits)
     kept, own = received(model, calibration), received(model, images)
@@ -109,7 +121,7 @@ def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
             layer, axis = removed.layer, model.engine.projections()[removed.layer][1]
             zeros = torch.zeros(1)
             value = zeros if kind == "zero" else instead_of(kind, kept, 4, len(own[layer]), keys, layer, axis)
-            want = naive(model, images, layer, list(removed.removed), value)
+            want = naive(model, images, layer, [head for _, head in removed.removed], value)
             assert (logits - want).abs().max() / scale < 1e-5, (kind, removed)
 
 
@@ -119,7 +131,10 @@ def test_a_bank_of_the_image_itself_changes_nothing() -> None:
     bank = Bank(model, [image])
     with torch.inference_mode():
         parts = model.engine.sweep(
-            model.preprocess(image), 4, keeps(model.grid), fills(("mean", "resample"), bank, torch.tensor([9]))
+            model.preprocess(image),
+            4,
+            keeps(model.grid),
+            filled(("mean", "resample"), model, bank, image, torch.tensor([9])),
         )
         logits = [part for _, part in parts]
     intact = logits.pop()[0]
@@ -128,7 +143,7 @@ def test_a_bank_of_the_image_itself_changes_nothing() -> None:
 
 def test_units_name_what_goes() -> None:
     grid = HeadGrid((2, 3))
-    assert [unit.removed for unit in grid.units("only")] == [
+    assert [tuple(head for _, head in unit.removed) for unit in grid.units("only")] == [
         (), (0, 1), (1,), (0,), (0, 1, 2), (1, 2), (0, 2), (0, 1)
     ]  # fmt: skip
     assert [tuple(row.tolist()) for row in keeps(grid)[1]] == [(0, 1, 1), (1, 0, 1), (1, 1, 0)]
@@ -162,9 +177,12 @@ def test_calibration_never_meets_a_scored_sample(vhs, toy_checkpoint: Path, toy_
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "mean", "--fill-data", toy_shards / "val")
     assert code == 4 and "would be calibration and scored image" in err
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "median")
-    assert code == 2 and "--fill median: expected zero, mean, mean-flat, resample, twin or twin-break" in err
+    assert (
+        code == 2
+        and "--fill median: expected zero, mean, mean-flat, resample, uniform, mean-map, twin or twin-break" in err
+    )
     code, _, err = vhs("ablate", toy_checkpoint, "--unit", "block")
-    assert code == 2 and "--unit block: expected head, layer or only" in err
+    assert code == 2 and "--unit block: expected head, layer, only, pair or mlp" in err
 
 
 def test_layers_and_single_heads(vhs, toy_checkpoint: Path) -> None:
@@ -209,5 +227,5 @@ def test_a_twin_is_put_in_head_by_head() -> None:
         got = torch.cat([logits for _, logits in parts])
     own = received(model, clean)
     for logits, unit in zip(got, model.grid.units(), strict=False):
-        want = naive(model, shifted, unit.layer, list(unit.removed), own[unit.layer])
+        want = naive(model, shifted, unit.layer, [head for _, head in unit.removed], own[unit.layer])
         assert (logits - want).abs().max() / want.abs().max() < 1e-5

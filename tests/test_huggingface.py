@@ -100,7 +100,7 @@ def test_it_ablates_with_the_integers_of_its_timm_twin(folder, vhs, tmp_path) ->
     loss = torch.nn.functional.cross_entropy(logits[1].double(), torch.from_numpy(labels)).item()
     assert abs(table["loss"][1] - loss) < 1e-4 and table["dloss"].abs().max() > 1e-3
     code, out, err = vhs("info", f"hf:{path}")
-    assert code == 0 and "15 in 3 attention modules (5, 5, 5)" in out and "fast" in out, err
+    assert code == 0 and "15 in 3 layers: 0-2: 5" in out and "fast" in out, err
 
 
 def test_what_is_wrong_with_a_folder_is_one_line(folder, vhs, toy_shards) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
+
+from vhs.errors import MismatchError, UsageError
 
 
 class Head(NamedTuple):
@@ -19,15 +22,20 @@ class Head(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What is removed at once. kind: `none` (the sham), `head`, `layer`, or `only` (all of a layer but `head`)."""
+    """What is removed at once. kind: `none` (the sham), `head`, `layer` (its heads), `only` (all of a layer's heads but
+    `head`), `pair` (`head` and `head_b`), `mlp` (a layer's) or `set` (named heads, of any layers: `layer` is None).
+
+    removed: the heads that go, as (layer, head).
+    """
 
     kind: str
-    layer: int
+    layer: int | None
     head: int | None
-    removed: tuple[int, ...]
+    removed: tuple[tuple[int, int], ...]
+    head_b: int | None = None
 
 
-UNITS = ("head", "layer", "only")
+UNITS = ("head", "layer", "only", "pair", "mlp")
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,65 @@ class HeadGrid:
         return sum(self.per_layer[:layer])
 
     def units(self, kind: str = "head") -> Iterator[Unit]:
-        """The sham, then by layer what `kind` removes; with `only` the empty layer too, its measure."""
+        """The sham, then by layer what `kind` removes; with `only` the empty layer too, with `pair` the single heads.
+
+        kind: of UNITS, or sets of heads that go together: `3.1+5.0` (several joined by a blank).
+        Raises MismatchError for a head that there is not.
+        """
         yield Unit("none", 0, None, ())
+        if kind not in UNITS:
+            yield from (Unit("set", None, None, tuple(self._place(name) for name in part)) for part in sets(kind))
+            return
         for layer, count in enumerate(self.per_layer):
-            every = tuple(range(count))
-            if kind == "head":
-                yield from (Unit("head", layer, head, (head,)) for head in every)
-            else:
-                yield Unit("layer", layer, None, every)
-            if kind == "only":
-                yield from (Unit("only", layer, head, every[:head] + every[head + 1 :]) for head in every)
+            yield from _of_layer(kind, layer, count)
+
+    def in_words(self) -> str:
+        """Runs of layers with equally many heads: `0-3: 4, 4-7: 8`."""
+        told, start = [], 0
+        for layer in range(1, self.depth + 1):
+            if layer == self.depth or self.per_layer[layer] != self.per_layer[start]:
+                which = f"{start}" if layer - start == 1 else f"{start}-{layer - 1}"
+                told.append(f"{which}: {self.per_layer[start]}")
+                start = layer
+        return ", ".join(told)
+
+    def _place(self, name: tuple[int, int]) -> tuple[int, int]:
+        layer, head = name
+        if layer >= self.depth or head >= self.per_layer[layer]:
+            raise MismatchError(f"there is no head {layer}.{head}: the model has {self._told}.")
+        return name
+
+    @property
+    def _told(self) -> str:
+        heads = sorted(set(self.per_layer))
+        each = f"{heads[0]}" if len(heads) == 1 else f"{heads[0]} to {heads[-1]}"
+        return f"layers 0 to {self.depth - 1} of {each} heads"
 
     def module(self, layer: int) -> str:
         """What the attention module of a layer is called in its block."""
         return self.modules[layer] if self.modules else "attn"
+
+
+def _of_layer(kind: str, layer: int, count: int) -> Iterator[Unit]:
+    every = tuple((layer, head) for head in range(count))
+    if kind in ("head", "pair"):
+        yield from (Unit("head", layer, head, every[head : head + 1]) for head in range(count))
+    if kind == "pair":
+        yield from (Unit("pair", layer, a, (every[a], every[b]), b) for a, b in combinations(range(count), 2))
+    if kind in ("layer", "only"):
+        yield Unit("layer", layer, None, every)
+    if kind == "only":
+        yield from (Unit("only", layer, head, every[:head] + every[head + 1 :]) for head in range(count))
+    if kind == "mlp":
+        yield Unit("mlp", layer, None, ())
+
+
+def sets(text: str) -> list[list[tuple[int, int]]]:
+    """`3.1+5.0 2.0` -> [[(3, 1), (5, 0)], [(2, 0)]]. Raises UsageError for anything else."""
+    found = []
+    for part in text.split():
+        names = [name.split(".") for name in part.split("+")]
+        if any(len(name) != 2 or not all(number.isdecimal() for number in name) for name in names):
+            raise UsageError(f"{part}: expected heads as layer.head, 0-based, like 3.1,5.0.")
+        found.append(sorted({(int(layer), int(head)) for layer, head in names}))
+    return found

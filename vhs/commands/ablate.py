@@ -11,8 +11,9 @@ from vhs import options, output
 from vhs.commands.measuring import open_measurement, plan
 from vhs.errors import Terminated, UsageError, choices
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
+from vhs.grid import UNITS
 
-METHODS = ("exact", "taylor")
+METHODS = ("exact", "taylor", "direct")
 
 Folds = Annotated[
     str | None,
@@ -23,20 +24,35 @@ Folds = Annotated[
 ]  # fmt: skip
 Method = Annotated[
     str,
-    typer.Option("--method", metavar="METHOD", help="exact, or taylor: first-order estimates by one backward pass."),
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="exact; or estimates: taylor (one backward pass), direct (what a head gives the logits).",
+    ),
 ]
 UnitKind = Annotated[
     str,
     typer.Option(
-        "--unit", metavar="UNIT", help="What is removed at once: head, layer (all its heads), or only (all others)."
+        "--unit", metavar="UNIT", help="What is removed at once: head, layer (all its heads), only (all others of "
+        "the layer), pair (two heads of a layer), or mlp."
     ),
+]  # fmt: skip
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select", metavar="HEAD,…", help="Instead: remove these heads together (3.1,5.0); again for a further set."
+    ),
+]
+Rescale = Annotated[
+    bool, typer.Option("--rescale", help="Scale the kept heads of the layer by H / kept; with --fill zero.")
 ]
 FillKinds = Annotated[
     str,
     typer.Option(
-        "--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample, twin, twin-break."
+        "--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample, uniform, "
+        "mean-map, twin, twin-break."
     ),
-]
+]  # fmt: skip
 FillData = Annotated[
     Path | None,
     typer.Option(
@@ -72,6 +88,8 @@ def ablate(
     precision: options.Precision = "float32",
     method: Method = "exact",
     unit: UnitKind = "head",
+    select: Select = None,
+    rescale: Rescale = False,
     fill: FillKinds = "zero",
     fill_data: FillData = None,
     compiled: options.Compile = False,
@@ -97,7 +115,10 @@ def ablate(
     from vhs.runs.estimates import estimate
     from vhs.runs.journal import Journal
 
-    _check(method, exact_only=bool(folds or per_sample or resume or by or unit != "head"), fill=fill)
+    _check(
+        method, exact_only=bool(folds or per_sample or resume or by or select or rescale or unit != "head"), fill=fill
+    )
+    unit = _unit(unit, select or [], fill=fill, rescale=rescale)
     down_the_pipe = folds == "-"
     file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
@@ -109,13 +130,13 @@ def ablate(
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
             threads=threads, precision=precision, skip_bad=skip_bad, by=by or [], compiled=compiled,
-            half_width=half_width, unit=unit, fill=fill, fill_data=fill_data,
+            half_width=half_width, unit=unit, rescale=rescale, fill=fill, fill_data=fill_data,
         )  # fmt: skip
         if dry_run:
             return output.write(plan(run, ablating=True).encode())
         try:
             exact = sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None)
-            for part in exact if method == "exact" else estimate(run):
+            for part in exact if method == "exact" else estimate(run, method):
                 for name, table in products:
                     if table and len(getattr(part, name)):
                         table.add(getattr(part, name))
@@ -134,5 +155,24 @@ def _check(method: str, *, exact_only: bool, fill: str) -> None:
     """Raises UsageError for a method that there is not, or for what only the exact one has."""
     if method not in METHODS:
         raise UsageError(f"--method {method}: expected {choices(METHODS)}.")
-    if method == "taylor" and (exact_only or "," in fill or "twin" in fill):
-        raise UsageError("--method taylor: is of single heads and one fill, without folds, outcomes, groups and twins.")
+    if method != "exact" and (exact_only or "," in fill or "twin" in fill):
+        raise UsageError(
+            f"--method {method}: is of single heads and one fill, without folds, outcomes, groups and twins."
+        )
+
+
+def _unit(unit: str, select: list[str], *, fill: str, rescale: bool) -> str:
+    """The kind of grid.units, or the sets of --select in its words. Raises UsageError for options that do not go."""
+    if rescale and fill != "zero":
+        raise UsageError(
+            f"--rescale: scales what is kept when heads are zeroed; with --fill {fill} nothing is missing."
+        )
+    if select:
+        if unit != "head":
+            raise UsageError(f"--select: removes the named heads together; --unit {unit} does not go with it.")
+        return " ".join(text.replace(",", "+") for text in select)
+    if unit not in UNITS:
+        raise UsageError(f"--unit {unit}: expected {choices(UNITS)}.")
+    if unit == "mlp" and (fill != "zero" or rescale):
+        raise UsageError("--unit mlp: MLPs are removed by zeros, without --fill and --rescale.")
+    return unit

@@ -9,11 +9,17 @@ import typer
 
 from vhs import options, output
 from vhs.console import printable
-from vhs.errors import UsageError
+from vhs.errors import MismatchError, UsageError, choices
 
 if TYPE_CHECKING:
     from vhs.formats.shards import ShardSet
+    from vhs.models.model import Model
 
+PATHS = {
+    "fast": "only what follows a removed head is computed, the last block as far as it is read",
+    "replay": "the network's own forward, from the block of the removed head on",
+    "hooks": "the network's own forward, whole, for every head",
+}
 Things = Annotated[
     list[str],
     typer.Argument(
@@ -22,19 +28,27 @@ Things = Annotated[
 ]
 
 
+Drawing = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="FILE", help="Draw one model as a block diagram here.")
+]
 Say = Annotated[bool, typer.Option("--say", help="Only what each table says, in one sentence.")]
 
 
 def info(
     things: Things,
+    out: Drawing = None,
     say: Say = False,
     debug: options.Debug = False,
 ) -> None:
     """Say what a checkpoint, a shard set or a table is, and what a table says.
 
     Example: vhs info vit.safetensors heads.csv data/fashion
+
+    Example: vhs info timm:vit_tiny_patch16_224 -o model.png
     """
     del debug  # read where the program ends
+    if out is not None:
+        return _drawn(things, out)
     for thing in things:
         if say:
             output.write(f"{printable(_sentence(thing))}\n".encode())
@@ -85,27 +99,59 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
 
 def _model(reference: str) -> list[tuple[str, object]]:
     """What a model reference names, how its heads are reached, or why they are not."""
-    import torch
-
-    from vhs.errors import MismatchError
-    from vhs.formats import references
-
-    model = references.load(reference, torch.device("cpu")).model
+    model = _load(reference)
     size = model.preprocess
+    count = sum(parameter.numel() for parameter in model.net.parameters()) / 1e6
     rows: list[tuple[str, object]] = [
-        (
-            "model",
-            f"{type(model.net).__name__}, {sum(p.numel() for p in model.net.parameters()) / 1e6:,.1f} M parameters",
-        ),
+        ("model", f"{type(model.net).__name__}, {count:,.1f} M parameters"),
         ("image", f"{size.height}x{size.width}, {size.channels} channels"),
         ("classes", f"{len(model.classes)}: {', '.join(model.classes[:5])}"),
     ]
+    return rows + _heads(model)
+
+
+def _heads(model: Model) -> list[tuple[str, object]]:
+    """The head grid and the path to it, or why there is none."""
     try:
         grid = model.grid
     except MismatchError as error:
-        return [*rows, ("heads", f"cannot be ablated: {error}")]
-    counts = ", ".join(str(count) for count in grid.per_layer)
-    return [*rows, ("heads", f"{len(grid)} in {grid.depth} attention modules ({counts})"), ("path", model.engine.path)]
+        return [("heads", f"cannot be ablated: {error}")]
+    return [
+        ("heads", f"{len(grid)} in {grid.depth} layers: {grid.in_words()}"),
+        ("path", f"{model.engine.path}: {PATHS[model.engine.path]}"),
+    ]
+
+
+def _load(reference: str) -> Model:
+    import torch
+
+    from vhs.formats import references
+
+    return references.load(reference, torch.device("cpu"), trained=False).model
+
+
+def _drawn(things: list[str], out: Path) -> None:
+    """The block diagram of one model. Raises UsageError for several or for what is no model."""
+    from vhs.figures import diagram
+    from vhs.figures.style import FORMATS, render, styled
+    from vhs.formats.atomic import write_whole
+
+    form = out.suffix.removeprefix(".")
+    if len(things) != 1 or not (things[0].startswith(("timm:", "hf:")) or things[0].endswith(".safetensors")):
+        raise UsageError(f"-o {out}: draws one model; {len(things)} things were named, expected one model.")
+    if form not in FORMATS:
+        raise UsageError(f"-o {out}: expected a file ending in {choices(FORMATS)}.")
+    model = _load(things[0])
+    size = model.preprocess
+    told = diagram.Diagram(
+        title=f"{model.name}: {len(model.grid)} heads in {model.grid.depth} layers",
+        before=f"image\n{size.height}x{size.width}x{size.channels}\n{type(model.net).__name__}",
+        after=f"{len(model.classes)}\noutputs" if model.classes else "features",
+        path=f"{model.engine.path}: {PATHS[model.engine.path]}",
+        grid=model.grid,
+    )
+    with styled():
+        write_whole(out, render(diagram.draw(told), form))
 
 
 def _table(thing: str) -> list[tuple[str, object]]:

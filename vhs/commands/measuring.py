@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.console import Console, ProgressBar
-from vhs.errors import UsageError, choices
-from vhs.grid import UNITS
+from vhs.errors import UsageError
 
 if TYPE_CHECKING:
     from vhs.runs.run import Run
@@ -20,7 +19,7 @@ def open_measurement(
     max_samples: int | None, seed: int, tile: int | None, device: str, threads: int | None, precision: str,
     skip_bad: bool, by: list[str] | None = None, rejpeg: bool = False,
     compiled: bool = False, half_width: float | None = None,
-    unit: str = "head", fill: str = "zero", fill_data: Path | None = None,
+    unit: str = "head", rescale: bool = False, fill: str = "zero", fill_data: Path | None = None,
 ) -> tuple[Run, dict[str, Any]]:  # fmt: skip
     """Resolve references, conditions and data, and open the run; returns it with its provenance.
 
@@ -28,15 +27,13 @@ def open_measurement(
     """
     from vhs.formats import references
     from vhs.models import prefix
-    from vhs.runs import conditions, ranks, runtime
+    from vhs.runs import conditions, ranks, remarks, runtime
     from vhs.runs.calibration import calibrated, parse
     from vhs.runs.data import resolve
     from vhs.runs.run import open_run
     from vhs.runs.sizing import sized
 
     fills = parse(fill)
-    if unit not in UNITS:
-        raise UsageError(f"--unit {unit}: expected {choices(UNITS)}.")
     wanted = conditions.parse(shift or [], rejpeg=rejpeg)
     ranks.start()
     place = runtime.prepare(device, threads, precision)
@@ -51,7 +48,9 @@ def open_measurement(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
         by=by, skip_bad=skip_bad, progress=progress, note=console.note,
     )  # fmt: skip
-    run = calibrated(replace(run, unit=unit), fills, loaded, fill_data, console.note)
+    for message in remarks.costs(run, unit):
+        console.note(message)
+    run = calibrated(replace(run, unit=unit, rescale=rescale), fills, loaded, fill_data, console.note)
     run = sized(run, half_width) if half_width is not None else run
     console.detail(f"{run.data.total} samples of {shards.folder}, tile {run.tile} x {run.group}, {place}")
     return run, provenance(run)

@@ -10,6 +10,7 @@ from vhs.figures import style
 from vhs.formats.tables import condition_name
 
 COLUMNS = 4
+METHODS = {"taylor": "first-order estimate", "direct": "direct effect on the logits"}
 
 
 def scatter(table: pl.DataFrame, metric: str = "dloss") -> Figure:
@@ -31,7 +32,7 @@ def scatter(table: pl.DataFrame, metric: str = "dloss") -> Figure:
     for axes in list(grid.flat)[len(parts) :]:
         axes.set_visible(False)
     figure.supxlabel("loss added without the head, exact (nats)", fontsize=9)
-    figure.supylabel("first-order estimate (nats)", fontsize=9)
+    figure.supylabel(f"{METHODS[table['method'][0]]} (nats)", fontsize=9)
     bar = figure.colorbar(points, ax=list(grid.flat), pad=0.02, fraction=0.04)
     bar.set_label("layer")
     bar.outline.set_visible(False)

@@ -54,13 +54,13 @@ def _listed(name: str) -> list[str]:
     return found
 
 
-def load(reference: str, device: torch.device, precision: str = "float32") -> Loaded:
-    """The model a reference names, in eval mode on `device`.
+def load(reference: str, device: torch.device, precision: str = "float32", *, trained: bool = True) -> Loaded:
+    """The model a reference names, in eval mode on `device`. trained: False for what only asks about its shape.
 
     Raises InputError for what cannot be read, naming file and tensor.
     """
     if reference.startswith(TIMM):
-        return Loaded(_timm(reference, device, precision))
+        return Loaded(_timm(reference, device, precision, trained=trained))
     if reference.startswith(huggingface.HF):
         return Loaded(_hf(reference, device, precision))
     if reference == "-":
@@ -100,14 +100,14 @@ def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> 
     return Loaded(model, path, info)
 
 
-def _timm(reference: str, device: torch.device, precision: str) -> Model:
+def _timm(reference: str, device: torch.device, precision: str, *, trained: bool) -> Model:
     """`timm:NAME` through timm's cache or hub; `timm:NAME@FILE` from local weights, without network."""
     import timm
 
     name, _, file = reference.removeprefix(TIMM).partition("@")
     if not timm.is_model(name):
         raise InputError(f"{reference}: timm knows no architecture {name!r}. `timm.list_models()` lists them.")
-    net = _from_file(name, Path(file)) if file else _from_hub(name, reference)
+    net = _from_file(name, Path(file)) if file else _from_hub(name, reference, trained=trained)
     config = timm.data.resolve_data_config({}, model=net)
     channels, height, width = config["input_size"]
     mode = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
@@ -147,11 +147,11 @@ def _from_file(name: str, file: Path) -> nn.Module:
     return net
 
 
-def _from_hub(name: str, reference: str) -> nn.Module:
+def _from_hub(name: str, reference: str, *, trained: bool) -> nn.Module:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=True)
+        return timm.create_model(name, pretrained=trained)
     except Exception as error:  # timm and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error

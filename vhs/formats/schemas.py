@@ -101,7 +101,8 @@ EVALSHIFT = Schema(
 _UNIT = (
     _text(
         "unit",
-        "`none` (the sham: nothing removed), `head`, `layer` (all its heads) or `only` (all of a layer but the head)",
+        "`none` (the sham: nothing removed), `head`, `layer` (all its heads), `only` (all of a layer but the head), "
+        "`pair`, `mlp` (a layer's) or `set` (of --select)",
     ),
     _text("module", "attention module inside the block; empty for the sham", nullable=True),
     _count("layer", "block, 0-based; empty for the sham", "", nullable=True),
@@ -109,10 +110,14 @@ _UNIT = (
     _count("layer_b", "second head of a pair: its block", "", nullable=True),
     _count("head_b", "second head of a pair", "", nullable=True),
     _text("heads", "heads removed, `layer.head`, joined by `+`; empty for the sham", nullable=True),
-    _text("fill", "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `twin` or `twin-break`"),
+    _text(
+        "fill",
+        "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `uniform`, `mean-map`, `twin` or "
+        "`twin-break`",
+    ),
     _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
     _text("method", "`exact`: everything behind the head recomputed"),
-    _text("rescale", "`none`, or the factor on the kept heads"),
+    _text("rescale", "`none`, or `H/kept`: the factor on the kept heads of the layer"),
     _text("precision", "`float32`, `tf32` or `bf16`"),
     _text("target", "`class`, or the regression target"),
 )
@@ -151,9 +156,11 @@ ABLATE = Schema(
         _real(
             "score",
             "",
-            "of `only`: accuracy with the head alone in its layer, less with the layer empty",
+            "of `only`: accuracy with the head alone in its layer, less with the layer empty; of `pair`: its drop less "
+            "its two heads' drops",
             nullable=True,
         ),
+        *_interval("score", "", nullable=True),
     ),
     ("drop", "n_lost", "n_near_tie"),
 )
@@ -210,7 +217,7 @@ EVALSHIFT_REGRESSION = Schema(
 
 ESTIMATES = Schema(
     "estimates",
-    "one head of one model under one condition: a first-order estimate of what removing it does",
+    "one head of one model under one condition: an estimate of what removing it does",
     (
         *MEASURED,
         _text("module", "attention module inside the block"),
@@ -218,13 +225,23 @@ ESTIMATES = Schema(
         _count("head", "head, 0-based", ""),
         _text("fill", "what would stand in for the head"),
         _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
-        _text("method", "`taylor`: E[(fill - z) dL/dz]"),
+        _text("method", "`taylor`: E[(fill - z) dL/dz]; `direct`: what the head gives the logits, final norm frozen"),
         _text("precision", "`float32`, `tf32` or `bf16`"),
         _count("n", "samples scored"),
         _real("dloss", "nats", "estimated mean change of the loss; positive: the head helps"),
         *_interval("dloss", "nats"),
-        _real("score", "nats", "mean over samples of the absolute sum over tokens (Michel et al. 2019, the formula)"),
-        _real("score_token", "nats", "mean over samples of the sum of absolute values of tokens (their code)"),
+        _real(
+            "score",
+            "nats",
+            "taylor: mean over samples of the absolute sum over tokens (Michel et al. 2019, the formula); direct: mean "
+            "of what the head gives the label's class-centred logit",
+        ),
+        _real(
+            "score_token",
+            "nats",
+            "taylor: mean over samples of the sum of absolute values of tokens (their code)",
+            nullable=True,
+        ),
     ),
     ("score_token",),
 )
@@ -519,6 +536,10 @@ SCHEMAS = {
 }
 
 
+ADDED = ("score_lo", "score_hi")
+"""Columns that tables of older versions lack; they are read as empty."""
+
+
 def recognise(columns: list[str], where: str) -> Schema:
     """The schema of a table with these columns. Raises InputError naming what is missing."""
     found = [schema for schema in SCHEMAS.values() if set(schema.signature) <= set(columns)]
@@ -526,7 +547,7 @@ def recognise(columns: list[str], where: str) -> Schema:
         kinds = ", ".join(SCHEMAS)
         raise InputError(f"{where}: its columns fit no vhs table ({kinds}); it starts with {', '.join(columns[:4])}.")
     schema = found[0]
-    missing = [name for name in schema.names if name not in columns]
+    missing = [name for name in schema.names if name not in columns and name not in ADDED]
     if missing:
         raise InputError(
             f"{where}: column `{missing[0]}` is missing from this {schema.name} table. "

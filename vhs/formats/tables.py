@@ -47,7 +47,7 @@ def read(path: str) -> tuple[Schema, pl.DataFrame]:
     else:
         table = _parse(where, lambda: pl.read_csv(io.BytesIO(data), infer_schema=False))
     schema = recognise(table.columns, where)
-    return schema, _checked(table.select(schema.names), schema, where)
+    return schema, _checked(table, schema, where)
 
 
 def render(table: pl.DataFrame, form: str, *, header: bool = True, provenance: dict[str, Any] | None = None) -> bytes:
@@ -132,6 +132,9 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
         raise InputError(f"{where}: the {schema.name} table has no rows.")
     columns = []
     for column in schema.columns:
+        if column.name not in table.columns:  # of an older version of vhs
+            columns.append(pl.Series(column.name, [None] * len(table), DTYPES[column.kind]))
+            continue
         raw = table[column.name]
         if raw.dtype == pl.String and (raw == column.name).any():
             row = int((raw == column.name).arg_max() or 0)

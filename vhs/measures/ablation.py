@@ -18,14 +18,14 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.fills import Bank, fills, twin
+from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
-from vhs.models.engine import Fill, keeps
 from vhs.models.model import Model
+from vhs.models.removal import Removal
 
 FIELDS = (
     "n", "n_correct_intact", "n_correct", "n_lost", "n_gained", "n_near_tie", "n_flip", "n_nonfinite",
-    "loss_intact", "dloss", "dloss_sq",
+    "loss_intact", "dloss", "dloss_sq", "score", "score_sq",
 )  # fmt: skip
 
 
@@ -34,21 +34,22 @@ class HeadAblation:
 
     group: how many variants are stacked on the batch axis at most. Like the tile it may change the last bits of
     logits, so a run keeps it fixed. unit: what is removed at once, of grid.UNITS. kinds: of fill; a sham and all
-    units are tallied for each in turn; bank: for those that need one. keep: whether each sample's outcomes are
-    kept, of the first kind.
+    units are tallied for each in turn; bank: for those that need one. rescale: whether kept heads are scaled by
+    H / kept. keep: whether each sample's outcomes are kept, of the first kind.
     """
 
     def __init__(
         self, model: Model, scope: Scope, group: int, *, kinds: Sequence[str] = ("zero",), bank: Bank | None = None,
-        unit: str = "head", keep: bool = False,
+        unit: str = "head", rescale: bool = False, keep: bool = False,
     ) -> None:  # fmt: skip
         self.model = model
         self.view = scope.views[0]
         self.group = group
         self.kinds = kinds
         self._bank = bank
-        self._keeps = keeps(model.grid, unit)
-        self._units = sum(map(len, self._keeps))
+        self._removal = Removal(model.net, model.engine, unit, rescale=rescale)
+        self._partners_2U, self._sign_U = (part.to(model.device) for part in self._removal.partners())
+        self._units = len(self._removal.units)
         units = (len(kinds) * self._units,)
         self._tally = Tally(units, FIELDS, model.device)
         self._groups = Tally(units, FIELDS, model.device, cells=len(scope.groups))
@@ -60,7 +61,7 @@ class HeadAblation:
         with torch.inference_mode():
             parts = list(self._outcomes(batch))
             flips = self._reference_flips(parts[0][0], batch)
-        changes = [_changes(intact, ablated, flips) for intact, ablated in parts]
+        changes = [_changes(intact, ablated, flips) | self._scores(ablated) for intact, ablated in parts]
         joined = {field: torch.cat([change[field] for change in changes]) for field in FIELDS}
         self._tally.add(batch.folds_B, joined)
         for groups_B in batch.groups_AB:
@@ -90,18 +91,18 @@ class HeadAblation:
             pixels = self.model.preprocess(clean if images else batch.images_BCHW)
             found: dict[int, list[Outcome]] = {}
             with self.model.autocast():
-                instead = [self._fill(kind, batch, clean) for kind in chosen]
-                for kind, logits_VBC in self.model.engine.sweep(pixels, self.group, self._keeps, instead):
+                instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
+                for kind, logits_VBC in self._removal.sweep(pixels, self.group, instead):
                     found.setdefault(kind, []).extend(self._outcome(logits_BC, batch) for logits_BC in logits_VBC)
             (intact,) = found.pop(-1)
             yield from ((intact, _stack(found[kind])) for kind in sorted(found))
 
-    def _fill(self, kind: str, batch: Batch, clean_BCHW: Tensor) -> Fill:
-        if kind == "twin":
-            return twin(self.model, clean_BCHW)
-        if kind == "twin-break":
-            return twin(self.model, batch.images_BCHW)
-        return fills([kind], self._bank, batch.keys_B)[0]
+    def _scores(self, ablated: Outcome) -> dict[str, Tensor]:
+        """[U, B] of each sample, in answers: what a pair loses beyond its two heads, what one head alone saves."""
+        right_UB = ablated.correct.to(torch.int64)
+        a, b = (right_UB[partner] for partner in self._partners_2U)
+        score = self._sign_U[:, None] * (a + b - right_UB - right_UB[:1])
+        return {"score": score, "score_sq": score**2}
 
     def _outcome(self, logits_BC: Tensor, batch: Batch) -> Outcome:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)

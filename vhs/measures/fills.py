@@ -1,9 +1,10 @@
-"""What stands in for a removed head: nothing, what it gives on average, or what it gives for another image.
+"""What stands in for a removed head: nothing, what it gives on average, for another image, or with other attention.
 
 The average and the donors come from a calibration bank: images that are not scored, run once through the
 intact model, with what each projection receives kept.
 
-Letters: M images of the bank, B scored images, R rows of a projection's input for one image.
+Letters: M images of the bank, B scored images, R rows of a projection's input for one image, H heads, N tokens,
+K = H * features a head.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vhs.batch import Batch
+from vhs.errors import MismatchError
+from vhs.models import seam
 from vhs.models.discovery import hooked
 from vhs.models.engine import Fill, keep_input, zero
 from vhs.models.model import Model
 
-FILLS = ("zero", "mean", "mean-flat", "resample", "twin", "twin-break")
-BANKED = ("mean", "mean-flat", "resample")
+FILLS = ("zero", "mean", "mean-flat", "resample", "uniform", "mean-map", "twin", "twin-break")
+BANKED = ("mean", "mean-flat", "resample", "mean-map")
+SPREAD = ("uniform", "mean-map")
+"""Fills that keep a head's values and change how they are averaged."""
 DONORS = 64
 """Images whose head outputs are kept whole for `resample`."""
 
@@ -30,17 +36,19 @@ class Bank:
 
     `mean` is the average at each position, `mean-flat` one vector, the average over positions too: the only kind,
     with zero, that folds into the projection's bias. `resample` takes a donor of the bank, chosen by the
-    sample's hash, never a batch-mate.
+    sample's hash, never a batch-mate. maps_HNN: for each layer the average attention, where asked for.
     """
 
-    def __init__(self, model: Model, batches_BCHW: Iterable[Tensor]) -> None:
-        """batches_BCHW: uint8 images at the data's geometry, all of one batch size."""
+    def __init__(self, model: Model, batches_BCHW: Iterable[Tensor], *, maps: bool = False) -> None:
+        """batches_BCHW: uint8 images at the data's geometry, all of one batch size. maps: whether to average maps."""
+        batches_BCHW = list(batches_BCHW)
         self._axes = [axis for _, axis in model.engine.projections()]
         self._sums: list[Tensor] = []
         self._donors: list[list[Tensor]] = []
         self._count = 0
         for images in batches_BCHW:
             self._add(model, images)
+        self.maps_HNN = _mean_maps(model, batches_BCHW) if maps else []
         self._kept = [torch.cat(parts)[:DONORS] for parts in self._donors]
         self._means = [(total / self._count).float() for total in self._sums]
 
@@ -84,9 +92,70 @@ def twin(model: Model, images_BCHW: Tensor) -> Fill:
     return fill
 
 
-def fills(kinds: Sequence[str], bank: Bank | None, keys_B: Tensor) -> list[Fill]:
-    """The fills of one batch. bank: needed for all but zero."""
-    return [zero if kind == "zero" or bank is None else bank.fill(kind, keys_B) for kind in kinds]
+def spread(model: Model, images_BCHW: Tensor, maps_HNN: Sequence[Tensor] | None = None) -> Fill:
+    """Each head's own values on these images, averaged by maps_HNN (one a layer) instead of its attention.
+
+    None: by 1 / N over all tokens.
+    """
+    inputs = _normed(model, images_BCHW)
+
+    def fill(layer: int, _rows: int) -> Tensor:
+        attn = seam.attention(seam.blocks(model.net)[layer])
+        with torch.inference_mode(), model.autocast():
+            values_BHNW = seam.values(attn, inputs[layer])
+            if maps_HNN is None:
+                return values_BHNW.mean(2).flatten(1)[:, None]
+            return (maps_HNN[layer].to(values_BHNW) @ values_BHNW).transpose(1, 2).flatten(2)
+
+    return fill
+
+
+def fill_of(kind: str, model: Model, bank: Bank | None, batch: Batch) -> Fill:
+    """The fill `kind`, one of FILLS, for the samples of a batch. bank: needed for those of BANKED."""
+    if kind == "twin":
+        return twin(model, batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW)
+    if kind == "twin-break":
+        return twin(model, batch.images_BCHW)
+    if kind == "uniform":
+        return spread(model, batch.images_BCHW)
+    if kind == "zero":
+        return zero
+    assert bank is not None, f"{kind} without a calibration bank"
+    return spread(model, batch.images_BCHW, bank.maps_HNN) if kind == "mean-map" else bank.fill(kind, batch.keys_B)
+
+
+def check_spread(model: Model) -> None:
+    """Raises MismatchError for a network whose values and maps are not at hand."""
+    if model.plain is None or not all(seam.averages_values(seam.attention(b)) for b in seam.blocks(model.plain)):
+        raise MismatchError(
+            f"{model.name}: --fill uniform and mean-map are of timm's plain VisionTransformer, without norm or gate "
+            f"between attention and projection."
+        )
+
+
+def _normed(model: Model, images_BCHW: Tensor) -> list[Tensor]:
+    """What each attention of a plain ViT receives in a pass over these images."""
+    kept: list[Tensor] = []
+    with ExitStack() as stack, torch.inference_mode(), model.autocast():
+        for block in seam.blocks(model.net):
+            stack.enter_context(hooked(seam.attention(block), partial(keep_input, kept)))
+        model.net(model.preprocess(images_BCHW))
+    return kept
+
+
+def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
+    """For each layer the average attention [H, N, N] over all images."""
+    sums: list[Tensor] = []
+    for images in batches_BCHW:
+        inputs = _normed(model, images)
+        with torch.inference_mode(), model.autocast():
+            parts = [
+                seam.attention_maps(seam.attention(block), tokens).double().sum(0)
+                for block, tokens in zip(seam.blocks(model.net), inputs, strict=True)
+            ]
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+    count = sum(map(len, batches_BCHW))
+    return [(total / count).float() for total in sums]
 
 
 def _received(model: Model, images_BCHW: Tensor) -> list[Tensor]:

@@ -34,10 +34,20 @@ def bonett_price(n_lost: ArrayLike, n_gained: ArrayLike, n: ArrayLike) -> tuple[
     Adds one to each discordant count, so it is never of width zero: Wald's covers 86 % where three
     discordants are expected.
     """
-    lost, gained, n = np.asarray(n_lost, float), np.asarray(n_gained, float), np.asarray(n, float)
-    a, b = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
-    half = z_value() * np.sqrt((a + b - (a - b) ** 2) / (n + 2))
-    return np.clip(a - b - half, -1, 1), np.clip(a - b + half, -1, 1)
+    lost, gained = np.asarray(n_lost, float), np.asarray(n_gained, float)
+    lo, hi = signed_interval(lost - gained, lost + gained, n)
+    return np.clip(lo, -1, 1), np.clip(hi, -1, 1)
+
+
+def signed_interval(total: ArrayLike, squares: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the mean of whole numbers, mostly 0, from their sum and the sum of their squares.
+
+    Bonett and Price's, one sample of +1 and one of -1 added, for numbers beyond 1 too (a pair of heads: -2 to 2).
+    """
+    n = np.asarray(n, float) + 2
+    mean = np.asarray(total, float) / n
+    half = z_value() * np.sqrt(((np.asarray(squares, float) + 2) / n - mean**2) / n)
+    return mean - half, mean + half
 
 
 def mcnemar(n_lost: ArrayLike, n_gained: ArrayLike) -> np.ndarray:

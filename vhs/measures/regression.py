@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.fills import Bank, fills
+from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Tally
-from vhs.models.engine import keeps
 from vhs.models.model import Model
+from vhs.models.removal import Removal
 
 FIELDS = ("n", "se_intact", "dse", "dse_sq", "n_nonfinite")
 EVALUATION = ("n", "se", "se_sq", "ae", "target", "target_sq", "n_nonfinite")
@@ -28,22 +28,22 @@ class RegressionAblation:
 
     def __init__(
         self, model: Model, group: int, targets: int, *, kinds: Sequence[str] = ("zero",), bank: Bank | None = None,
-        unit: str = "head",
+        unit: str = "head", rescale: bool = False,
     ) -> None:  # fmt: skip
         self.model = model
         self.group = group
         self.kinds = kinds
         self._bank = bank
-        self._keeps = keeps(model.grid, unit)
-        units = len(kinds) * sum(map(len, self._keeps))
+        self._removal = Removal(model.net, model.engine, unit, rescale=rescale)
+        units = len(kinds) * len(self._removal.units)
         self._tally = Tally((units, targets), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
             found: dict[int, list[Tensor]] = {}
-            instead = fills(self.kinds, self._bank, batch.keys_B)
-            for kind, answers_VBT in self.model.engine.sweep(pixels, self.group, self._keeps, instead):
+            instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.kinds]
+            for kind, answers_VBT in self._removal.sweep(pixels, self.group, instead):
                 found.setdefault(kind, []).extend(_squared(answers, batch) for answers in answers_VBT)
         (intact_TB,) = found.pop(-1)
         after_UTB = torch.stack([error for kind in sorted(found) for error in found[kind]])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.fills import Bank, fills
+from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally
 from vhs.models.discovery import hooked
 from vhs.models.model import Model
@@ -36,7 +36,7 @@ class TaylorEstimate:
 
     def add(self, batch: Batch) -> None:
         received = self._received(batch)
-        (fill,) = fills([self._kind], self._bank, batch.keys_B)
+        fill = fill_of(self._kind, self.model, self._bank, batch)
         parts: list[tuple[Tensor, Tensor]] = []
         for layer, (z, heads, axis) in enumerate(received):
             gradient = z.grad

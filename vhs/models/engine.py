@@ -48,16 +48,27 @@ class Engine(Protocol):
         """Yield (position in `fills`, logits [V, B, C]) of up to `group` variants, by layer, fill and row of `keeps`;
         at last (-1, the intact logits [1, B, C]).
 
-        keeps: for each layer zeros and ones [U, H], on the host: which heads each variant keeps.
+        keeps: for each layer weights [U, H], on the host: 0 for the heads that a variant loses.
         """
 
 
-def keeps(grid: HeadGrid, kind: str = "head") -> list[Tensor]:
-    """For each layer zeros and ones [U, H]: the heads that each unit of `grid.units(kind)` leaves, sham first."""
-    rows: list[list[list[float]]] = [[] for _ in grid.per_layer]
+def keeps(grid: HeadGrid, kind: str = "head", *, rescale: bool = False) -> list[Tensor]:
+    """For each layer weights [U, H]: of the heads that each unit of `grid.units(kind)` leaves, sham first.
+
+    Zeros and ones; with `rescale` H / kept instead of ones (DiverseViT's factor).
+    """
+    rows: list[list[Tensor]] = [[] for _ in grid.per_layer]
     for unit in grid.units(kind):
-        rows[unit.layer].append([float(head not in unit.removed) for head in range(grid.per_layer[unit.layer])])
-    return [torch.tensor(part) for part in rows]
+        layer = unit.layer or 0
+        rows[layer].append(kept(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
+    return [torch.stack(part) for part in rows]
+
+
+def kept(heads: int, removed: Sequence[int], *, rescale: bool = False) -> Tensor:
+    """[H]: 0 for the removed heads of one layer, for the others 1, or H / kept."""
+    keep = torch.ones(heads)
+    keep[list(removed)] = 0
+    return keep * heads / keep.sum().clamp(min=1) if rescale else keep
 
 
 def zero(_layer: int, _rows: int) -> None:
@@ -129,8 +140,8 @@ class Hooked:
         for layer, keep_UH in enumerate(keeps):
             for index, fill in enumerate(fills):
                 for keep_VH in keep_UH.split(group):
-                    masked = partial(_masked, self.seams[layer], keep_VH.to(pixels_BCHW.device), partial(fill, layer))
-                    yield index, self._ablated(pixels_BCHW, layer, len(keep_VH), masked, inputs[: layer + 1])
+                    hook = partial(masked, self.seams[layer], keep_VH.to(pixels_BCHW.device), partial(fill, layer))
+                    yield index, self._ablated(pixels_BCHW, layer, len(keep_VH), hook, inputs[: layer + 1])
         yield -1, intact[None]
 
     def _intact(self, pixels_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -146,13 +157,13 @@ class Hooked:
         return kept, logits
 
     def _ablated(
-        self, pixels_BCHW: Tensor, layer: int, variants: int, masked: Callable[..., object], inputs: list[Tensor]
+        self, pixels_BCHW: Tensor, layer: int, variants: int, hook: Callable[..., object], inputs: list[Tensor]
     ) -> Tensor:
-        """[V, B, C]. masked: the hook that removes heads; inputs: what the blocks up to the ablated one received."""
+        """[V, B, C]. hook: what removes heads; inputs: what the blocks up to the ablated one received."""
         with ExitStack() as stack:
             if len(inputs) > 1:
                 stack.enter_context(self._replayed(inputs, variants))
-            stack.enter_context(hooked(self.seams[layer].projection, masked))
+            stack.enter_context(hooked(self.seams[layer].projection, hook))
             logits = self.net(pixels_BCHW.repeat(variants, 1, 1, 1))
         return logits.view(variants, -1, logits.shape[-1])
 
@@ -236,8 +247,9 @@ def _keep_output(kept: list[Tensor], _module: nn.Module, _args: tuple[Tensor, ..
     kept.append(output)
 
 
-def _masked(
+def masked(
     place: Seam, keep_VH: Tensor, fill: Callable[[int], Tensor | None], _module: nn.Module, args: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
+    """A hook before a projection: the heads that `keep_VH` does not keep are filled."""
     instead = fill(len(args[0]) // len(keep_VH))
     return (place.without(args[0], keep_VH, instead), *args[1:])

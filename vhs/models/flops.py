@@ -5,12 +5,14 @@ One multiply-add is 2 FLOPs. Letters: N tokens, Q tokens the classifier reads, D
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from vhs.grid import Unit
 from vhs.models import seam
 from vhs.models.prefix import queries_needed, token_count
 
@@ -55,14 +57,32 @@ class Costs:
     @property
     def heads_only(self) -> int:
         """What the sweep does without the sham: one intact pass; of each head its contribution and what follows."""
-        ran = self._ran
-        total = self.embed + sum(layer.whole for layer in ran) + self.classify
-        return total + sum(layer.projection + layer.heads * self._after(index) for index, layer in enumerate(ran))
+        return self.without(Unit("head", index, 0, ((index, 0),)) for index, layer in enumerate(self.layers)
+                            for _ in range(layer.heads))  # fmt: skip
 
     @property
     def sweep(self) -> int:
         """What the sweep does, the sham included."""
         return self.heads_only + self._after(0)
+
+    def without(self, units: Iterable[Unit]) -> int:
+        """The intact pass and these units: what follows each; MLPs and sets of heads take whole passes.
+
+        Single heads of a layer share one projection, of anything else each has its own.
+        """
+        ran = self._ran
+        total = self.embed + sum(layer.whole for layer in ran) + self.classify
+        shared = set()
+        for unit in units:
+            if unit.layer is None or unit.kind == "mlp":
+                total += self.forward
+                continue
+            total += self._after(unit.layer)
+            if unit.kind != "none" and (len(unit.removed) > 1 or unit.layer not in shared):
+                total += ran[unit.layer].projection
+            if len(unit.removed) == 1:
+                shared.add(unit.layer)
+        return total
 
     @property
     def _ran(self) -> list[Layer]:

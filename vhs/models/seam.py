@@ -127,13 +127,14 @@ def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
 def removed(attn: Attention, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads that each row of `keep_VH` does not keep.
 
-    keep_VH: zeros and ones, on the host. One head a row costs that head's part of the projection only.
+    keep_VH: weights of the heads, on the host. One head a row costs that head's part of the projection only.
     """
     gone_VH = 1 - keep_VH
     heads = gone_VH.argmax(1).tolist()
-    if (gone_VH.sum(1) == 1).all() and heads == list(range(heads[0], heads[0] + len(heads))):
+    changed_V = (gone_VH != 0).sum(1)
+    if (changed_V == 1).all() and (gone_VH.sum(1) == 1).all() and heads == list(range(heads[0], heads[0] + len(heads))):
         return head_contributions(attn, heads_BNK, slice(heads[0], heads[0] + len(heads)))  # nothing goes to the device
-    if gone_VH.sum(1).max() <= 1:
+    if changed_V.max() <= 1:
         return head_contributions(attn, heads_BNK, heads) * gone_VH.sum(1).to(heads_BNK).view(-1, 1, 1, 1)
     mask = gone_VH.to(heads_BNK).repeat_interleave(attn.head_dim, dim=1)
     return F.linear(heads_BNK * mask[:, None, None], attn.proj.weight)
@@ -148,6 +149,17 @@ def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | list[
     z_VBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)[chosen]
     w_VWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)[chosen]
     return torch.bmm(z_VBnW, w_VWD).view(len(z_VBnW), batch, count, w_VWD.shape[-1])
+
+
+def values(attn: Attention, tokens_BND: Tensor) -> Tensor:
+    """[B, H, N, W]: the values that a layer's attention averages, from its normed input."""
+    batch, count, _ = tokens_BND.shape
+    return attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)[:, :, 2].transpose(1, 2)
+
+
+def averages_values(attn: Attention) -> bool:
+    """Whether a head's output is its values' average and nothing more: no norm and no gate follow."""
+    return isinstance(attn.norm, nn.Identity) and getattr(attn, "gate", None) is None
 
 
 def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:

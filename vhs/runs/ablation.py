@@ -51,7 +51,9 @@ def ablate(
         bank = banks.get(id(model))
         if numbers:
             return regression.ablation(run, model, bank)
-        return HeadAblation(model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, keep=keep)
+        return HeadAblation(
+            model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale, keep=keep
+        )
 
     fingerprint = run.fingerprint() | {"measure": "ablate", "per_sample": keep}
     journal = Journal(out if is_first() else None, fingerprint, resume=resume, may_differ=TILE if new_tile else ())
@@ -67,7 +69,8 @@ def ablate(
 
 def banks_of(run: Run) -> dict[int, Bank]:
     """The calibration bank of each model, by its id(); none where no fill needs one."""
-    return {id(model): Bank(model, run.calibration.batches) for model in run.models if run.calibration}
+    maps = "mean-map" in run.fills
+    return {id(model): Bank(model, run.calibration.batches, maps=maps) for model in run.models if run.calibration}
 
 
 def _told(run: Run, condition: Condition, results: Results, *, numbers: bool, keep: bool) -> Ablated:

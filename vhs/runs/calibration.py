@@ -9,7 +9,7 @@ from pathlib import Path
 from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
-from vhs.measures.fills import BANKED, FILLS
+from vhs.measures.fills import BANKED, FILLS, SPREAD, check_spread
 from vhs.runs import cache
 from vhs.runs.data import resolve
 from vhs.runs.run import Calibration, Run
@@ -41,6 +41,9 @@ def calibrated(
     stored = next((condition.name for condition in run.conditions if condition.data), None)
     if twinned and (stored or run.data.manifest.targets):
         raise UsageError(f"--fill {twinned[0]}: needs shifts made on the fly from classified images, {stored} is not.")
+    if set(kinds) & set(SPREAD):
+        for model in run.models:
+            check_spread(model)
     if not set(kinds) & set(BANKED):
         return run
     source = resolve(loaded, data, warn, split="train")

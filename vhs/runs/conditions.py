@@ -153,5 +153,7 @@ def _severities(text: str, name: str, wanted: str) -> list[int]:
         return [1]
     values = wanted.split(",") if wanted else [str(severity) for severity in SEVERITIES]
     if not all(value in ("1", "2", "3", "4", "5") for value in values):
-        raise UsageError(f"--shift {text}: severities are 1 to 5, such as {name}:3,5.")
+        raise UsageError(
+            f"--shift {text}: severities are 1 to 5, such as {name}:3,5; another shift takes another --shift."
+        )
     return sorted({int(value) for value in values})

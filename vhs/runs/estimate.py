@@ -50,12 +50,14 @@ def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
     if model.plain is None:
         return None
     cost = flops.costs(model.plain)
-    heads = len(model.grid) if ablating else 1
+    units = list(model.grid.units(run.unit))
+    heads = len(units) - 1 if ablating else 1
     passes = run.data.total * len(run.conditions)
-    products = passes * (cost.sweep if ablating else cost.forward)
+    swept = cost.without(units)
+    products = passes * (len(run.fills) * swept if ablating else cost.forward)
     flips = fewest_flips(heads)
     return Estimate(
-        intact=passes, ablated=passes * (heads + 1), flops=2.0 * products, share=cost.sweep / cost.naive,
+        intact=passes, ablated=passes * (heads + 1), flops=2.0 * products, share=swept / (len(units) * cost.forward),
         seconds=products / (runtime.product_rate(model.device, model.precision) * REACHED), heads=heads, flips=flips,
         detectable=flips / run.data.total,
     )  # fmt: skip

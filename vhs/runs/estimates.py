@@ -25,37 +25,45 @@ if TYPE_CHECKING:
 KEYS = ["model", "model_id", "data", "shift", "category", "corruption", "severity", "fill"]
 
 
-def estimate(run: Run) -> Iterator[Ablated]:
-    """Yield each finished condition with the estimates rows of all models, of the run's first fill."""
+def estimate(run: Run, method: str = "taylor") -> Iterator[Ablated]:
+    """Yield each finished condition with the estimates rows of all models, of the run's first fill.
+
+    method: `taylor` or `direct`.
+    """
+    from vhs.measures.direct import DirectEstimate
     from vhs.measures.taylor import TaylorEstimate
     from vhs.runs.ablation import Ablated, banks_of
     from vhs.runs.run import sweep
 
     banks = banks_of(run)
 
-    def make(model: Model, scope: Scope) -> TaylorEstimate:
-        return TaylorEstimate(model, scope, kind=run.fills[0], bank=banks.get(id(model)))
+    measure: type[TaylorEstimate] | type[DirectEstimate] = TaylorEstimate if method == "taylor" else DirectEstimate
+
+    def make(model: Model, scope: Scope) -> TaylorEstimate | DirectEstimate:
+        return measure(model, scope, kind=run.fills[0], bank=banks.get(id(model)))
 
     for condition, results in sweep(run, make):
         pairs = zip(run.models, results, strict=True)
-        rows = [row for model, tallies in pairs for row in _rows(run, condition, model, tallies["units"])]
+        rows = [row for model, tallies in pairs for row in _rows(run, condition, model, tallies["units"], method)]
         yield Ablated(frame(schemas.ESTIMATES, rows), pl.DataFrame(), pl.DataFrame())
 
 
-def _rows(run: Run, condition: Condition, model: Model, sums: Counts) -> Iterator[dict[str, Any]]:
+def _rows(run: Run, condition: Condition, model: Model, sums: Counts, method: str) -> Iterator[dict[str, Any]]:
     from vhs.runs.frames import measured
 
     n = sums.total("n")
     mean, lo, hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
-    score, token = (from_fixed(sums.total(name)) / n for name in ("score", "score_token"))
+    score = from_fixed(sums.total("score")) / n
+    token = from_fixed(sums.total("score_token")) / n if "score_token" in sums.fields else None
     fill_data = run.calibration.name if run.calibration else None
     keys = measured(run, condition, model) | {
-        "fill": run.fills[0], "fill_data": fill_data, "method": "taylor", "precision": model.precision,
+        "fill": run.fills[0], "fill_data": fill_data, "method": method, "precision": model.precision,
     }  # fmt: skip
     for index, head in enumerate(model.grid):
         yield keys | head._asdict() | {
             "n": int(n[index]), "dloss": float(mean[index]), "dloss_lo": float(lo[index]),
-            "dloss_hi": float(hi[index]), "score": float(score[index]), "score_token": float(token[index]),
+            "dloss_hi": float(hi[index]), "score": float(score[index]),
+            "score_token": None if token is None else float(token[index]),
         }  # fmt: skip
 
 

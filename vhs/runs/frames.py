@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from vhs.counts import Counts, from_fixed
@@ -154,11 +153,15 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts, k
     q = intervals.benjamini_hochberg(p[1:])
     dloss, dloss_lo, dloss_hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
     loss_intact = sums.total_float("loss_intact") / n
-    score = _sufficiency(list(model.grid.units(run.unit)), right, n)
+    scored = [unit.kind in ("only", "pair") for unit in model.grid.units(run.unit)]
+    score_lo, score_hi = intervals.signed_interval(sums.total("score"), sums.total("score_sq"), n)
     rows = []
     for unit, keys in enumerate(unit_keys(run, condition, model, kind)):
         rows.append(keys | _tallied(sums, unit, model.precision) | {
-            "score": score[unit], "drop": (intact[unit] - right[unit]) / n[unit],
+            "score": sums.total("score")[unit] / n[unit] if scored[unit] else None,
+            "score_lo": number(score_lo[unit]) if scored[unit] else None,
+            "score_hi": number(score_hi[unit]) if scored[unit] else None,
+            "drop": (intact[unit] - right[unit]) / n[unit],
             "drop_lo": drop_lo[unit], "drop_hi": drop_hi[unit],
             "p": None if run.adaptive else p[unit], "q": q[unit - 1] if unit and not run.adaptive else None,
             "loss_intact": loss_intact[unit], "loss": loss_intact[unit] + dloss[unit], "dloss": dloss[unit],
@@ -215,28 +218,26 @@ def unit_keys(run: Run, condition: Condition, model: Model, kind: str) -> Iterat
     source = run.calibration.name if run.calibration and kind in BANKED else None
     source = TWINS.get(kind, source)
     keys = measured(run, condition, model) | {
-        "fill": kind, "fill_data": source, "method": "exact", "rescale": "none", "precision": model.precision,
+        "fill": kind, "fill_data": source, "method": "exact",
+        "rescale": "H/kept" if run.rescale else "none", "precision": model.precision,
         "target": "class",
     }  # fmt: skip
     for unit in model.grid.units(run.unit):
-        place = {"module": model.grid.module(unit.layer), "layer": unit.layer, "head": unit.head}
-        heads = "+".join(f"{unit.layer}.{head}" for head in unit.removed)
-        yield keys | {"unit": unit.kind} | ({"heads": heads} | place if unit.kind != "none" else {})
+        yield keys | {"unit": unit.kind} | (_place(model, unit) if unit.kind != "none" else {})
+
+
+def _place(model: Model, unit: Unit) -> Row:
+    heads = "+".join(f"{layer}.{head}" for layer, head in unit.removed) or None
+    module = None if unit.layer is None else model.grid.module(unit.layer)
+    where = {"layer": unit.layer, "head": unit.head, "head_b": unit.head_b}
+    return {"heads": heads, "module": module, "layer_b": None if unit.head_b is None else unit.layer} | where
 
 
 def _told(unit: Unit) -> str:
-    """A unit in one word: `none`, `3.1`, `layer3`, `only3.1`."""
-    where = f"{unit.layer}" if unit.head is None else f"{unit.layer}.{unit.head}"
-    return {"none": "none", "head": where}.get(unit.kind, f"{unit.kind}{where}")
-
-
-def _sufficiency(units: Sequence[Unit], right: np.ndarray, n: np.ndarray) -> list[float | None]:
-    """Of `only`: accuracy with the head alone in its layer, less accuracy with the layer empty."""
-    empty = {unit.layer: right[index] for index, unit in enumerate(units) if unit.kind == "layer"}
-    return [
-        float((right[index] - empty[unit.layer]) / n[index]) if unit.kind == "only" else None
-        for index, unit in enumerate(units)
-    ]
+    """A unit in one word: `none`, `3.1`, `layer3`, `only3.1`, `pair3.1+3.2`, `mlp3`, `set3.1+5.0`."""
+    heads = "+".join(f"{layer}.{head}" for layer, head in unit.removed)
+    where = {"only": f"{unit.layer}.{unit.head}", "layer": unit.layer, "mlp": unit.layer}.get(unit.kind, heads)
+    return {"none": "none", "head": heads}.get(unit.kind, f"{unit.kind}{where}")
 
 
 def _tallied(sums: Counts, unit: int, precision: str) -> Row:

@@ -37,7 +37,7 @@ def is_regression(run: Run) -> bool:
 def ablation(run: Run, model: Model, bank: Bank | None) -> RegressionAblation:
     """The measure of one model."""
     targets = len(run.data.manifest.targets)
-    return RegressionAblation(model, run.group, targets, kinds=run.fills, bank=bank, unit=run.unit)
+    return RegressionAblation(model, run.group, targets, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale)
 
 
 def evaluate(run: Run) -> Iterator[pl.DataFrame]:

@@ -26,6 +26,18 @@ def unsteady(run: Run) -> list[str]:
     return notes
 
 
+def costs(run: Run, unit: str) -> list[str]:
+    """What pairs cost, said before they start."""
+    notes = []
+    for model in run.models if unit == "pair" else ():
+        units, heads = (len(list(model.grid.units(kind))) - 1 for kind in (unit, "head"))
+        notes.append(
+            f"{model.name}: {units - heads} pairs within layers beside {heads} heads, {units / heads:.1f} times the "
+            f"passes of the heads alone"
+        )
+    return notes
+
+
 def told(run: Run) -> list[str]:
     """What a reader of the numbers should be told."""
     notes = []

@@ -53,7 +53,8 @@ class Run:
     """What a measuring command works on.
 
     tile: samples a batch; group: variants stacked on it; adaptive: whether the data decided how many samples;
-    unit: what is removed at once; fills: what stands in for it; calibration: the images that those fills come from.
+    unit: what is removed at once, or heads that are; rescale: whether the kept heads of its layer are scaled by
+    H / kept; fills: what stands in for it; calibration: the images that those fills come from.
     """
 
     models: Sequence[Model]
@@ -67,6 +68,7 @@ class Run:
     by: Sequence[str] = ()
     adaptive: bool = False
     unit: str = "head"
+    rescale: bool = False
     fills: Sequence[str] = ("zero",)
     calibration: Calibration | None = None
     skip_bad: bool = False
@@ -124,6 +126,7 @@ class Run:
             "skip_bad": self.skip_bad,
             "by": list(self.by),
             "unit": self.unit,
+            "rescale": self.rescale,
             "fills": list(self.fills),
             "fill_data": self.calibration.hash if self.calibration else None,
             "tile": self.tile,

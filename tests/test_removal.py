@@ -1,0 +1,199 @@
+"""Pairs, MLPs, sets, rescaling and other attention against whole passes with the test's own hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.test_fills import MODELS, filled, naive, pixels_of
+from vhs.errors import MismatchError, UsageError
+from vhs.grid import HeadGrid, sets
+from vhs.measures.fills import Bank, check_spread
+from vhs.measures.intervals import signed_interval
+from vhs.models.engine import zero
+from vhs.models.model import Model
+from vhs.models.removal import Removal
+
+NAMES = ["fast", "fast, layer scale", "replay", "hooks, windows"]
+
+
+def swept(model: Model, removal: Removal, images: Tensor, fills: list) -> dict[int, Tensor]:
+    """Logits [U, B, C] by position of the fill."""
+    found: dict[int, list[Tensor]] = {}
+    with torch.inference_mode():
+        for index, logits in removal.sweep(model.preprocess(images), 3, fills):
+            found.setdefault(index, []).append(logits)
+    return {index: torch.cat(parts) for index, parts in found.items()}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() / b.abs().max() < 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_mlp_goes(name: str) -> None:
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, "mlp")
+    images = pixels_of(model, 3, 1)
+    got = swept(model, removal, images, [zero])
+    assert len(got[0]) == 1 + model.grid.depth and same(got[0][0], got[-1][0])
+    mlps = [module for path, module in model.net.named_modules() if path.endswith(".mlp")]
+    for layer, mlp in enumerate(mlps):
+        handle = mlp.register_forward_hook(lambda _m, _a, out: out * 0)
+        with torch.inference_mode():
+            want = model.net(model.preprocess(images))
+        handle.remove()
+        assert same(got[0][1 + layer], want) and not same(want, got[-1][0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_set_over_layers_goes(name: str) -> None:
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, "0.1+1.0 1.2")
+    images = pixels_of(model, 3, 2)
+    got = swept(model, removal, images, [zero])[0]
+    projection, axis = model.engine.projections()[0]
+    width = (
+        model.net.get_parameter(
+            next(path for path, module in model.net.named_modules() if module is projection) + ".weight"
+        ).shape[1]
+        // model.grid.per_layer[0]
+    )
+
+    def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        changed = args[0].clone()
+        changed.movedim(axis, 0)[width : 2 * width] = 0
+        return (changed, *args[1:])
+
+    handle = projection.register_forward_pre_hook(put)
+    want = naive(model, images, 1, [0], torch.zeros(1))
+    handle.remove()
+    assert same(got[1], want)
+    assert same(got[2], naive(model, images, 1, [2], torch.zeros(1)))
+
+
+@pytest.mark.parametrize("unit", ["head", "only"])
+@pytest.mark.parametrize("name", NAMES)
+def test_kept_heads_are_rescaled(name: str, unit: str) -> None:
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, unit, rescale=True)
+    images = pixels_of(model, 3, 3)
+    got = swept(model, removal, images, [zero])[0]
+    for logits, removed in list(zip(got, removal.units, strict=True))[1::3]:
+        projection, _ = model.engine.projections()[removed.layer]
+        heads = model.grid.per_layer[removed.layer]
+        factor = heads / max(heads - len(removed.removed), 1)
+        handle = projection.register_forward_pre_hook(lambda _m, args, f=factor: (args[0] * f, *args[1:]))
+        want = naive(model, images, removed.layer, [head for _, head in removed.removed], torch.zeros(1))
+        handle.remove()
+        assert same(logits, want), removed
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("fast")])
+def test_other_attention_over_the_same_values(name: str) -> None:
+    """timm's attention with its softmax replaced by 1 / N, or by the average of the calibration images' maps."""
+    model = MODELS[name]()
+    calibration, images = pixels_of(model, 4, 4), pixels_of(model, 3, 5)
+    removal, bank = Removal(model.net, model.engine), Bank(model, [calibration], maps=True)
+    got = swept(model, removal, images, filled(("uniform", "mean-map"), model, bank, images, torch.tensor([1, 2, 3])))
+    inputs: list[Tensor] = []
+    for block in model.net.blocks:
+        block.attn.register_forward_pre_hook(lambda _m, args: inputs.append(args[0].double()))
+    with torch.inference_mode():
+        model.net(model.preprocess(calibration))
+        model.net(model.preprocess(images))
+    _compare_spread(model, images, inputs, got)
+
+
+@torch.no_grad()
+def _compare_spread(model: Model, images: Tensor, inputs: list[Tensor], got: dict[int, Tensor]) -> None:
+    """inputs: what each attention received, of the calibration images, then of the scored ones."""
+    inputs = [part.clone() for part in inputs]
+    depth = model.grid.depth
+    ours, theirs = inputs[depth : 2 * depth], inputs[:depth]
+    for layer, block in enumerate(model.net.blocks):
+        attn, heads = block.attn, model.grid.per_layer[layer]
+
+        def parts(tokens: Tensor, attn=attn, heads=heads) -> Tensor:
+            qkv = tokens @ attn.qkv.weight.double().T + attn.qkv.bias.double()
+            return qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # 3 B H N W
+
+        query, key, _ = parts(theirs[layer])
+        shared = (query * attn.scale @ key.transpose(-2, -1)).softmax(-1).mean(0)
+        values = parts(ours[layer])[2]
+        for index, attention in enumerate((torch.full_like(shared, 1 / shared.shape[-1]), shared)):
+            instead = (attention @ values).transpose(1, 2).flatten(2).float()
+            for head in range(heads):
+                at = 1 + model.grid.first(layer) + head
+                assert same(got[index][at], naive(model, images, layer, [head], instead)), (layer, head, index)
+
+
+def test_values_are_reached_in_plain_vits_only() -> None:
+    with pytest.raises(MismatchError, match="plain VisionTransformer"):
+        check_spread(MODELS["replay"]())
+    from vhs.models.removal import _mlp_beside
+
+    with pytest.raises(MismatchError, match="no module mlp or ffn beside"):
+        _mlp_beside(nn.Sequential(nn.Identity(), nn.Sequential()), "1.attn")
+
+
+def test_sets_are_read() -> None:
+    assert sets("3.1+5.0 2.0") == [[(3, 1), (5, 0)], [(2, 0)]]
+    for wrong in ("3", "3.1+", "a.b", "1.2.3", "-1.0"):
+        with pytest.raises(UsageError, match="as layer"):
+            sets(wrong)
+    with pytest.raises(MismatchError, match=r"no head 2\.0: the model has layers 0 to 1 of 2 to 3 heads"):
+        list(HeadGrid((2, 3)).units("2.0"))
+
+
+def test_an_interval_of_whole_numbers_covers() -> None:
+    """Of pairs' interactions: -2 to 2, mostly 0."""
+    rng = np.random.default_rng(0)
+    chances = [0.002, 0.01, 0.97, 0.015, 0.003]
+    mean = np.dot(np.arange(-2, 3), chances)
+    drawn = rng.choice(np.arange(-2, 3), (4000, 500), p=chances)
+    lo, hi = signed_interval(drawn.sum(1), (drawn**2).sum(1), 500)
+    assert 0.935 < ((lo <= mean) & (mean <= hi)).mean() < 0.985
+
+
+def test_pairs_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
+    code, _, err = vhs("ablate", toy_checkpoint, "--unit", "pair", "-o", "p.csv", "--per-sample", "s.parquet")
+    assert code == 0, err
+    assert "3 pairs within layers beside 6 heads, 1.5 times" in err
+    table = pl.read_csv("p.csv")
+    drop = {row["heads"]: row["drop"] for row in table.iter_rows(named=True)}
+    pairs = table.filter(pl.col("unit") == "pair")
+    assert pairs.height == 3 and pairs["layer_b"].to_list() == pairs["layer"].to_list() == [0, 1, 2]
+    for row in pairs.iter_rows(named=True):
+        a, b = row["heads"].split("+")
+        assert np.isclose(row["score"], row["drop"] - drop[a] - drop[b])
+        assert row["score_lo"] < row["score"] < row["score_hi"]
+    assert "pair0.0+0.1" in pl.read_parquet("s.parquet")["units"][0]
+
+
+def test_mlps_sets_and_rescaling_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
+    assert vhs("ablate", toy_checkpoint, "-o", "heads.csv")[0] == 0
+    code, _, err = vhs("ablate", toy_checkpoint, "--unit", "mlp", "-o", "m.csv")
+    assert code == 0, err
+    table = pl.read_csv("m.csv")
+    assert table["unit"].to_list() == ["none", "mlp", "mlp", "mlp"] and table["layer"].to_list() == [None, 0, 1, 2]
+    assert table["n_lost"].sum() > 0
+    code, _, err = vhs("ablate", toy_checkpoint, "--select", "1.0", "--select", "0.1,2.0", "-o", "s.csv")
+    assert code == 0, err
+    table, heads = pl.read_csv("s.csv"), pl.read_csv("heads.csv", schema_overrides={"heads": pl.String})
+    assert table["unit"].to_list() == ["none", "set", "set"] and str(table["heads"][2]) == "0.1+2.0"
+    assert table["n_correct"][1] == heads.filter(pl.col("heads") == "1.0")["n_correct"].item()
+    code, _, err = vhs("ablate", toy_checkpoint, "--rescale", "-o", "r.csv")
+    assert code == 0 and set(pl.read_csv("r.csv")["rescale"]) == {"H/kept"}
+    for options, told in {
+        ("--rescale", "--fill", "mean"): "--rescale: ",
+        ("--unit", "mlp", "--fill", "mean"): "--unit mlp: ",
+        ("--select", "0.0", "--unit", "pair"): "--select: ",
+        ("--select", "head 3"): "expected heads as layer.head",
+    }.items():
+        code, _, err = vhs("ablate", toy_checkpoint, *options)
+        assert code == 2 and told in err, options
+    code, _, err = vhs("ablate", toy_checkpoint, "--select", "0.7")
+    assert code == 4 and "there is no head 0.7" in err

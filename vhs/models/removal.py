@@ -1,0 +1,103 @@
+"""What one run removes from a network: which units, with the kept heads rescaled or not, and the logits without them.
+
+Units within one layer go through the engine's stacked sweep. MLPs, and sets of heads over several layers, take a whole
+pass each, with hooks.
+
+Letters: B images (one tile), V variants, H heads, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from vhs.errors import MismatchError
+from vhs.grid import Unit
+from vhs.models import seam
+from vhs.models.discovery import Seam, hooked
+from vhs.models.engine import Engine, Fast, Fill, Hooked, keeps, kept, masked
+
+MLPS = ("mlp", "ffn")
+
+
+class Removal:
+    """The units of one kind (grid.units) of a network. Raises MismatchError where it has none such."""
+
+    def __init__(self, net: nn.Module, engine: Engine, kind: str = "head", *, rescale: bool = False) -> None:
+        self.net = net
+        self.engine = engine
+        self.units: list[Unit] = list(engine.grid.units(kind))
+        self._rescale = rescale
+        self._whole = any(unit.kind in ("mlp", "set") for unit in self.units)
+        self._keeps = [] if self._whole else keeps(engine.grid, kind, rescale=rescale)
+        self._mlps = _mlps(net, engine) if kind == "mlp" else []
+
+    def sweep(self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill]) -> Iterator[tuple[int, Tensor]]:
+        """Yield (position in `fills`, logits [V, B, C]) in the order of `units`; at last (-1, the intact logits)."""
+        if not self._whole:
+            yield from self.engine.sweep(pixels_BCHW, group, self._keeps, fills)
+            return
+        for index, fill in enumerate(fills):
+            for unit in self.units:
+                yield index, self._without(pixels_BCHW, unit, fill)[None]
+        yield -1, self.net(pixels_BCHW)[None]
+
+    def partners(self) -> tuple[Tensor, Tensor]:
+        """([2, U], [U]): the units a, b and the sign by which a unit u is scored: sign * (a + b - u - sham).
+
+        `pair` is measured against its two heads, `only` against its empty layer; others against themselves: 0.
+        """
+        places = {(unit.kind, unit.layer, unit.head): index for index, unit in enumerate(self.units)}
+        a, b, sign = [], [], []
+        for index, unit in enumerate(self.units):
+            alone, other = index, 0
+            if unit.kind == "pair":
+                alone, other = places["head", unit.layer, unit.head], places["head", unit.layer, unit.head_b]
+            elif unit.kind == "only":
+                alone = places["layer", unit.layer, None]
+            a.append(alone)
+            b.append(other)
+            sign.append(-1 if unit.kind == "only" else 1)
+        return torch.tensor([a, b]), torch.tensor(sign)
+
+    def _without(self, pixels_BCHW: Tensor, unit: Unit, fill: Fill) -> Tensor:
+        """[B, C]: a whole pass without the unit."""
+        with ExitStack() as stack:
+            if unit.kind == "mlp":
+                stack.callback(self._mlps[unit.layer or 0].register_forward_hook(_silent).remove)
+            for layer in sorted({layer for layer, _ in unit.removed}):
+                gone = [head for at, head in unit.removed if at == layer]
+                keep_VH = kept(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
+                hook = partial(masked, self._seam(layer), keep_VH.to(pixels_BCHW.device), partial(fill, layer))
+                stack.enter_context(hooked(self.engine.projections()[layer][0], hook))
+            return self.net(pixels_BCHW)
+
+    def _seam(self, layer: int) -> Seam:
+        if isinstance(self.engine, Hooked):
+            return self.engine.seams[layer]
+        projection, _ = self.engine.projections()[layer]
+        return Seam(f"blocks.{layer}.attn", self.engine.grid.per_layer[layer], projection, projection, True)
+
+
+def _silent(_module: nn.Module, _args: tuple[Tensor, ...], given: Tensor) -> Tensor:
+    return torch.zeros_like(given)
+
+
+def _mlps(net: nn.Module, engine: Engine) -> list[nn.Module]:
+    """The MLP beside each attention module."""
+    if isinstance(engine, Fast):
+        return [block.mlp for block in seam.blocks(engine.net)]
+    assert isinstance(engine, Hooked)
+    return [_mlp_beside(net, place.path) for place in engine.seams]
+
+
+def _mlp_beside(net: nn.Module, path: str) -> nn.Module:
+    block = net.get_submodule(path.rpartition(".")[0])
+    found = next((getattr(block, name) for name in MLPS if isinstance(getattr(block, name, None), nn.Module)), None)
+    if found is None:
+        raise MismatchError(f"--unit mlp: {type(net).__name__} has no module {' or '.join(MLPS)} beside {path}.")
+    return found
