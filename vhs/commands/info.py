@@ -84,16 +84,22 @@ def _shards(item: ShardSet) -> list[tuple[str, object]]:
 
 def _checkpoint(path: Path) -> list[tuple[str, object]]:
     from vhs.formats import checkpoints
+    from vhs.models.spec import TimmSpec
 
     described = checkpoints.read_info(path)
     spec = described.spec
+    trained = [
+        ("trained", f"{described.step} updates, seed {described.seed}, {described.weights} weights"),
+        ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
+        ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
+    ]
+    if isinstance(spec, TimmSpec):
+        return [("checkpoint", spec.name), *_heads(_load(str(path))), *trained]
     return [
         ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {spec.heads} heads of {spec.head_width} a layer"),
         ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),
         ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
-        ("trained", f"{described.step} updates, seed {described.seed}, {described.weights} weights"),
-        ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
-        ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
+        *trained,
     ]
 
 

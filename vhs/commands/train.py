@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
-from vhs.errors import InputError, MismatchError, UsageError
+from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.models.spec import ViTSpec
+from vhs.training.recipe import NAMED, Recipe
+from vhs.world import is_first
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+
+    from vhs.formats.shards import ShardSet
 
 Shards = Annotated[
     Path,
@@ -19,7 +30,12 @@ Shards = Annotated[
     ),
 ]
 Val = Annotated[Path | None, typer.Option("--val", metavar="DIR", help="Validation shard set.  [default: beside]")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="TOML file of recipe keys.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="NAME|FILE", help=f"{choices(NAMED)}, or a TOML file of recipe keys.  [default: demo]"
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key; repeats. See --print-config.")
 ]
@@ -30,6 +46,22 @@ Minutes = Annotated[
 Snapshots = Annotated[
     str | None, typer.Option("--snapshots", metavar="STEPS", help="Keep weights at these updates: 100,200 or log.")
 ]
+Init = Annotated[
+    str | None, typer.Option("--init", metavar="MODEL", help="Begin with the weights of this model, and its sizes.")
+]
+Freeze = Annotated[
+    str | None,
+    typer.Option("--freeze", metavar="N|all", help="Do not train the first N blocks, or all but the classifier."),
+]
+Lora = Annotated[
+    int | None,
+    typer.Option("--lora", metavar="RANK", min=1, help="Train low-rank parts of queries and values instead."),
+]
+Track = Annotated[str | None, typer.Option("--track", metavar="TRACKER", help="Send the log to wandb, too.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=0, help="Processes that read images for RandAugment and "
+    "resized crops.  [default: one a core, at most 16]")
+]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run with the same -o.")]
 Log = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Training log.  [default: OUT.train.csv]")]
 Depth = Annotated[int | None, typer.Option(metavar="N", min=1, help="Layers.  [default: 6]")]
@@ -43,7 +75,7 @@ Rate = Annotated[float | None, typer.Option(metavar="X", min=0, help="Learning r
 TrainingSeed = Annotated[int | None, typer.Option(metavar="N", help="Training seed.  [default: 0]")]
 Checkpoint = Annotated[Path | None, typer.Option("-o", "--out", metavar="CKPT", help="The checkpoint to write.")]
 
-EVERYDAY = ("depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed")
+EVERYDAY = ("depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora")
 
 
 def train(
@@ -59,13 +91,19 @@ def train(
     lr: Rate = None,
     seed: TrainingSeed = None,
     minutes: Minutes = None,
-    recipe: RecipeFile = None,
+    recipe: RecipeName = None,
+    init: Init = None,
+    freeze: Freeze = None,
+    lora: Lora = None,
     settings: Settings = None,
     print_config: PrintConfig = False,
     val: Val = None,
     log: Log = None,
     snapshots: Snapshots = None,
+    track: Track = None,
     resume: Resume = False,
+    workers: Workers = None,
+    compiled: options.Compile = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
     skip_bad: options.SkipBad = False,
@@ -74,77 +112,134 @@ def train(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a vision transformer from scratch; prints the path of its checkpoint.
+    """Train a vision transformer, from scratch or from another model; prints the path of its checkpoint.
 
     Example: vhs train data/fashion -o vit.safetensors
 
     Example: vhs train data/fashion --heads 8 --epochs 20 --set mixup=0.2 -o runs/h8.safetensors
+
+    Example: vhs train data/imagenet --recipe deit -o deit.safetensors   (torchrun --nproc-per-node 8 -m vhs train …)
+
+    Example: vhs train data/birds --recipe finetune --init timm:deit_tiny_patch16_224 --lora 8 -o birds.safetensors
     """
     console = options.console("train", quiet=quiet, verbose=verbose, debug=debug)
-    flags = (depth, dim, heads, head_width, patch, epochs, batch, lr, seed)
+    flags = (depth, dim, heads, head_width, patch, epochs, batch, lr, seed, freeze, lora)
     resolved = _recipe(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings)
     if print_config:
         return output.write(resolved.to_toml().encode())
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
+    from vhs.runs import ranks, runtime
+    from vhs.runs.tracking import Tracker
+    from vhs.runs.training import Training, already_trained
+
+    plan = _prepare(shards, val, out, log, resolved, snapshots, init)
+    if dry_run:
+        return output.write(plan.in_words().encode())
+    if resume and already_trained(out, resolved, plan.train):
+        console.note(f"{out}: is already trained to its end with this recipe on this data")
+        return output.write(f"{out}\n".encode())
+    ranks.start()
+    tracker = Tracker(track, asdict(resolved), console.note) if track and is_first() else None
+    with _StopSignals() as stop, console.progress() as progress:
+        training = Training(
+            out=out, train=plan.train, val=plan.val, recipe=resolved, begin=init, workers=_workers(workers),
+            device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad, compiled=compiled,
+            snapshots=plan.snapshots, stop=stop, progress=progress, tracker=tracker,
+        )  # fmt: skip
+        try:
+            finished = training.run(resuming=resume)
+        finally:
+            if training.log and is_first():
+                _write_log(plan.log, training.table())
+            for note in training.notes:
+                console.note(note)
+            if tracker:
+                tracker.finish()
+        if not finished:
+            console.note("stopped; the state is saved, --resume continues")
+            stop.end()
+    if is_first():
+        output.write(f"{out}\n".encode())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run will do."""
+
+    recipe: Recipe
+    train: ShardSet
+    val: ShardSet
+    out: Path
+    log: Path
+    snapshots: frozenset[int]
+    init: str | None
+
+    def in_words(self) -> str:
+        """For --dry-run; raises what the run would raise of its sizes."""
+        from vhs.runs import initial
+        from vhs.runs.training import check_pair, size_of
+
+        check_pair(self.train, self.val)
+        size = size_of(self.train)
+        began = initial.from_model(self.init, size) if self.init else initial.fresh(self.recipe, size)
+        spec = began.spec
+        parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
+        sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
+            spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
+        per_epoch = max(self.train.manifest.samples // self.recipe.batch, 1)
+        epochs = self.recipe.epochs
+        return (
+            f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
+            f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
+            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {self.recipe.batch} samples each\n"
+            f"writes   {self.out}\n"
+        )
+
+
+def _prepare(
+    shards: Path, val: Path | None, out: Path, log: Path | None, recipe: Recipe, snapshots: str | None, init: str | None
+) -> _Plan:
+    """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go."""
     from vhs.formats import shards as sets
     from vhs.formats.atomic import check_outputs
     from vhs.formats.tables import format_of
-    from vhs.runs import runtime
-    from vhs.runs.training import Training, already_trained, parse_snapshots
+    from vhs.runs.training import parse_snapshots
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a name that ends in .safetensors.")
     log_file = log or out.with_suffix(".train.csv")
     format_of(log_file, None)
-    check_outputs([out, log_file], [])
-    training_set = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
-    if training_set.manifest.split != "train":
-        split = training_set.manifest.split
+    check_outputs([out, log_file], [init] if init else [])
+    train = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
+    if train.manifest.split != "train":
+        split = train.manifest.split
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
-    per_epoch = max(training_set.manifest.samples // resolved.batch, 1)
-    total = resolved.epochs * per_epoch
-    validation_set = _validation(shards, val, training_set)
+    total = recipe.epochs * max(train.manifest.samples // recipe.batch, 1)
     steps = parse_snapshots(snapshots, total)
-    if dry_run:
-        return output.write(_plan(resolved, training_set, validation_set, out).encode())
-    if resume and already_trained(out, resolved, training_set):
-        console.note(f"{out}: is already trained to its end with this recipe on this data")
-        return output.write(f"{out}\n".encode())
-    with _StopSignals() as stop, console.progress() as progress:
-        training = Training(
-            out=out, train=training_set, val=validation_set, recipe=resolved,
-            device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad,
-            snapshots=steps, stop=stop, progress=progress,
-        )  # fmt: skip
+    return _Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
+
+
+def _workers(asked: int | None) -> int:
+    return min(os.cpu_count() or 1, 16) if asked is None else asked
+
+
+def _recipe(name: str | None, flags: dict[str, object], settings: list[str] | None) -> Recipe:
+    """Defaults, then the recipe, then flags, then --set."""
+    from vhs.training.recipe import from_toml, named, parse_settings
+
+    if name is None or name in NAMED:
+        resolved = named(name or "demo")
+    else:
         try:
-            finished = training.run(resuming=resume)
-        finally:
-            if training.log:
-                _write_log(log_file, training.table())
-            for note in training.notes:
-                console.note(note)
-        if not finished:
-            console.note("stopped; the state is saved, --resume continues")
-            stop.end()
-    output.write(f"{out}\n".encode())
-
-
-def _recipe(file: Path | None, flags: dict[str, object], settings: list[str] | None):  # type: ignore[no-untyped-def]
-    """Defaults, then the file, then flags, then --set."""
-    from vhs.training.recipe import Recipe, from_toml, parse_settings
-
-    resolved = Recipe()
-    if file is not None:
-        try:
-            resolved = from_toml(file.read_bytes(), str(file))
+            resolved = from_toml(Path(name).read_bytes(), name)
         except OSError as error:
-            raise InputError(f"{file}: {error.strerror}. Name a TOML recipe.") from error
+            raise InputError(f"{name}: {error.strerror}. Name a TOML recipe, or {choices(NAMED)}.") from error
     given = {key: value for key, value in flags.items() if value is not None}
     return resolved.with_values(given, "train").with_values(parse_settings(settings or []), "--set")
 
 
-def _validation(shards: Path, val: Path | None, training_set):  # type: ignore[no-untyped-def]
+def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> ShardSet:
     """The validation set named, or the one of the same name beside the training set."""
     from vhs.formats import shards as sets
 
@@ -155,27 +250,7 @@ def _validation(shards: Path, val: Path | None, training_set):  # type: ignore[n
     )
 
 
-def _plan(recipe, training_set, validation_set, out: Path) -> str:  # type: ignore[no-untyped-def]
-    """What a run would do, for --dry-run; raises what the run would raise of its sizes."""
-    from math import prod
-
-    from vhs.runs.decoding import side
-
-    manifest = training_set.manifest
-    height, width = side(manifest)
-    spec = recipe.spec(channels=manifest.channels, height=height, width=width, classes=len(manifest.classes))
-    parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
-    per_epoch = max(manifest.samples // recipe.batch, 1)
-    heads = f"{spec.heads} heads of {spec.head_width}"
-    return (
-        f"data     {manifest.samples} samples of {training_set.folder}, {validation_set.manifest.samples} to validate\n"
-        f"model    depth {spec.depth}, {heads}, {spec.tokens} tokens, {parameters:,} parameters\n"
-        f"updates  {recipe.epochs * per_epoch}: {recipe.epochs} epochs of {per_epoch}, {recipe.batch} samples each\n"
-        f"writes   {out}\n"
-    )
-
-
-def _write_log(path: Path, table) -> None:  # type: ignore[no-untyped-def]
+def _write_log(path: Path, table: DataFrame) -> None:
     from vhs.formats.atomic import write_whole
     from vhs.formats.tables import format_of, render
 

@@ -17,13 +17,13 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats.atomic import write_whole
-from vhs.models.spec import ViTSpec
+from vhs.models.spec import Spec, TimmSpec, ViTSpec, spec_from_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "vhs"
-DTYPES = ("F32", "F16", "BF16", "F64")
+DTYPES = ("F32", "F16", "BF16", "F64", "I64")
 FORMAT = 1
 MAX_TEXT = 1024
 MAX_HEADER = 100 * 1024 * 1024
@@ -39,7 +39,7 @@ class CheckpointInfo:
     to the checkpoint. recipe: the training options as resolved. weights: "raw" or "ema".
     """
 
-    spec: ViTSpec
+    spec: Spec
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -66,7 +66,7 @@ class CheckpointInfo:
             if raw["format"] != FORMAT:
                 raise InputError(f"{where}: checkpoint format {raw['format']!r}, this vhs reads {FORMAT}.")
             values = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
-            values["spec"] = ViTSpec.from_json(raw["spec"], where)
+            values["spec"] = spec_from_json(raw["spec"], where)
             for name in ("classes", "mean", "std"):
                 values[name] = tuple(raw[name])
             return cls(**values)._checked(where)
@@ -112,8 +112,10 @@ class CheckpointInfo:
         return self
 
 
-def timm_arguments(spec: ViTSpec) -> dict[str, Any] | None:
-    """What builds this architecture with timm.create_model, or None for free head widths."""
+def timm_arguments(spec: Spec) -> dict[str, Any] | None:
+    """What builds this architecture with timm.create_model, or None for free head widths and parts of our own."""
+    if isinstance(spec, TimmSpec):
+        return {"name": spec.name, "kwargs": {"num_classes": spec.classes, "in_chans": spec.channels}}
     return {"name": TIMM_NAME, "kwargs": spec.timm_kwargs()} if spec.stock else None
 
 
@@ -148,9 +150,13 @@ def load(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
 
     info = read_info(path)
     try:
-        return info, {name: tensor.float() for name, tensor in load_file(path).items()}
+        return info, {name: _float(tensor) for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Copy or train it again.") from error
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def weights_id(state: dict[str, Tensor]) -> str:
@@ -190,8 +196,8 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
             raise ValueError(f"{name} lies outside the file, which is cut off or damaged")
 
 
-def _compare(found: dict[str, tuple[int, ...]], spec: ViTSpec, path: Path) -> None:
-    if spec.depth > len(found):
+def _compare(found: dict[str, tuple[int, ...]], spec: Spec, path: Path) -> None:
+    if isinstance(spec, ViTSpec) and spec.depth > len(found):
         raise InputError(f"{path}: says depth {spec.depth} but holds {len(found)} tensors.")
     expected = spec.parameter_shapes()
     for name in sorted(set(expected) | set(found)):

@@ -13,6 +13,7 @@ from vhs.formats import checkpoints, huggingface, weights
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.stdin import read_stdin
 from vhs.models.model import Model, Preprocess, build
+from vhs.models.spec import ViTSpec
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> 
     import torch
 
     info, state = checkpoints.load(path)
-    with torch.device("meta"):
+    with torch.device("meta" if isinstance(info.spec, ViTSpec) else "cpu"):  # others may have buffers of their own
         net = build(info.spec)
     net.load_state_dict(state, strict=True, assign=True)
     preprocess = Preprocess(

@@ -451,6 +451,20 @@ TRAIN = Schema(
     ("steps_planned", "train_loss"),
 )
 
+TRAIN_REGRESSION = Schema(
+    "train_regression",
+    "one epoch of a training run, for one target",
+    (
+        *TRAIN.columns[:4],
+        _real("train_loss", "deviations²", "mean training loss over the epoch, all targets"),
+        _text("target", "name of the target"),
+        _count("n", "validation samples"),
+        _real("mse", "deviations²", "mean squared error on the validation split, targets standardised"),
+        _real("r2", "", "1 - mse / variance of the validation targets", nullable=True),
+    ),
+    ("steps_planned", "train_loss", "r2"),
+)
+
 CALIBRATION = Schema(
     "calibration",
     "one confidence bin of one model under one condition",
@@ -531,6 +545,7 @@ SCHEMAS = {
         PAIRS,
         COMPARE,
         CONTRAST,
+        TRAIN_REGRESSION,
         TRAIN,
     )
 }
@@ -564,5 +579,5 @@ _WRITER = {
     "versus": "compare --against", "rollup": "compare --summary rollup",
     "redundancy": "compare --summary redundancy", "groups": "evalshift --summary groups",
     "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
-    "contrast": "compare --contrast", "train": "train",
+    "contrast": "compare --contrast", "train": "train", "train_regression": "train",
 }  # fmt: skip

@@ -98,7 +98,7 @@ class Costs:
 def costs(net: VisionTransformer) -> Costs:
     """Counted from the shapes of the network."""
     tokens = token_count(net)
-    kernel = next(net.patch_embed.parameters())
+    kernel = max(net.patch_embed.parameters(), key=lambda parameter: parameter.numel())
     blocks = seam.blocks(net)
     last = queries_needed(net) or tokens
     return Costs(

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vhs.errors import MismatchError
+from vhs.errors import MismatchError, UsageError
 from vhs.grid import HeadGrid
 from vhs.models import seam
 from vhs.models.engine import Engine, Fast, engine_of
+from vhs.models.parts import BareBlock, LocalAttention, ShiftedPatchEmbed
 from vhs.models.prefix import EAGER, Kernels
-from vhs.models.spec import ViTSpec
+from vhs.models.spec import Spec, TimmSpec
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -109,7 +110,40 @@ class Model:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def build(spec: ViTSpec, *, drop_path: float = 0.0) -> VisionTransformer:
-    """A timm VisionTransformer of these sizes with timm's own initial weights (from the global generator)."""
-    attention: type[nn.Module] = seam.Attention if spec.stock else seam.attention_of_width(spec.head_width)
-    return VisionTransformer(**spec.timm_kwargs(), attn_layer=attention, drop_path_rate=drop_path)
+def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> nn.Module:
+    """A network of these sizes with timm's own initial weights (from the global generator).
+
+    layer_scale: initial value, where the spec has LayerScale. Raises UsageError for what the architecture cannot take.
+    """
+    if isinstance(spec, TimmSpec):
+        return _of_timm(spec, drop_path)
+    base: type[nn.Module] = LocalAttention if spec.lsa else seam.Attention
+    even = spec.heads * spec.head_width == spec.dim
+    attention = base if even else seam.attention_of_width(spec.head_width, base)  # type: ignore[arg-type]
+    scaled = {"init_values": layer_scale} if spec.layer_scale else {}
+    embed = {"embed_layer": ShiftedPatchEmbed} if spec.spt else {}
+    net = VisionTransformer(
+        **spec.timm_kwargs() | scaled | embed,
+        attn_layer=attention,
+        drop_path_rate=drop_path,
+    )
+    if not spec.last_residual:
+        net.blocks[-1].__class__ = BareBlock  # its weights are those of any block
+    return net
+
+
+def _of_timm(spec: TimmSpec, drop_path: float) -> nn.Module:
+    """By timm.create_model, at the image size asked for where the architecture has a choice."""
+    import timm
+
+    options: dict[str, Any] = {"num_classes": spec.classes, "in_chans": spec.channels}
+    for extra in (
+        {"img_size": (spec.height, spec.width), "drop_path_rate": drop_path},
+        {"drop_path_rate": drop_path},
+        {},
+    ):
+        try:
+            return timm.create_model(spec.name, **options, **extra)
+        except TypeError:
+            continue
+    raise UsageError(f"{spec.name}: timm does not build it for {spec.classes} classes and {spec.channels} channels.")

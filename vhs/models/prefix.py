@@ -89,7 +89,7 @@ def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | No
     else:
         heads = seam.class_head_outputs(seam.attention(block), normed, queries)
         tokens_BND = tokens_BND[:, :queries]
-    residual = tokens_BND + block.ls1(seam.project(seam.attention(block), heads))
+    residual = seam.carried(block, tokens_BND) + block.ls1(seam.project(seam.attention(block), heads))
     return LayerState(layer, residual, heads)
 
 

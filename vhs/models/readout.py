@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vhs.errors import MismatchError
 from vhs.models import seam
+from vhs.models.parts import BareBlock
 from vhs.models.prefix import queries_needed
 
 
@@ -46,6 +47,8 @@ def readout(net: VisionTransformer, residual_BND: Tensor) -> Readout:
 
     Raises MismatchError for pooling or norms that are no such map.
     """
+    if any(isinstance(block, BareBlock) for block in seam.blocks(net)):
+        raise MismatchError("--method direct: a block of the model has no residual around its attention.")
     pools_PN = _pools(net, residual_BND)
     scale_BN, weight_D = _frozen(net.norm, residual_BND)
     gains = []

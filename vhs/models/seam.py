@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vhs.errors import MismatchError
 from vhs.grid import HeadGrid
+from vhs.models.parts import BareBlock, LocalAttention
 
 
 def head_grid(net: nn.Module) -> HeadGrid:
@@ -45,6 +46,11 @@ def projection(block: Block) -> nn.Linear:
     return attention(block).proj
 
 
+def incoming(block: Block) -> nn.Linear:
+    """What makes queries, keys and values, of all heads side by side."""
+    return attention(block).qkv
+
+
 def attention(block: Block) -> Attention:
     """The attention module of a block."""
     return cast(Attention, block.attn)
@@ -57,7 +63,7 @@ def refusal(net: nn.Module) -> str | None:
     if type(net) not in (VisionTransformer, VisionTransformerDistilled):
         return "a subclass with a forward of its own"
     first = blocks(net)[0]
-    if any(type(block) is not Block for block in blocks(net)):
+    if any(type(block) not in (Block, BareBlock) for block in blocks(net)):
         return f"its blocks are {type(first).__name__}, not the standard one"
     if any(not isinstance(block.attn, Attention) for block in blocks(net)):
         return f"its attention is {type(first.attn).__name__}, not the standard one"
@@ -67,17 +73,22 @@ def refusal(net: nn.Module) -> str | None:
 
 
 @cache
-def attention_of_width(head_width: int) -> type[Attention]:
+def attention_of_width(head_width: int, base: type[Attention] = Attention) -> type[Attention]:
     """A timm Attention class whose heads have `head_width` features whatever the model's width.
 
     A class, not a partial, because timm asks whether it is a subclass.
     """
 
-    class WideAttention(Attention):
+    class WideAttention(base):  # type: ignore[valid-type, misc]
         def __init__(self, dim: int, num_heads: int, **options: object) -> None:
-            super().__init__(dim, num_heads, attn_head_dim=head_width, **options)  # type: ignore[arg-type]
+            super().__init__(dim, num_heads, attn_head_dim=head_width, **options)
 
     return WideAttention
+
+
+def carried(block: Block, tokens_BND: Tensor) -> Tensor | float:
+    """What the residual stream has beside a block's attention: the tokens; nothing in a block without that residual."""
+    return 0.0 if isinstance(block, BareBlock) else tokens_BND
 
 
 @contextmanager
@@ -110,10 +121,12 @@ def class_head_outputs(attn: Attention, tokens_BND: Tensor, queries: int) -> Ten
     q = q.view(batch, queries, attn.num_heads, attn.head_dim).transpose(1, 2)
     k, v = kv.view(batch, count, 2, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     q, k = attn.q_norm(q), attn.k_norm(k)
+    mask = attn.mask(tokens_BND)[:queries] if isinstance(attn, LocalAttention) else None
     if attn.fused_attn:
-        out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attn.scale)
     else:
-        out = ((q * attn.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
+        scores = (q * attn.scale) @ k.transpose(-2, -1)
+        out = (scores if mask is None else scores + mask).softmax(-1) @ v
     out = attn.norm(out.transpose(1, 2).reshape(batch, queries, inner))
     gate = getattr(attn, "gate", None)  # timm has it since 1.0.28
     return out if gate is None else out * gate(tokens_BND[:, :queries]).sigmoid()
@@ -168,4 +181,6 @@ def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:
     qkv = attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)
     q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     scores = (attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)
+    if isinstance(attn, LocalAttention):
+        scores = scores + attn.mask(tokens_BND)
     return scores.float().softmax(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from vhs.errors import InputError, UsageError, choices
@@ -20,7 +20,8 @@ class ViTSpec:
     """Sizes of a plain ViT; pixels for `patch`, `height` and `width`, features for the rest.
 
     hidden: width of the MLP. head_width: features of one head; heads * head_width need not equal dim.
-    pool: "token" reads the class token, "avg" averages the patches.
+    pool: "token" reads the class token, "avg" averages the patches. layer_scale: whether there is LayerScale; spt, lsa,
+    last_residual: as in models/parts.
     """
 
     depth: int
@@ -35,6 +36,10 @@ class ViTSpec:
     classes: int
     registers: int = 0
     pool: str = "token"
+    layer_scale: bool = False
+    spt: bool = False
+    lsa: bool = False
+    last_residual: bool = True
 
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
@@ -45,8 +50,8 @@ class ViTSpec:
 
     @property
     def stock(self) -> bool:
-        """Whether timm builds it by name: the heads share the model's width evenly."""
-        return self.heads * self.head_width == self.dim
+        """Whether timm builds it by name: the heads share the model's width evenly, and all parts are timm's."""
+        return self.heads * self.head_width == self.dim and self.last_residual and not self.spt and not self.lsa
 
     @property
     def tokens(self) -> int:
@@ -68,7 +73,7 @@ class ViTSpec:
             "reg_tokens": self.registers,
             "class_token": self.pool == "token",
             "global_pool": self.pool,
-        }
+        } | ({"init_values": 1e-5} if self.layer_scale else {})
 
     def _mlp_ratio(self) -> float:
         """A ratio from which timm's int(dim * ratio) gives `hidden` back, whatever the rounding."""
@@ -84,15 +89,19 @@ class ViTSpec:
         if not isinstance(data, dict):
             raise InputError(f"{where}: the architecture is not an object. Is this a vhs checkpoint?")
         names = {field.name for field in fields(cls)}
-        if set(data) != names:
-            odd = sorted(set(data) ^ names)
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(data) <= names:
+            odd = sorted(set(data) - names | needed - set(data))
             raise InputError(f"{where}: architecture fields missing or unknown: {', '.join(map(str, odd))}.")
         for name, limit in LIMITS.items():
-            value, least = data[name], int(name != "registers")
+            value, least = data.get(name, 0), int(name != "registers")
             if type(value) is not int or not least <= value <= limit:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number {least} to {limit}.")
-        if data["pool"] not in POOLS:
+        if data.get("pool", "token") not in POOLS:
             raise InputError(f"{where}: pool is {data['pool']!r}, expected {choices(POOLS)}.")
+        for name in ("layer_scale", "spt", "lsa", "last_residual"):
+            if type(data.get(name, True)) is not bool:
+                raise InputError(f"{where}: {name} is {data[name]!r}, expected true or false.")
         try:
             return cls(**data)
         except UsageError as error:
@@ -103,11 +112,16 @@ class ViTSpec:
         inner = self.heads * self.head_width
         shapes: dict[str, tuple[int, ...]] = {
             "pos_embed": (1, self.tokens, self.dim),
-            "patch_embed.proj.weight": (self.dim, self.channels, self.patch, self.patch),
             "patch_embed.proj.bias": (self.dim,),
             "head.weight": (self.classes, self.dim),
             "head.bias": (self.classes,),
         }
+        if self.spt:
+            width = 5 * self.channels * self.patch**2
+            shapes |= {f"patch_embed.norm.{name}": (width,) for name in ("weight", "bias")}
+            shapes["patch_embed.proj.weight"] = (self.dim, width)
+        else:
+            shapes["patch_embed.proj.weight"] = (self.dim, self.channels, self.patch, self.patch)
         if self.pool == "token":
             shapes["cls_token"] = (1, 1, self.dim)
         if self.registers:
@@ -119,7 +133,12 @@ class ViTSpec:
         return shapes
 
     def _block_shapes(self, inner: int) -> dict[str, tuple[int, ...]]:
-        return {
+        scales: dict[str, tuple[int, ...]] = {
+            f"{name}.gamma": (self.dim,) for name in ("ls1", "ls2") if self.layer_scale
+        }
+        if self.lsa:
+            scales["attn.q_norm.scale"] = (self.heads, 1, 1)
+        return scales | {
             "norm1.weight": (self.dim,),
             "norm1.bias": (self.dim,),
             "attn.qkv.weight": (3 * inner, self.dim),
@@ -133,3 +152,54 @@ class ViTSpec:
             "mlp.fc2.weight": (self.dim, self.hidden),
             "mlp.fc2.bias": (self.dim,),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmSpec:
+    """Any other timm architecture by name; pixels for height and width."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    classes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str) -> TimmSpec:
+        """A spec from untrusted JSON; raises InputError naming the field, before anything is built."""
+        import timm
+
+        names = {field.name for field in fields(cls)}
+        if set(data) != names:
+            raise InputError(
+                f"{where}: architecture fields are {', '.join(map(str, data))}; expected {', '.join(names)}."
+            )
+        for name in names - {"name"}:
+            value = data[name]
+            if type(value) is not int or not 1 <= value <= LIMITS[name]:
+                raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {LIMITS[name]}.")
+        if not isinstance(data["name"], str) or not timm.is_model(data["name"]):
+            raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
+        return cls(**data)
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The name and shape of every tensor of the model."""
+        import torch
+
+        from vhs.models.model import build
+
+        with torch.device("meta"):
+            return {name: tuple(value.shape) for name, value in build(self).state_dict().items()}
+
+
+Spec = ViTSpec | TimmSpec
+
+
+def spec_from_json(data: Any, where: str) -> Spec:
+    """A plain ViT's sizes, or a timm architecture where the JSON names one."""
+    if isinstance(data, dict) and "name" in data:
+        return TimmSpec.from_json(data, where)
+    return ViTSpec.from_json(data, where)

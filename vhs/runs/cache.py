@@ -168,10 +168,19 @@ def _positions(mine: Sequence[int], samples: Sequence[Sample], kept: Sequence[Sa
     return torch.tensor([place[sample.id] for sample in kept], dtype=torch.int64)
 
 
+def answers(manifest: Manifest, samples: Sequence[Sample]) -> torch.Tensor:
+    """int64 [N]: labels; or float32 [N, T]: standardised targets."""
+    if manifest.targets:
+        return _targets(manifest, samples)
+    return torch.tensor([sample.label for sample in samples], dtype=torch.int64)
+
+
 def _targets(manifest: Manifest, kept: Sequence[Sample]) -> torch.Tensor:
     """float32 [N, T], standardised by the training split's mean and deviation, which the manifest records."""
     stats = manifest.extra.get("target_stats", {})
-    numbers = torch.tensor([sample.targets for sample in kept], dtype=torch.float64).view(len(kept), -1)
+    numbers = torch.tensor([sample.targets for sample in kept], dtype=torch.float64).view(
+        len(kept), len(manifest.targets)
+    )
     for index, name in enumerate(manifest.targets):
         mean, deviation = stats.get(name, (0.0, 1.0))
         numbers[:, index] = (numbers[:, index] - mean) / deviation

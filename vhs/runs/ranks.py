@@ -15,7 +15,7 @@ from vhs.world import world
 def start() -> None:
     """Join the other processes, where torchrun has started several. Tallies travel over gloo, on the host."""
     if world()[1] > 1 and not distributed.is_initialized():
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
 def stop() -> None:
@@ -30,6 +30,15 @@ def summed(results: list[dict[str, Counts]]) -> list[dict[str, Counts]]:
     if world()[1] == 1:
         return results
     return [{name: _summed(counts) for name, counts in tallies.items()} for tallies in results]
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true on any rank."""
+    if world()[1] == 1:
+        return flag
+    value = torch.tensor(int(flag))
+    distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return bool(value)
 
 
 def from_first(value: Any) -> Any:

@@ -8,136 +8,171 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 
-from vhs.errors import InputError, MismatchError, UsageError, VhsError
+from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import frame
-from vhs.measures.evaluation import Evaluation
-from vhs.measures.scoring import Scope
-from vhs.models.model import Model, Preprocess
-from vhs.models.spec import ViTSpec
+from vhs.models.model import Preprocess
 from vhs.progress import Progress, silent
-from vhs.runs import cache, runtime
+from vhs.runs import cache, decoding, initial, ranks, runtime, training_state, validation
 from vhs.runs.data import record
-from vhs.training import loop, schedule
+from vhs.runs.initial import Initial, Size
+from vhs.runs.regression import REGRESSION
+from vhs.runs.streaming import Reader
+from vhs.runs.tracking import Tracker
+from vhs.seeds import sample_keys
+from vhs.training import feed, loop, schedule
 from vhs.training.recipe import Recipe
+from vhs.world import is_first, world
 
 TIMED = 20
 """Updates timed before a budget may shorten the schedule."""
-EVALUATION_TILE = 256
+CHECKED = 50
+"""Updates after which a GPU is asked whether all losses were finite; a CPU is asked after each."""
 
 
 @dataclass(kw_only=True)
 class Training:
-    """One training run. stop: asked after every update; a true answer saves the state and ends the run."""
+    """One training run. stop: asked after every update; a true answer saves the state and ends the run.
+
+    begin: the model whose weights it starts with; workers: processes that read images where the recipe augments them
+    one by one; tracker: where the log goes too.
+    """
 
     out: Path
     train: ShardSet
     val: ShardSet
     recipe: Recipe
     device: torch.device
+    begin: str | None = None
     minutes: float | None = None
     snapshots: frozenset[int] = frozenset()
     skip_bad: bool = False
+    compiled: bool = False
+    workers: int = 0
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
+    tracker: Tracker | None = None
     notes: list[str] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     elapsed_before: float = 0.0
 
     def __post_init__(self) -> None:
+        check_pair(self.train, self.val)
+        size = size_of(self.train)
+        self._begin: Initial = initial.from_model(self.begin, size) if self.begin else initial.fresh(self.recipe, size)
+        self._feed = self._source(size)
+        self._val = cache.decode(
+            self.val, cache.chosen(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
+        )
         manifest = self.train.manifest
-        if manifest.classes != self.val.manifest.classes:
-            raise MismatchError(f"{self.val.folder}: its classes are not those of {self.train.folder}.")
-        self._data = self._decode(self.train)
-        self._val = self._decode(self.val)
-        channels, height, width = self._data.images_NCHW.shape[1:]
-        self.spec: ViTSpec = self.recipe.spec(
-            channels=channels, height=height, width=width, classes=len(manifest.classes)
-        )
         self._preprocess = Preprocess(
-            height=height, width=width, channels=channels, mean=manifest.mean, std=manifest.std
-        )
+            height=size.height, width=size.width, channels=size.channels, mean=self._begin.mean or manifest.mean,
+            std=self._begin.std or manifest.std,
+        )  # fmt: skip
+        self._saved_step = 0
 
     def run(self, *, resuming: bool) -> bool:
         """Train to the end and write the checkpoint; False when `stop` ended it with its state saved."""
-        state = loop.start(self.recipe, self.spec, len(self._data), self.device)
+        samples = len(self._feed.samples.keys_N)
+        state = loop.start(
+            self.recipe, self._begin.spec, samples, self.device, initial=self._begin.weights, compiled=self.compiled
+        )
         if resuming and resume.path_of(self.out).exists():
             self._restore(state)
         begun, first = time.monotonic(), state.step
-        for rate in loop.updates(state, self.recipe, self._samples(), self._preprocess):
+        regression = self.train.manifest.task == REGRESSION
+        for rate in loop.updates(state, self.recipe, self._feed, self._preprocess, regression=regression):
             self._keep_to_budget(state, first, time.monotonic() - begun)
             at_epoch_end = state.step % state.per_epoch == 0 or state.step >= state.total
+            stopping = state.step < state.total and ranks.any_of(self.stop())
+            self._check_finite(state, now=at_epoch_end or stopping or state.step in self.snapshots)
             if at_epoch_end:
                 self._finish_epoch(state, rate)
             if state.step in self.snapshots:
-                checkpoints.save(self._snapshot_path(state.step), state.saved_net().state_dict(), self._info(state))
-            stopping = state.step < state.total and self.stop()
+                self._save(self._snapshot_path(state.step), state)
             if stopping or (at_epoch_end and state.step < state.total):
                 self._save_state(state, time.monotonic() - begun)
             if stopping:
                 return False
-        if state.total < state.planned and self.minutes is not None:
-            cut = f"{state.planned} planned updates to {state.total}"
-            self.notes.append(f"the budget of {self.minutes:g} minutes cut {cut}")
-        checkpoints.save(self.out, state.saved_net().state_dict(), self._info(state))
-        resume.path_of(self.out).unlink(missing_ok=True)
+        self._finish(state)
         return True
 
     def table(self) -> pl.DataFrame:
         """The training log so far."""
-        return frame(schemas.TRAIN, self.log)
+        regression = self.train.manifest.task == REGRESSION
+        return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, self.log)
 
-    def _decode(self, data: ShardSet) -> cache.Decoded:
-        return cache.decode(data, cache.chosen(data), skip_bad=self.skip_bad, progress=self.progress)
-
-    def _samples(self) -> loop.Samples:
-        data = self._data
-        return loop.Samples(*(part.to(self.device) for part in (data.images_NCHW, data.labels_N, data.keys_N)))
+    def _source(self, size: Size) -> feed.Feed:
+        """Images in memory on the device, or read one by one where the recipe augments them so."""
+        if not self.recipe.streams:
+            data = cache.decode(self.train, cache.chosen(self.train), skip_bad=self.skip_bad, progress=self.progress)
+            answers = data.targets_NT if self.train.manifest.task == REGRESSION else data.labels_N
+            samples = feed.Samples(answers.to(self.device), data.keys_N.to(self.device))
+            return feed.Resident(self.recipe, samples, data.images_NCHW.to(self.device))
+        chosen = cache.chosen(self.train)
+        keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64))
+        samples = feed.Samples(cache.answers(self.train.manifest, chosen).to(self.device), keys.to(self.device))
+        reader = Reader(self.train, chosen, self.recipe, (size.height, size.width))
+        return feed.Streamed(self.recipe, samples, reader, self.workers)
 
     def _keep_to_budget(self, state: loop.TrainingState, first: int, seconds: float) -> None:
         """Lay the schedule out anew when the time left does not hold the updates planned."""
         timed = state.step - first
         if self.minutes is not None and timed >= TIMED:
             budget = self.minutes * 60 - self.elapsed_before
-            state.total = max(min(state.planned, schedule.affordable(state.step, seconds, timed, budget)), state.step)
+            fits = ranks.from_first(schedule.affordable(state.step, seconds, timed, budget))
+            state.total = max(min(state.planned, fits), state.step)
+
+    def _check_finite(self, state: loop.TrainingState, *, now: bool) -> None:
+        if not now and self.device.type != "cpu" and state.step % CHECKED:
+            return
+        step = state.first_bad_step()
+        if step is not None:
+            kept = f"The state after update {self._saved_step} is kept" if self._saved_step else "Start anew"
+            raise VhsError(
+                f"the loss of update {step} (epoch {(step - 1) // state.per_epoch + 1}) is not finite. {kept}; try a "
+                f"lower --lr, or --set clip=1.0."
+            )
 
     def _finish_epoch(self, state: loop.TrainingState, rate: float) -> None:
-        mean_loss = float(state.loss_sum) / state.steps_in_epoch()
-        if not mean_loss < float("inf"):
-            raise VhsError(
-                f"the loss is not finite in epoch {len(self.log) + 1} (updates up to {state.step}). "
-                f"Start anew with a lower --lr, or with --set clip=1.0."
-            )
-        tallies = self._evaluate(state)
-        n, right = (int(tallies.total(name)) for name in ("n", "n_correct"))
-        self.log.append({
-            "epoch": -(-state.step // state.per_epoch), "step": state.step, "steps_planned": state.total, "lr": rate,
-            "train_loss": mean_loss, "n": n, "n_correct": right, "top1": right / n,
-            "loss": float(tallies.total_float("loss")) / n,
-        })  # fmt: skip
-        self.progress(f"epoch {self.log[-1]['epoch']}: {right / n:.1%} right", state.step, state.total)
+        told = list(validation.rows(state.weights(self.recipe.saved), self._preprocess, self._val, self.device))
+        epoch = -(-state.step // state.per_epoch)
+        shared = {
+            "epoch": epoch, "step": state.step, "steps_planned": state.total, "lr": rate,
+            "train_loss": float(state.loss_sum) / state.steps_in_epoch(),
+        }  # fmt: skip
+        self.log += [shared | row for row in told]
+        for row in self.log[-len(told) :] if self.tracker else ():
+            assert self.tracker is not None
+            self.tracker.log(row)
+        self.progress(f"epoch {epoch}: {validation.in_words(told)}", state.step, state.total)
 
-    def _evaluate(self, state: loop.TrainingState) -> Any:
-        model = Model(
-            net=loop.frozen_copy(state.saved_net()), preprocess=self._preprocess, name="training", weights_id="",
-            classes=self.train.manifest.classes,
-        )  # fmt: skip
-        evaluation = Evaluation(model, Scope.whole(len(model.classes), self.device))
-        for batch in self._val.tiles(EVALUATION_TILE, self.device):
-            evaluation.add(batch)
-        return evaluation.results()["view0"]
+    def _finish(self, state: loop.TrainingState) -> None:
+        if state.total < state.planned and self.minutes is not None:
+            cut = f"{state.planned} planned updates to {state.total}"
+            self.notes.append(f"the budget of {self.minutes:g} minutes cut {cut}")
+        self._save(self.out, state)
+        if is_first():
+            resume.path_of(self.out).unlink(missing_ok=True)
+
+    def _save(self, path: Path, state: loop.TrainingState) -> None:
+        if is_first():
+            checkpoints.save(path, state.weights(self.recipe.saved).state_dict(), self._info(state))
 
     def _info(self, state: loop.TrainingState) -> CheckpointInfo:
+        manifest = self.train.manifest
         return CheckpointInfo(
-            spec=self.spec, classes=self.train.manifest.classes, mean=self._preprocess.mean, std=self._preprocess.std,
-            timm=checkpoints.timm_arguments(self.spec),
+            spec=self._begin.spec, classes=outputs_of(self.train), mean=self._preprocess.mean,
+            std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(self._begin.spec),
             data={"train": record(self.train, self.out), "val": record(self.val, self.out)},
-            recipe=asdict(self.recipe) | {"updates": state.total}, weights="ema" if state.average else "raw",
+            recipe=asdict(self.recipe) | {"updates": state.total}, parent=self._begin.parent,
+            weights="ema" if state.average and self.recipe.saved == "ema" else "raw",
             step=state.step, seed=self.recipe.seed, versions=runtime.versions(),
         )  # fmt: skip
 
@@ -147,45 +182,46 @@ class Training:
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a run to be continued."""
         data = {split.manifest.split: split.manifest.hash for split in (self.train, self.val)}
-        return {"recipe": asdict(self.recipe), "data": data, "device": self.device.type}
+        begun = {"begun from": self._begin.parent} if self._begin.parent else {}
+        return {"recipe": asdict(self.recipe), "data": data, "device": self.device.type} | begun
 
     def _save_state(self, state: loop.TrainingState, seconds: float) -> None:
-        tensors = {f"net.{name}": value for name, value in state.net.state_dict().items()}
-        if state.average is not None:
-            tensors |= {f"average.{name}": value for name, value in state.average.module.state_dict().items()}
-        for index, slots in state.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-        tensors["loss_sum"] = state.loss_sum
-        described = self._fingerprint() | {
-            "step": state.step, "total": state.total, "log": self.log, "elapsed": self.elapsed_before + seconds,
-            "threads": torch.get_num_threads(),
-        }  # fmt: skip
-        resume.save(resume.path_of(self.out), tensors, described)
+        if is_first():
+            described = self._fingerprint() | {
+                "log": self.log, "elapsed": self.elapsed_before + seconds, "processes": world()[1]
+            }  # fmt: skip
+            training_state.save(resume.path_of(self.out), state, described)
+        self._saved_step = state.step
 
     def _restore(self, state: loop.TrainingState) -> None:
-        path = resume.path_of(self.out)
-        tensors, described = resume.load(path, self._fingerprint())
-        try:
-            self._fill(state, tensors, described)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: does not hold the whole state: {error}. Remove it to start anew.") from error
-
-    def _fill(self, state: loop.TrainingState, tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> None:
-        state.net.load_state_dict(_under(tensors, "net."), strict=True)
-        if state.average is not None:
-            state.average.module.load_state_dict(_under(tensors, "average."), strict=True)
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in _under(tensors, "optimizer.").items():
-            index, _, slot = name.partition(".")
-            slots.setdefault(int(index), {})[slot] = value
-        groups = state.optimizer.state_dict()["param_groups"]
-        state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        state.step, state.total = described["step"], described["total"]
-        state.loss_sum = tensors["loss_sum"].to(self.device)
+        described = training_state.restore(resume.path_of(self.out), state, self._fingerprint())
         self.log, self.elapsed_before = described["log"], described["elapsed"]
-        if described["threads"] != torch.get_num_threads():
-            self.notes.append(f"begun with {described['threads']} threads: the last bits will differ")
+        self._saved_step = state.step
+        now = {"threads": torch.get_num_threads(), "processes": world()[1]}
+        for name, count in now.items():
+            if described.get(name, 1) != count:
+                self.notes.append(f"begun with {described.get(name, 1)} {name}: the last bits will differ")
         self.notes.append(f"continuing after update {state.step} of {state.total}")
+
+
+def outputs_of(data: ShardSet) -> tuple[str, ...]:
+    """What a model of this set gives numbers for: classes or targets."""
+    return data.manifest.targets if data.manifest.task == REGRESSION else data.manifest.classes
+
+
+def size_of(data: ShardSet) -> Size:
+    """What a set asks of a model."""
+    height, width = decoding.side(data.manifest)
+    return Size(height, width, data.manifest.channels, outputs_of(data))
+
+
+def check_pair(train: ShardSet, val: ShardSet) -> None:
+    """Raises MismatchError where a model of one set has no scores on the other."""
+    if (train.manifest.task, outputs_of(train)) != (val.manifest.task, outputs_of(val)):
+        what = "targets" if train.manifest.task == REGRESSION else "classes"
+        raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
+    if train.manifest.task == REGRESSION and not train.manifest.extra.get("target_stats"):
+        raise MismatchError(f"{train.folder}: has targets without their mean and deviation. Shard it again.")
 
 
 def already_trained(out: Path, recipe: Recipe, train: ShardSet) -> bool:
@@ -207,7 +243,3 @@ def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
         return frozenset(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--snapshots {text}: expected update numbers such as 100,200, or log.") from None
-
-
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

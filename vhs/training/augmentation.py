@@ -1,9 +1,11 @@
-"""Random crop and flip of a batch, drawn by (seed, epoch, sample).
+"""Augmentation of a batch where it lies, drawn by (seed, epoch, sample): random crop, flip and erasing.
 
-Letters: B images, C channels, H height, W width.
+Letters: B images, C channels, H height, W width, T tries.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,12 @@ from torch import Tensor
 
 from vhs.seeds import hash64
 from vhs.shifts import fields
+
+AREAS = (0.02, 1 / 3)
+LONGEST = 1 / 0.3
+TRIES = 10
+"""Of random erasing, as in timm: share of the area, aspect ratio from 0.3 on, tries until a box fits."""
+REPEAT = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 def augment(images_BCHW: Tensor, keys_B: Tensor, *, crop: bool, flip: bool, key: int) -> Tensor:
@@ -28,8 +36,36 @@ def augment(images_BCHW: Tensor, keys_B: Tensor, *, crop: bool, flip: bool, key:
     return images_BCHW
 
 
+def erase(pixels_BCHW: Tensor, keys_B: Tensor, odds: float, key: int) -> Tensor:
+    """Normalised pixels with, at these odds, a box of standard normal noise (Zhong et al. 2017, arXiv:1708.04896)."""
+    if not odds:
+        return pixels_BCHW
+    batch, _, height, width = pixels_BCHW.shape
+    draws_BT4 = fields.uniform(fields.words(keys_B, 1 + 4 * TRIES, hash64(key, "erase")))
+    erased_B, draws_BT4 = draws_BT4[:, 0] < odds, draws_BT4[:, 1:].view(batch, TRIES, 4)
+    area_BT = (AREAS[0] + (AREAS[1] - AREAS[0]) * draws_BT4[..., 0]) * height * width
+    aspect_BT = torch.exp(math.log(LONGEST) * (2 * draws_BT4[..., 1] - 1))
+    tall_BT, wide_BT = (area_BT * aspect_BT).sqrt().round(), (area_BT / aspect_BT).sqrt().round()
+    fits_BT = (tall_BT < height) & (wide_BT < width)
+    first = fits_BT.float().argmax(1, keepdim=True)
+    tall, wide, down, across = (
+        part.gather(1, first) for part in (tall_BT, wide_BT, draws_BT4[..., 2], draws_BT4[..., 3])
+    )
+    top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
+    rows, columns = (torch.arange(side, device=pixels_BCHW.device) for side in (height, width))
+    inside = ((rows >= top) & (rows < top + tall))[:, :, None] & ((columns >= left) & (columns < left + wide))[:, None]
+    chosen = inside & (erased_B & fits_BT.any(1)).view(-1, 1, 1)
+    noise = fields.normal(fields.words(keys_B, pixels_BCHW[0].numel(), hash64(key, "erase-noise")))
+    return torch.where(chosen[:, None], noise.view_as(pixels_BCHW).to(pixels_BCHW.dtype), pixels_BCHW)
+
+
 def epoch_key(seed: int, epoch: int) -> int:
     return hash64(seed, "augment", epoch)
+
+
+def repeated(keys_B: Tensor, repeat_B: Tensor) -> Tensor:
+    """The keys of the n-th version of each sample in an epoch; those of the first are the samples' own."""
+    return keys_B + repeat_B * REPEAT
 
 
 def _crop(images_BCHW: Tensor, down_B: Tensor, across_B: Tensor) -> Tensor:

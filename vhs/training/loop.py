@@ -1,59 +1,61 @@
 """The training loop: a generator of updates. The caller prints, saves and stops.
 
 Every draw belongs to (seed, epoch, sample) or (seed, step), so a run resumes exactly from its
-weights, optimizer state and step number.
+weights, optimizer state and step number, on any number of processes.
 
-Letters: N training samples, B samples of an update, C channels, H height, W width.
+Letters: B samples of an update over all processes, b those of this process, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from timm.data import Mixup
-from timm.loss import SoftTargetCrossEntropy
-from timm.models.vision_transformer import VisionTransformer
-from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vhs.errors import UsageError
 from vhs.models.model import Preprocess, build
-from vhs.models.spec import ViTSpec
-from vhs.seeds import hash64, seeded
-from vhs.training.augmentation import augment, epoch_key
+from vhs.models.spec import Spec
+from vhs.seeds import seeded
+from vhs.training import droppath, feed, optimization
+from vhs.training.augmentation import augment, epoch_key, erase
+from vhs.training.criterion import Criterion
+from vhs.training.feed import Examples, Feed
+from vhs.training.lora import merged
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import learning_rate
+from vhs.world import world
 
-
-class Samples(NamedTuple):
-    """The training split on the device: images_NCHW uint8, labels_N and keys_N int64."""
-
-    images_NCHW: Tensor
-    labels_N: Tensor
-    keys_N: Tensor
+NEVER = 2**62
 
 
 @dataclass
 class TrainingState:
     """Everything an update changes. planned: updates the recipe asks for; total: those the schedule is laid out for.
 
-    loss_sum: float64 scalar tensor, sum of the losses of this epoch's updates so far.
+    run: the network as it is called, compiled or shared between processes. loss_sum: float64 scalar tensor, sum of
+    the losses of this epoch's updates so far; bad_step: int64 scalar tensor, the first update whose loss was not
+    finite. rows: which rows of the whole batch run.
     """
 
-    net: VisionTransformer
+    net: nn.Module
+    run: Callable[[Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     average: ModelEmaV3 | None
     step: int
     planned: int
     total: int
     per_epoch: int
+    batch: int
     loss_sum: Tensor
+    bad_step: Tensor
+    rows: droppath.Rows
 
     @property
     def epoch(self) -> int:
@@ -64,50 +66,67 @@ class TrainingState:
         """Updates done in the epoch of the last update, at least 1."""
         return (self.step - 1) % self.per_epoch + 1
 
-    def saved_net(self) -> VisionTransformer:
-        """The weights a checkpoint gets: the average where the recipe keeps one."""
-        return self.net if self.average is None else self.average.module
+    def first_bad_step(self) -> int | None:
+        """The first update whose loss was not finite; waits for the device."""
+        step = int(self.bad_step)
+        return None if step == NEVER else step
+
+    def weights(self, saved: str) -> nn.Module:
+        """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
+        return merged(self.average.module if self.average is not None and saved == "ema" else self.net)
 
 
-def start(recipe: Recipe, spec: ViTSpec, samples: int, device: torch.device) -> TrainingState:
-    """A freshly initialised run over `samples` training samples.
+def start(
+    recipe: Recipe, spec: Spec, samples: int, device: torch.device, *, initial: dict[str, Tensor] | None = None,
+    compiled: bool = False,
+) -> TrainingState:  # fmt: skip
+    """A run at its beginning, over `samples` training samples. initial: weights to begin with, in place of timm's own.
 
-    Weight decay leaves out what timm leaves out: biases, norms, tokens and position embeddings.
-    Raises UsageError where mixup would get an odd batch.
+    Raises UsageError where mixup would get an odd batch, or processes would get unequal parts.
     """
-    with seeded(recipe.seed, "weights"):
-        net = build(spec, drop_path=recipe.drop_path).to(device).train()
-    if recipe.mixup and min(samples, recipe.batch) % 2:
+    batch = min(recipe.batch, samples)
+    if recipe.mixes and batch % 2:
         raise UsageError(f"mixup pairs samples, and a batch would hold all {samples}. Set an even batch below that.")
-    groups = param_groups_weight_decay(net, recipe.weight_decay, no_weight_decay_list=net.no_weight_decay())
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=device.type == "cuda")
+    if len(feed.rows(batch)) % recipe.accumulate:
+        raise UsageError(f"a batch of {batch} cannot be run in {recipe.accumulate} equal parts by each process.")
+    with seeded(recipe.seed, "weights"):
+        net = build(spec, drop_path=recipe.drop_path, layer_scale=recipe.layer_scale or 1e-5)
+        if initial is not None:
+            net.load_state_dict(net.state_dict() | initial, strict=True)
+        optimization.freeze(net, recipe)
+    net = net.to(device).train()
+    rows = droppath.share(net)
     per_epoch = max(samples // recipe.batch, 1)
     planned = recipe.epochs * per_epoch
     return TrainingState(
-        net=net, optimizer=optimizer, average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0,
-        planned=planned, total=planned, per_epoch=per_epoch,
-        loss_sum=torch.zeros((), dtype=torch.float64, device=device),
+        net=net, run=_runner(net, device, compiled=compiled), optimizer=optimization.optimizer(net, recipe, device),
+        average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0, planned=planned, total=planned,
+        per_epoch=per_epoch, batch=batch, loss_sum=torch.zeros((), dtype=torch.float64, device=device),
+        bad_step=torch.full((), NEVER, dtype=torch.int64, device=device), rows=rows,
     )  # fmt: skip
 
 
-def updates(state: TrainingState, recipe: Recipe, samples: Samples, preprocess: Preprocess) -> Iterator[float]:
+def updates(
+    state: TrainingState, recipe: Recipe, source: Feed, preprocess: Preprocess, *, regression: bool = False
+) -> Iterator[float]:
     """Run one update after another until `state.total`; yields the learning rate of each, after it.
 
     The caller may lower `state.total` between updates.
     """
-    criterion = _Criterion(recipe, classes=state.net.num_classes)
-    order_N = _epoch_order(recipe.seed, state.epoch, samples)
+    outputs = source.samples.answers_N.shape[-1] if regression else _outputs(state.net)
+    criterion = Criterion(recipe, outputs, regression=regression)
     while state.step < state.total:
-        within = state.step % state.per_epoch
+        epoch, within = state.epoch, state.step % state.per_epoch
         if within == 0:
             state.loss_sum = torch.zeros_like(state.loss_sum)
-            order_N = _epoch_order(recipe.seed, state.epoch, samples)
-        rate = learning_rate(recipe, state.step, state.total, state.per_epoch)
-        chosen_B = order_N[within * recipe.batch : (within + 1) * recipe.batch]
-        with seeded(recipe.seed, "step", state.step):
-            _update(state, recipe, criterion, _pixels(state, recipe, samples, preprocess, chosen_B), rate)
-        state.step += 1
-        yield rate
+        for examples in source.epoch(epoch, within):
+            rate = learning_rate(recipe, state.step, state.total, state.per_epoch)
+            with seeded(recipe.seed, "step", state.step):
+                _update(state, recipe, criterion, _pixels(recipe, epoch, examples, preprocess), rate)
+            state.step += 1
+            yield rate
+            if state.step >= state.total:
+                return
 
 
 def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
@@ -117,63 +136,65 @@ def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
     return recipe.precision == "bf16"
 
 
-class _Criterion:
-    """Cross-entropy with label smoothing, or timm's mixup with its soft targets."""
-
-    def __init__(self, recipe: Recipe, classes: int) -> None:
-        self._smoothing = recipe.label_smoothing
-        self._mixup = None
-        if recipe.mixup:
-            self._mixup = Mixup(
-                mixup_alpha=recipe.mixup, label_smoothing=recipe.label_smoothing, num_classes=classes
-            )  # fmt: skip
-
-    def mix(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        if self._mixup is None:
-            return pixels_BCHW, labels_B
-        return self._mixup(pixels_BCHW, labels_B)
-
-    def __call__(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
-        if targets.dim() == 2:
-            return SoftTargetCrossEntropy()(logits_BC, targets)
-        return F.cross_entropy(logits_BC, targets, label_smoothing=self._smoothing)
+def frozen_copy(net: nn.Module) -> nn.Module:
+    """A copy in eval mode, for measuring in the middle of training."""
+    return copy.deepcopy(net).eval().requires_grad_(False)
 
 
-def _pixels(
-    state: TrainingState, recipe: Recipe, samples: Samples, preprocess: Preprocess, chosen_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    key = epoch_key(recipe.seed, state.epoch)
-    images = augment(
-        samples.images_NCHW[chosen_B], samples.keys_N[chosen_B], crop=recipe.crop, flip=recipe.flip, key=key
-    )
-    return preprocess(images), samples.labels_N[chosen_B]
+def _runner(net: nn.Module, device: torch.device, *, compiled: bool) -> Callable[[Tensor], Tensor]:
+    run: Any = net
+    if world()[1] > 1:
+        run = DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
+    return torch.compile(run) if compiled else run
+
+
+def _outputs(net: Any) -> int:
+    return int(net.num_classes)
+
+
+def _pixels(recipe: Recipe, epoch: int, examples: Examples, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+    key = epoch_key(recipe.seed, epoch)
+    images = augment(examples.images_BCHW, examples.keys_B, crop=recipe.crop, flip=recipe.flip, key=key)
+    return erase(preprocess(images), examples.keys_B, recipe.erase, key), examples.answers_B
 
 
 def _update(
-    state: TrainingState, recipe: Recipe, criterion: _Criterion, batch: tuple[Tensor, Tensor], rate: float
+    state: TrainingState, recipe: Recipe, criterion: Criterion, batch: tuple[Tensor, Tensor], rate: float
 ) -> None:
-    pixels, targets = criterion.mix(*batch)
-    device = pixels.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=uses_bf16(recipe, pixels.device)):
-        loss = criterion(state.net(pixels).float(), targets)
+    pixels, answers = criterion.mix(*batch)
+    own = feed.rows(state.batch).to(pixels.device)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    parts = zip(*(part.chunk(recipe.accumulate) for part in (pixels, answers, own)), strict=True)
+    losses = []
+    for index, (images, targets, rows) in enumerate(parts):
+        state.rows.batch, state.rows.rows_b = state.batch, rows
+        with _unsynced(state, last=index == recipe.accumulate - 1):
+            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=uses_bf16(recipe, pixels.device)):
+                loss = criterion(state.run(images).float(), targets) / recipe.accumulate
+            loss.backward()
+        losses.append(loss.detach().double())
+    total = _averaged(torch.stack(losses).sum())
     if recipe.clip:
         torch.nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    optimization.set_rate(state.optimizer, rate)
     state.optimizer.step()
     if state.average is not None:
-        state.average.update(state.net, step=state.step)
-    state.loss_sum = state.loss_sum + loss.detach().double()
+        state.average.update(state.net)
+    state.loss_sum = state.loss_sum + total
+    seen = torch.where(total.isfinite(), NEVER, state.step + 1)
+    state.bad_step = torch.minimum(state.bad_step, seen)
 
 
-def _epoch_order(seed: int, epoch: int, samples: Samples) -> Tensor:
-    """Sample positions in the order of this epoch."""
-    generator = torch.Generator().manual_seed(hash64(seed, "order", epoch) & (2**63 - 1))
-    return torch.randperm(len(samples.labels_N), generator=generator).to(samples.labels_N.device)
+def _unsynced(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
+    """Gradients are summed over processes once an update, after its last part."""
+    if last or not isinstance(state.run, DistributedDataParallel):
+        return nullcontext()
+    return state.run.no_sync()
 
 
-def frozen_copy(net: VisionTransformer) -> VisionTransformer:
-    """A copy in eval mode, for measuring in the middle of training."""
-    return copy.deepcopy(net).eval().requires_grad_(False)
+def _averaged(loss: Tensor) -> Tensor:
+    """The mean of all processes' losses, each of as many samples."""
+    if world()[1] > 1:
+        torch.distributed.all_reduce(loss)
+        loss = loss / world()[1]
+    return loss

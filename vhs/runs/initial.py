@@ -1,0 +1,147 @@
+"""The architecture and first weights of a training run: the recipe's, or those of another model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models import adapt_input_conv
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vhs.errors import InputError, MismatchError, UsageError
+from vhs.formats import references
+from vhs.models import seam
+from vhs.models.model import build
+from vhs.models.spec import Spec, TimmSpec, ViTSpec
+from vhs.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from vhs.formats.references import Loaded
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the data asks of a model: pixels, and outputs by name (classes or targets)."""
+
+    height: int
+    width: int
+    channels: int
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Where training begins. weights: None for fresh ones; parent: whose they were; mean, std: its pixel statistics."""
+
+    spec: Spec
+    weights: dict[str, Tensor] | None = None
+    parent: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def fresh(recipe: Recipe, size: Size) -> Initial:
+    """The recipe's architecture. Raises UsageError where it does not take these images."""
+    sides = {"height": size.height, "width": size.width, "channels": size.channels, "classes": len(size.outputs)}
+    if recipe.arch:
+        spec = TimmSpec.from_json({"name": recipe.arch, **sides}, "arch")
+        _try(spec)
+        return Initial(spec)
+    return Initial(recipe.spec(**sides))
+
+
+def from_model(reference: str, size: Size) -> Initial:
+    """Another model's architecture and weights, fitted to images of another size or other channels.
+
+    Position embeddings are resampled and the input's channels summed or repeated as timm does; the classifier is kept
+    where the outputs have the same names, else it begins anew. Raises MismatchError naming a tensor that does not fit.
+    """
+    loaded = references.load(reference, torch.device("cpu"))
+    net, preprocess = loaded.model.net, loaded.model.preprocess
+    spec = _resized(_spec(reference, loaded), size)
+    state = dict(net.state_dict())
+    if loaded.model.classes != size.outputs:
+        classifier = next(name for name, module in net.named_modules() if module is _classifier(net))
+        state = {name: value for name, value in state.items() if not name.startswith(f"{classifier}.")}
+    wanted = _shapes(spec)
+    state = {name: _fitted(name, value, wanted, net, size) for name, value in state.items()}
+    same = preprocess.channels == size.channels
+    return Initial(
+        spec, state, f"{reference} {loaded.model.weights_id}", preprocess.mean if same else None,
+        preprocess.std if same else None,
+    )  # fmt: skip
+
+
+def _try(spec: TimmSpec) -> None:
+    """Raises UsageError, with timm's reason, for images that the architecture does not take."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build(spec).eval()(torch.zeros(1, spec.channels, spec.height, spec.width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        what = f"{spec.height}x{spec.width} px with {spec.channels} channels"
+        raise UsageError(f"{spec.name}: does not take images of {what}: {reason}.") from error
+
+
+def _spec(reference: str, loaded: Loaded) -> Spec:
+    if loaded.info is not None:
+        return loaded.info.spec
+    preprocess, classes = loaded.model.preprocess, len(loaded.model.classes)
+    if reference.startswith(references.TIMM):
+        name = reference.removeprefix(references.TIMM).partition("@")[0]
+        return TimmSpec(
+            name=name, height=preprocess.height, width=preprocess.width, channels=preprocess.channels, classes=classes
+        )
+    plain = loaded.model.plain
+    if plain is None:
+        raise InputError(f"{reference}: --init takes vhs checkpoints, timm models and plain ViTs in hf's layout.")
+    return _of_plain(plain, preprocess.height, preprocess.width, preprocess.channels, classes)
+
+
+def _of_plain(net: VisionTransformer, height: int, width: int, channels: int, classes: int) -> ViTSpec:
+    attn, block = seam.attention(seam.blocks(net)[0]), seam.blocks(net)[0]
+    hidden = cast(nn.Linear, block.mlp.fc1).weight.shape[0]
+    return ViTSpec(
+        depth=len(seam.blocks(net)), dim=net.embed_dim, heads=attn.num_heads, head_width=attn.head_dim, hidden=hidden,
+        patch=cast(int, net.patch_embed.patch_size[0]), height=height, width=width, channels=channels,
+        classes=max(classes, 1), registers=0 if net.reg_token is None else net.reg_token.shape[1],
+        pool="token" if net.global_pool == "token" else "avg", layer_scale=not isinstance(block.ls1, nn.Identity),
+    )  # fmt: skip
+
+
+def _resized(spec: Spec, size: Size) -> Spec:
+    return replace(spec, height=size.height, width=size.width, channels=size.channels, classes=len(size.outputs))
+
+
+def _shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in build(spec).state_dict().items()}
+
+
+def _fitted(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: nn.Module, size: Size) -> Tensor:
+    shape = wanted.get(name)
+    if shape == tuple(value.shape):
+        return value
+    if shape is not None and name == "pos_embed" and isinstance(net, VisionTransformer):
+        prefix = 0 if net.no_embed_class else net.num_prefix_tokens
+        patch = net.patch_embed.patch_size if hasattr(net.patch_embed, "patch_size") else (net.patch_embed.patch,) * 2
+        grid = [size.height // patch[0], size.width // patch[1]]
+        value = resample_abs_pos_embed(value, grid, list(net.patch_embed.grid_size), num_prefix_tokens=prefix)
+    elif shape is not None and value.dim() == 4 and shape[1] == size.channels != value.shape[1]:
+        grey = value.shape[1] == 1
+        value = value.repeat(1, size.channels, 1, 1) / size.channels if grey else adapt_input_conv(size.channels, value)
+    if shape != tuple(value.shape):
+        raise MismatchError(f"--init: {name} has shape {tuple(value.shape)}, the new model needs {shape}.")
+    return value
+
+
+def _classifier(net: nn.Module) -> nn.Module:
+    return net.get_classifier()  # type: ignore[operator]
+
+
+def described(initial: Initial) -> dict[str, object]:
+    """What must be equal for a run to be continued."""
+    return {"spec": asdict(initial.spec), "parent": initial.parent}

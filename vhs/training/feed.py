@@ -1,0 +1,150 @@
+"""Batches of an epoch, from any update on: in memory on the device, or read and augmented one by one by workers.
+
+The order of an epoch belongs to (seed, epoch); of every batch each process takes its rows, in mirrored pairs, so that
+mixup, which pairs row i with row B - 1 - i, mixes the same samples on any number of processes.
+
+Letters: N training samples, B samples of an update over all processes, b those of this process, C channels, H height,
+W width, T targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vhs.errors import UsageError
+from vhs.seeds import hash64, seeded
+from vhs.training.augmentation import repeated
+from vhs.training.recipe import Recipe
+from vhs.world import world
+
+
+class Samples(NamedTuple):
+    """The training split on the device but for its images: keys_N int64; answers_N: labels int64, or targets_NT."""
+
+    answers_N: Tensor
+    keys_N: Tensor
+
+
+class Examples(NamedTuple):
+    """One process's part of an update. keys_B: the samples' keys, another for each version of one image."""
+
+    images_BCHW: Tensor
+    answers_B: Tensor
+    keys_B: Tensor
+
+
+class Feed(Protocol):
+    """Batches from update `start` of an epoch on."""
+
+    @property
+    def samples(self) -> Samples: ...
+
+    def epoch(self, epoch: int, start: int) -> Iterator[Examples]: ...
+
+
+def rows(batch: int) -> Tensor:
+    """int64 [b]: which rows of a batch are this process's; mirrored pairs where there are several."""
+    rank, ranks = world()
+    if ranks == 1:
+        return torch.arange(batch)
+    if batch % (2 * ranks):
+        raise UsageError(
+            f"batch {batch} cannot be shared in pairs by {ranks} processes. Set a multiple of {2 * ranks}."
+        )
+    half = batch // (2 * ranks)
+    first = torch.arange(rank * half, (rank + 1) * half)
+    return torch.cat([first, (batch - 1 - first).flip(0)])
+
+
+def order(recipe: Recipe, epoch: int, count: int) -> tuple[Tensor, Tensor]:
+    """(sample positions [N], which version of the image [N]) in the order of this epoch.
+
+    With repeats (Hoffer et al. 2020, arXiv:1901.09335) the versions of an image follow each other, and an epoch still
+    has N samples, so that it meets N / repeats images, as DeiT's sampler does.
+    """
+    generator = torch.Generator().manual_seed(hash64(recipe.seed, "order", epoch) & (2**63 - 1))
+    images = torch.randperm(count, generator=generator)
+    if recipe.repeats == 1:
+        return images, torch.zeros_like(images)
+    versions = torch.arange(recipe.repeats).repeat(count)
+    return images.repeat_interleave(recipe.repeats)[:count], versions[:count]
+
+
+@dataclass(frozen=True)
+class Resident:
+    """All images on the device, uint8."""
+
+    recipe: Recipe
+    samples: Samples
+    images_NCHW: Tensor
+
+    def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
+        """The batches of this process from update `start` of the epoch on."""
+        device = self.images_NCHW.device
+        for chosen, versions in _batches(self.recipe, epoch, start, len(self.images_NCHW)):
+            chosen, versions = chosen.to(device), versions.to(device)
+            keys = repeated(self.samples.keys_N[chosen], versions)
+            yield Examples(self.images_NCHW[chosen], self.samples.answers_N[chosen], keys)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Images read when they are needed. read: (position, augment) -> uint8 [C, H, W]; called in workers."""
+
+    recipe: Recipe
+    samples: Samples
+    read: Callable[[int], np.ndarray]
+    workers: int
+
+    def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
+        """The batches of this process from update `start` of the epoch on."""
+        device = self.samples.keys_N.device
+        batches = list(_batches(self.recipe, epoch, start, len(self.samples.keys_N)))
+        tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in batches]
+        loader: Any = DataLoader(
+            _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stacked,  # type: ignore[arg-type]
+            pin_memory=device.type == "cuda", multiprocessing_context="fork" if self.workers else None,
+            worker_init_fn=_one_thread,
+        )  # fmt: skip
+        for (chosen, versions), images in zip(batches, loader, strict=True):
+            chosen, versions = chosen.to(device), versions.to(device)
+            keys = repeated(self.samples.keys_N[chosen], versions)
+            yield Examples(images.to(device, non_blocking=True), self.samples.answers_N[chosen], keys)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker does: read a sample with every draw of (seed, epoch, sample, version)."""
+
+    feed: Streamed
+    epoch: int
+
+    def __getitem__(self, task: tuple[int, int]) -> np.ndarray:
+        position, version = task
+        with seeded(self.feed.recipe.seed, "read", self.epoch, position, version):
+            return self.feed.read(position)
+
+
+def _stacked(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images))
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _batches(recipe: Recipe, epoch: int, start: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(positions [b], versions [b]) of this process."""
+    images, versions = order(recipe, epoch, count)
+    batch = min(recipe.batch, count)
+    own = rows(batch)
+    for step in range(start, max(count // recipe.batch, 1)):
+        part = slice(step * batch, (step + 1) * batch)
+        yield images[part][own], versions[part][own]

@@ -1,0 +1,68 @@
+"""Which parameters learn, how fast, and by what."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
+
+from vhs.errors import UsageError
+from vhs.models import seam
+from vhs.training import lora
+from vhs.training.recipe import Recipe
+
+
+def freeze(net: nn.Module, recipe: Recipe) -> None:
+    """Leave out of training what the recipe freezes, in place; with lora all but its parts and the classifier.
+
+    Raises UsageError for networks or numbers of blocks for which there is no such choice.
+    """
+    if recipe.lora or recipe.freeze not in ("none", "all"):
+        reason = seam.refusal(net)
+        if reason:
+            raise UsageError(f"{'lora' if recipe.lora else 'freeze'}: {type(net).__name__} is {reason}.")
+    if recipe.lora:
+        lora.adapt(cast(VisionTransformer, net), recipe.lora)
+    elif recipe.freeze == "all":
+        net.requires_grad_(False)
+        _classifier(net).requires_grad_(True)
+    elif recipe.freeze != "none":
+        _freeze_blocks(cast(VisionTransformer, net), int(recipe.freeze))
+
+
+def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW; weight decay leaves out what timm leaves out: biases, norms, tokens and position embeddings.
+
+    Each group has `lr_scale`, the factor of layer_decay on the rate.
+    """
+    no_decay = set(cast(Any, net).no_weight_decay()) if hasattr(net, "no_weight_decay") else set()
+    if recipe.layer_decay < 1:
+        groups = param_groups_layer_decay(
+            net, recipe.weight_decay, no_weight_decay_list=no_decay, layer_decay=recipe.layer_decay
+        )
+    else:
+        groups = param_groups_weight_decay(net, recipe.weight_decay, no_weight_decay_list=no_decay)
+    return torch.optim.AdamW(groups, lr=recipe.rate, fused=device.type == "cuda")
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next update, by group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def _classifier(net: nn.Module) -> nn.Module:
+    return cast(Any, net).get_classifier()
+
+
+def _freeze_blocks(net: VisionTransformer, count: int) -> None:
+    """Everything before block `count`: embeddings, tokens, and the first blocks."""
+    blocks = seam.blocks(net)
+    if count > len(blocks):
+        raise UsageError(f"freeze: {count} blocks, the model has {len(blocks)}.")
+    net.requires_grad_(False)
+    for module in (*blocks[count:], net.norm, net.fc_norm, net.head):
+        module.requires_grad_(True)
