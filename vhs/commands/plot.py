@@ -101,11 +101,15 @@ def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | N
     image_format = _format(target, form)
     from vhs.figures import contact, style
     from vhs.formats.atomic import check_outputs, write_whole
-    from vhs.runs.contact import one_class, pictures
+    from vhs.runs.contact import one_class, pictures, with_regions
 
     check_outputs([target], paths)
+    mapped = None if several else with_regions(paths[0])
     with style.styled():
-        figure = contact.side_by_side(*one_class(paths, wanted)) if several else contact.sheet(*pictures(paths[0]))
+        if several:
+            figure = contact.side_by_side(*one_class(paths, wanted))
+        else:
+            figure = contact.with_regions(*mapped) if mapped else contact.sheet(*pictures(paths[0]))
         data = style.render(figure, image_format)
     if target == Path("-"):
         return output.write(data)

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = (
-    "fashion-mnist", "idx", "npz", "imagenet-c", "cifar-c", "tiny-imagenet", "metadata", "cue-conflict", "domains",
-    "folders",
+    "fashion-mnist", "idx", "mnist-json", "npz", "imagenet-c", "cifar-c", "tiny-imagenet", "metadata", "cue-conflict",
+    "domains", "folders",
 )  # fmt: skip
 """As in sources/layouts.py, which is not imported for --help; a test compares them."""
 
 Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A folder, a .npz file, or fashion-mnist.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder, a .npz file, fashion-mnist, or what is made: chirps, dominoes.",
+        show_default=False,
+    ),
 ]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shard sets.", show_default=False)]
 Layout = Annotated[
@@ -51,6 +56,26 @@ Classes = Annotated[
 PerClass = Annotated[
     int | None, typer.Option("--per-class", metavar="N", min=1, help="At most N samples of each class, drawn by id.")
 ]
+Top = Annotated[str | None, typer.Option("--top", metavar="SOURCE", help="dominoes: the images that are the shortcut.")]
+Bottom = Annotated[
+    str | None, typer.Option("--bottom", metavar="SOURCE", help="dominoes: the images whose class is asked for.")
+]
+Pairs = Annotated[
+    str | None,
+    typer.Option("--pairs", metavar="TOP:BOTTOM,…", help="dominoes: which classes go together.  [default: by place]"),
+]
+Correlation = Annotated[
+    float,
+    typer.Option(
+        "--correlation", metavar="P", min=0, max=1, help="dominoes: odds that the top has the bottom's class."
+    ),
+]
+Count = Annotated[int, typer.Option("--count", metavar="N", min=8, help="chirps: training images.")]
+Side = Annotated[int, typer.Option("--side", metavar="PX", help="chirps: height and width.")]
+Distort = Annotated[
+    str,
+    typer.Option("--distort", metavar="NAME,…", help="chirps: labels, title, colorbar, ticks, or none."),
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -64,6 +89,14 @@ def shard(
     per_class: PerClass = None,
     base: Base = None,
     per_tar: PerTar = 1000,
+    top: Top = None,
+    bottom: Bottom = None,
+    pairs: Pairs = None,
+    correlation: Correlation = 1.0,
+    count: Count = 2000,
+    side: Side = 128,
+    distort: Distort = "labels,title,colorbar,ticks",
+    seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
@@ -78,6 +111,10 @@ def shard(
 
     Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
 
+    Example: vhs shard dominoes data/dominoes --top mnist/src/digits --bottom fashion-mnist --correlation .95
+
+    Example: vhs shard chirps data/chirps --count 4000 --distort labels,ticks
+
     Example: vhs shard ~/waterbirds data/waterbirds --columns path=img_filename,label=y,split=split,group=y+place
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
@@ -86,7 +123,13 @@ def shard(
     from vhs.sources.base import shifted
 
     chosen = _listed(classes) if classes else None
-    parts = [selected(part, chosen, per_class) for part in _splits(source, layout, split, columns)]
+    if source == "dominoes":
+        found = _dominoes(top, bottom, pairs, correlation, seed)
+    elif source == "chirps":
+        found = _chirps(count, side, distort, seed)
+    else:
+        found = _splits(source, layout, split, columns)
+    parts = [selected(part, chosen, per_class) for part in found]
     if base is not None:
         parts = [shifted(part, base) for part in parts]
     for part in parts:
@@ -95,12 +138,37 @@ def shard(
             line = f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
             output.write(line.encode())
             continue
+        made = shifted(part, out / part.version_of) if part.version_of else part
         with console.progress() as progress:
-            manifest, skipped = write_set(folder, part, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
+            manifest, skipped = write_set(folder, made, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
         if skipped:
             console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
         console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
         output.write(f"{folder}\n".encode())
+
+
+def _dominoes(top: str | None, bottom: str | None, pairs: str | None, correlation: float, seed: int) -> list[Split]:
+    from vhs.sources import layouts
+    from vhs.sources.dominoes import Dominoes
+
+    if top is None or bottom is None:
+        raise UsageError("dominoes: needs --top SOURCE and --bottom SOURCE.")
+    together = None
+    if pairs is not None:
+        together = [(a, b) for a, _, b in (pair.partition(":") for pair in pairs.split(","))]
+        if not all(a and b for a, b in together):
+            raise UsageError(
+                f"--pairs {pairs}: expected TOP:BOTTOM, several joined by commas, such as 0:automobile,1:truck."
+            )
+    above, below = (layouts.read(source, layouts.detect(source)) for source in (top, bottom))
+    return Dominoes(above, below, pairs=together, correlation=correlation, seed=seed).splits()
+
+
+def _chirps(count: int, side: int, distort: str, seed: int) -> list[Split]:
+    from vhs.sources.chirps import Chirps
+
+    names = [] if distort == "none" else distort.split(",")
+    return Chirps(count=count, side=side, distortions=names, seed=seed).splits()
 
 
 def _listed(classes: str) -> list[str]:

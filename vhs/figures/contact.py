@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from vhs.figures import style
 
@@ -54,6 +57,28 @@ def side_by_side(rows: dict[str, list[np.ndarray]], title: str) -> Figure:
             if number < len(images):
                 _show(axes, images[number])
         line[0].set_ylabel(textwrap.fill(name, 20), rotation=0, ha="right", va="center", labelpad=8)
+    figure.text(left / width, 1 - 0.1 / height, title, va="top", fontsize=10)
+    return figure
+
+
+def with_regions(rows: dict[str, list[np.ndarray]], maps: list[np.ndarray], names: Sequence[str], title: str) -> Figure:
+    """Images, twins, and below them their regions in colours with a legend. maps: positions in `names`, [H, W]."""
+    columns, side, left, top, bottom = len(maps), 1.35, 0.9, 0.45, 0.4
+    width, height = side * columns + left, side * (len(rows) + 1) + top + bottom
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(left / width, bottom / height, 0.99, 1 - top / height, wspace=0.05, hspace=0.05)
+    grid = figure.subplots(len(rows) + 1, columns, squeeze=False)
+    colours = ListedColormap(["white", "0.75", *style.COLOURS[: max(len(names) - 2, 0)]][: len(names)])
+    for line, (name, images) in zip(grid, [*rows.items(), ("regions", maps)], strict=True):
+        for axes, image in zip(line, images, strict=False):
+            _clear(axes)
+            if name == "regions":
+                axes.imshow(image, cmap=colours, vmin=0, vmax=len(names) - 1, interpolation="nearest")
+            else:
+                _show(axes, image)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
+    patches = [Patch(facecolor=colours(index), edgecolor="0.5", label=name) for index, name in enumerate(names)]
+    figure.legend(handles=patches, loc="lower center", ncols=len(names), frameon=False, fontsize=9)
     figure.text(left / width, 1 - 0.1 / height, title, va="top", fontsize=10)
     return figure
 

@@ -56,6 +56,28 @@ def training(table: pl.DataFrame, metric: str = "top1") -> Figure:
     return figure
 
 
+def training_regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
+    """Training loss, and R² of each target on the validation split, by epoch."""
+    del metric  # both are drawn
+    figure = style.new(7.2, 3.0)
+    left, right = figure.subplots(1, 2)
+    targets = table.partition_by("target", maintain_order=True)
+    left.plot(targets[0]["epoch"], targets[0]["train_loss"], color="0.2", label="training, all targets")
+    for colour, part in zip(style.COLOURS, targets, strict=False):
+        name = f"{part['target'][0].replace('_', ' ')} ({part['r2'][-1]:.2f})"
+        left.plot(part["epoch"], part["mse"], color=colour, lw=1)
+        right.plot(part["epoch"], part["r2"], color=colour, label=name)
+    left.set_ylabel("squared error (deviations²)")
+    left.legend()
+    right.set_ylabel("validation R²")
+    right.set_ylim(min(0.0, float(table["r2"].min() or 0)), 1.02)  # type: ignore[arg-type]
+    right.legend(title=f"last epoch, n = {table['n'][-1]:,}", loc="lower right")
+    for axes in (left, right):
+        axes.set_xlabel(f"epoch ({targets[0]['step'][0]} updates each)")
+        axes.grid(axis="y", color="0.92")
+    return figure
+
+
 def _panel(axes: Axes, table: pl.DataFrame, name: str, metric: str) -> None:
     wanted = table.filter((pl.col("corruption") == name) | (pl.col("shift") == "clean"))
     for colour, (_, rows) in zip(_cycle(table), wanted.group_by("model", maintain_order=True), strict=False):

@@ -8,7 +8,20 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import UsageError, choices
-from vhs.figures import agreement, curves, estimated, groups, heads, heatmap, mce, regression, restored, rollup, style
+from vhs.figures import (
+    agreement,
+    curves,
+    estimated,
+    groups,
+    heads,
+    heatmap,
+    mce,
+    regression,
+    restored,
+    rollup,
+    style,
+    trajectory,
+)
 
 Draw = Callable[[pl.DataFrame, str], Figure]
 
@@ -17,6 +30,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "heads": (heatmap.overview, ("drop", "dloss")),
         "scatter": (heatmap.clean_against_shift, ("drop", "dloss")),
         "conditions": (heatmap.conditions, ("drop", "dloss")),
+        "trajectory": (trajectory.lines, ("drop", "dloss")),
         "restored": (restored.bars, ("drop",)),
     },
     "evalshift": {
@@ -31,6 +45,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))
     },
     "pairs": {"matrix": (heads.divergence, ("jsd",))},
+    "train_regression": {"training": (curves.training_regression, ("r2",))},
     "train": {"training": (curves.training, ("top1",))},
     "compare": {"correlation": (agreement.correlations, ("all", "accuracy", "lost_rate", "loss", "log_odds"))},
     "rollup": {"rollup": (rollup.heat_maps, ("accuracy", "lost_rate", "loss", "log_odds"))},

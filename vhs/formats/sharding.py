@@ -136,6 +136,7 @@ def _sample(split: Split, position: int) -> Encoded:
     if told:
         members.append((f"{key}.json", json.dumps(told, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
+    members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
     return Encoded(members, values.sum((0, 1)), (values**2).sum((0, 1)), values.shape[:2])
 
 
@@ -168,7 +169,7 @@ def _manifest(split: Split, state: Written, plan: str) -> Manifest:
         licence=split.licence, base=split.base, task="regression" if split.targets else "classification",
         targets=tuple(split.targets), groups=tuple(split.attributes),
         values={name: tuple(sorted(set(values))) for name, values in split.attributes.items()},
-        extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
+        regions=split.regions, extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
     )  # fmt: skip
 
 

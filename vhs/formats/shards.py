@@ -6,10 +6,11 @@ A sample is `key.png|jpg|webp` and `key.cls`, optionally `key.json`. See docs/fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ from vhs.formats.images import SUFFIXES, decode
 MANIFEST = "shards.json"
 FORMAT = 1
 MAX_SIDE = 16384
-MEMBERS = (*SUFFIXES, "cls", "json", "regions.png", "bare.png")
+FURTHER = ("regions.png", "bare.png")
+MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 
 
 class TarEntry(NamedTuple):
@@ -137,7 +139,7 @@ class Manifest:
 
 class Sample(NamedTuple):
     """One sample as stored: id, label (-1 where there are targets), encoded image (a view of the mapped tar), a value
-    a group column, a number a target."""
+    a group column, a number a target; further: its other images by suffix, `regions.png` and `bare.png`."""
 
     id: str
     label: int
@@ -145,6 +147,7 @@ class Sample(NamedTuple):
     where: str
     attributes: tuple[str, ...] = ()
     targets: tuple[float, ...] = ()
+    further: Mapping[str, memoryview] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -193,10 +196,12 @@ class ShardSet:
         if image is None or not (self.manifest.targets or "cls" in parts):
             missing = "image" if image is None else ".cls"
             raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
-        encoded = memoryview(data)[image.offset : image.offset + image.size]
+        view = memoryview(data)
+        further = {name: view[part.offset : part.offset + part.size] for name, part in parts.items() if name in FURTHER}
+        encoded = view[image.offset : image.offset + image.size]
         attributes, targets = self._told(key, parts, data, path)
         number = -1 if self.manifest.targets else self._label(key, _bytes(data, parts["cls"]), path)
-        return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets)
+        return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets, further)
 
     def _label(self, key: str, text: bytes, path: Path) -> int:
         classes = len(self.manifest.classes)

@@ -27,7 +27,9 @@ class Split:
     folder: where below OUT it goes, when a source has several; its split's name by default.
     targets: name -> a number for every id, instead of classes.
     attributes: name -> a text for every id, by which samples are grouped.
-    base: name and hash of the set it is a shifted version of; extra: more for the manifest.
+    base: name and hash of the set it is a shifted version of; version_of: the folder of that set, where it is made
+    together with it; extra: more for the manifest. members: suffix -> position -> bytes of further files of a sample;
+    regions: names of the values of `regions.png`, from 0 on.
     """
 
     name: str
@@ -44,6 +46,9 @@ class Split:
     targets: Mapping[str, Sequence[float]] = field(default_factory=dict)
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: dict[str, str] | None = None
+    version_of: str = ""
+    members: Mapping[str, Callable[[int], bytes]] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,6 +104,12 @@ def _first_of_each(split: Split, kept: list[int], per_class: int) -> list[int]:
     starts = np.r_[0, np.flatnonzero(np.diff(labels[order])) + 1]
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
     return sorted(kept[i] for i in order[rank < per_class].tolist())
+
+
+def target_stats(split: Split) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of each target, by which it is standardised."""
+    numbers = {name: np.array(values, float) for name, values in split.targets.items()}
+    return {name: (float(values.mean()), float(values.std()) or 1.0) for name, values in numbers.items()}
 
 
 def class_names(labels: np.ndarray, where: str) -> tuple[str, ...]:

@@ -51,6 +51,21 @@ def one_class(folders: Sequence[str], wanted: str | None) -> tuple[dict[str, lis
     return {_title(data): list(_of_class(data, name)) for data in sets}, f"class {name}"
 
 
+def with_regions(path: str) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray], tuple[str, ...], str] | None:
+    """(rows of the first images and their bare twins, their region maps, the regions' names, a title); None where the
+    set has no region maps."""
+    data = ShardSet.open(Path(path)) if (Path(path) / MANIFEST).exists() else None
+    if data is None or not data.manifest.regions:
+        return None
+    samples = [sample for sample in itertools.islice(data.samples(), SHOWN) if "regions.png" in sample.further]
+    rows = {"image": [data.decoded(sample) for sample in samples]}
+    twins = [sample.further["bare.png"] for sample in samples if "bare.png" in sample.further]
+    if twins:
+        rows["bare twin"] = [decode(twin, data.manifest.channels, path) for twin in twins]
+    maps = [decode(sample.further["regions.png"], 1, path)[..., 0] for sample in samples]
+    return rows, maps, data.manifest.regions, f"{_title(data)}, {data.manifest.samples:,} images"
+
+
 def _of_class(data: ShardSet, name: str) -> Iterator[np.ndarray]:
     label = data.manifest.classes.index(name)
     found = (sample for sample in data.samples() if sample.label == label)

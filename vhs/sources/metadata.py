@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from vhs.errors import InputError, UsageError, choices
-from vhs.formats.split import Split
+from vhs.formats.split import Split, target_stats
 from vhs.sources.folders import SPLITS, split_of_paths
 
 FILE = "metadata.csv"
@@ -72,15 +70,9 @@ def splits(folder: Path, named: Columns) -> list[Split]:
         if part.split == "train"
         for name, values in part.attributes.items()
     }
-    stats = _target_stats(next((part for part in made if part.split == "train"), made[0]))
+    stats = target_stats(next((part for part in made if part.split == "train"), made[0]))
     told = ({"train_groups": shares} if shares else {}) | ({"target_stats": stats} if stats else {})
     return [replace(part, extra=told) for part in made]
-
-
-def _target_stats(split: Split) -> dict[str, tuple[float, float]]:
-    """Mean and deviation of each target, by which it is standardised; of the training split where there is one."""
-    numbers = {name: np.array(values, float) for name, values in split.targets.items()}
-    return {name: (float(values.mean()), float(values.std()) or 1.0) for name, values in numbers.items()}
 
 
 def _rows(path: Path) -> tuple[list[Row], list[str]]:
