@@ -2,6 +2,10 @@
 
 import math
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +189,67 @@ def test_the_help_tells_the_recipes_defaults(vhs) -> None:
     shown = " ".join(vhs("train", "--help")[1].split())
     for name in ("depth", "dim", "heads", "patch", "epochs", "batch", "lr", "seed"):
         assert re.search(rf"--{name} .*?\[default: {getattr(Recipe(), name)}\]", shown), name
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
+from vhs.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+SMALL = (
+    "--depth",
+    "2",
+    "--dim",
+    "64",
+    "--heads",
+    "2",
+    "--patch",
+    "14",
+    "--epochs",
+    "40",
+    "--batch",
+    "24",
+    "--threads",
+    "1",
+)
+
+
+def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Path, toy_shards: Path) -> None:
+    command = [sys.executable, "-m", "vhs", "train", str(toy_shards), *SMALL, "--set", "mixup=0.8", "--resume", "-o"]
+    begun = time.monotonic()
+    whole = subprocess.run([*command, str(tmp_path / "a.safetensors")], capture_output=True, text=True)
+    taken = time.monotonic() - begun
+    assert whole.returncode == 0, whole.stderr
+    rng, kills = np.random.default_rng(0), 0
+    out = tmp_path / "b.safetensors"
+    while not out.exists():
+        process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ends = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kills % 3]
+        try:
+            process.wait(taken * (0.5 + 0.1 * kills + rng.uniform(0, 0.1)))
+        except subprocess.TimeoutExpired:
+            process.send_signal(ends)
+            code = process.wait()
+            kills += 1
+            assert code in {signal.SIGKILL: (-9, 0), signal.SIGTERM: (143, 0, -15), signal.SIGINT: (130, 0, -2)}[ends]
+        assert kills < 25
+    assert kills
+    assert (tmp_path / "a.safetensors").read_bytes() == out.read_bytes()
+    assert (tmp_path / "a.train.csv").read_bytes() == (tmp_path / "b.train.csv").read_bytes()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix in (".resume", ".tmp")]
+
+
+def test_a_full_disk_is_one_line_and_the_state_before_is_kept(tmp_path: Path, toy_shards: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    begun = training(tmp_path, toy_shards, stop=lambda: True, recipe=Recipe(depth=2, dim=64, heads=2, patch=14, epochs=3,
+                                                                            batch=24))  # fmt: skip
+    assert not begun.run(resuming=False)
+    kept = (tmp_path / "m.resume").read_bytes()
+    command = [sys.executable, "-c", LIMITED, "100000", "train", str(toy_shards), "--depth", "2", "--dim", "64", "--heads", "2",
+               "--patch", "14", "--epochs", "3", "--batch", "24", "--resume", "-o", str(out)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "m.resume" in done.stderr and "File too large" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and (tmp_path / "m.resume").read_bytes() == kept
+    assert {path.name for path in tmp_path.iterdir()} <= {"m.resume", "m.train.csv"}
