@@ -23,7 +23,8 @@ def sentence(kind: str, table: pl.DataFrame) -> str | None:
 
 def _evaluation(table: pl.DataFrame) -> str:
     model = table["model"][0]
-    rows = table.filter(pl.col("model") == model)
+    rows = table.filter((pl.col("model") == model) & (pl.col("group") == "all") & (pl.col("label_set") == "all"))
+    rows = rows if len(rows) else table.filter(pl.col("model") == model)  # of one group, or of fewer classes
     clean, shift = rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")
     text = f"{short(model)} answers {clean['top1'][0]:.1%} of {clean['n'][0]:,} clean images right"
     if not len(shift):

@@ -19,7 +19,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
+from matplotlib.transforms import Bbox
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vhs.errors import UsageError, choices
 from vhs.formats.images import encode_png
@@ -34,6 +36,8 @@ DURATION, MAX_FREQUENCY = 60.0, 100.0
 """Seconds and Hz."""
 GRID = 128
 """Times and frequencies of a spectrogram."""
+INSTANTS = 9
+"""At which a chirp is drawn in each time bin."""
 LONGEST, BAND = 15.0, 30.0
 """A chirp's longest duration, s, and how far its frequency goes, Hz."""
 NOISE = (0.09, 0.3)
@@ -41,6 +45,8 @@ VISIBLE = 0.15
 """Intensity of the clean, smoothed ridge from which a pixel is called chirp."""
 MIN_SIDE = 128
 DPI = 100
+FONT = "DejaVu Sans"
+"""matplotlib brings this font along."""
 
 
 class Chirp(NamedTuple):
@@ -127,14 +133,17 @@ def draw(seed: int, split: str, index: int) -> Chirp:
 
 
 def ridge(signal: Chirp) -> np.ndarray:
-    """float64 [F, T] in 0..1: a Gaussian ridge of two bins along the chirp, no noise. Row 0 is 0 Hz."""
-    times = np.linspace(0, DURATION, GRID)
+    """float64 [F, T] in 0..1: a Gaussian ridge of two bins along the chirp, no noise. Row 0 is 0 Hz.
+
+    Of INSTANTS in each time bin the strongest counts, so that a steep chirp is a line and not a row of dots.
+    """
+    times = np.linspace(0, DURATION, GRID)[:, None] + np.linspace(-0.5, 0.5, INSTANTS) * DURATION / (GRID - 1)
     share = np.clip((times - signal.start_time) / signal.duration, 0, 1)
     low, high = max(signal.start_frequency, 1e-3), max(signal.end_frequency, 1e-3)
     rise = low + (high - low) * share if signal.kind == "linear" else low * (high / low) ** share
-    distance = np.arange(GRID)[:, None] - (rise / MAX_FREQUENCY * (GRID - 1))[None]
+    distance = np.arange(GRID)[:, None, None] - (rise / MAX_FREQUENCY * (GRID - 1))[None]
     on = (times >= signal.start_time) & (times <= signal.start_time + signal.duration)
-    return np.exp(-(distance**2)) * on[None] * (np.abs(distance) <= 2.5)
+    return (np.exp(-(distance**2)) * on[None] * (np.abs(distance) <= 2.5)).max(-1)
 
 
 def spectrogram(signal: Chirp, rng: np.random.Generator) -> np.ndarray:
@@ -146,74 +155,136 @@ def render(signal: Chirp, side: int, distortions: Sequence[str], key: int) -> Re
     """One image with its twin and regions; key: 64 bits that decide noise and layout, and nothing of the signal."""
     rng = np.random.default_rng(key)
     values = spectrogram(signal, rng)
-    figure = Figure(figsize=(side / DPI, side / DPI), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    left, bottom = rng.uniform(0.16, 0.24), rng.uniform(0.16, 0.24)
-    axes = figure.add_axes((left, bottom, 0.74 - left, 0.86 - bottom))
-    extent = (0.0, DURATION, 0.0, MAX_FREQUENCY)
-    drawn = axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap="viridis", interpolation="nearest")
-    axes.set_axis_off()
-    bare = _pixels(canvas)
+    left, low = (int(rng.integers(round(0.16 * side), round(0.22 * side) + 1)) for _ in range(2))
+    layout = furniture(side, tuple(distortions), left, low)
+    rows, columns = layout.rows, layout.columns
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    bare = np.full((side, side, 3), 255, np.uint8)
+    bare[rows, columns] = _coloured(_resized(values, shape))
+    regions = layout.regions.copy()
+    chirp = (_resized(gaussian_filter(ridge(signal), 1.0), shape) > VISIBLE) & (regions[rows, columns] == 1)
+    regions[rows, columns][chirp] = REGIONS.index("chirp")
+    over = np.rint(bare * (1 - layout.alpha) + layout.colour)
+    return Rendered(over.astype(np.uint8), bare, regions)
+
+
+def _resized(values_FT: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """float32 of this height and width, antialiased, the highest frequency on top."""
+    image = Image.fromarray(values_FT[::-1].astype(np.float32))
+    return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def _coloured(values: np.ndarray) -> np.ndarray:
+    """uint8 RGB by viridis, from the lowest to the highest value."""
+    scaled = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+    return matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3]
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """What is drawn over a plot at one place. alpha [H, W, 1] in 0..1; colour [H, W, 3], times alpha; rows, columns:
+    where the spectrogram is; regions: as in Rendered, without a chirp."""
+
+    rows: slice
+    columns: slice
+    alpha: np.ndarray
+    colour: np.ndarray
+    regions: np.ndarray
+
+
+@lru_cache(maxsize=1024)
+def furniture(side: int, distortions: tuple[str, ...], left: int, low: int) -> Furniture:
+    """The furniture of a plot whose corner is `left` px from the left and `low` px from below.
+
+    Drawn by matplotlib on black and on white, whose difference tells how much shows through.
+    """
+    width, height = round(0.76 * side) - left, round(0.88 * side) - low
+    rows, columns = slice(side - low - height, side - low), slice(left, left + width)
+    sketch = _Sketch(side, (left, low, width, height), distortions)
+    black, white = sketch.pixels("black"), sketch.pixels("white")
+    alpha = 1 - (white - black).mean(-1, keepdims=True) / 255
+    alpha[alpha < 1 / 255] = 0
     regions = np.zeros((side, side), np.uint8)
-    _mark(regions, axes.get_window_extent(), REGIONS.index("spectrogram"))
-    drawn.set_data(gaussian_filter(ridge(signal), 1.0) > VISIBLE)
-    drawn.set(cmap="gray", clim=(0, 1))
-    inside = binary_erosion(regions == REGIONS.index("spectrogram"), iterations=2)
-    regions[(_pixels(canvas)[..., 0] > 127) & inside] = REGIONS.index("chirp")
-    drawn.set_data(values)
-    drawn.set(cmap="viridis", clim=(values.min(), values.max()))
-    _furnish(figure, axes, drawn, side, distortions)
-    image = _pixels(canvas)
-    _mark_furniture(regions, figure, axes, image, bare)
-    return Rendered(image, bare, regions)
+    regions[rows, columns] = REGIONS.index("spectrogram")
+    place = np.zeros_like(regions)
+    for name, box in sketch.boxes():
+        _mark(place, box, REGIONS.index(name))
+    covered = alpha[..., 0] > 0
+    regions[covered] = REGIONS.index("axes")
+    regions[place > 0] = place[place > 0]
+    return Furniture(rows, columns, alpha, np.where(alpha > 0, black, 0.0), regions)
 
 
-def _furnish(figure: Figure, axes: Axes, drawn: object, side: int, distortions: Sequence[str]) -> None:
-    """Draw what was asked for; font sizes are in pixels: a fifteenth of the side."""
-    size = side / 15 * 72 / DPI
-    if "ticks" in distortions:
-        axes.set_axis_on()
-        axes.set_xticks([0, 30, 60])
-        axes.set_yticks([0, 50, 100])
-        axes.tick_params(labelsize=size * 0.8, length=side / 60, width=0.5, pad=side / 120)
-        for spine in axes.spines.values():
-            spine.set_linewidth(0.5)
-    box = axes.get_position()
-    if "labels" in distortions:
-        figure.text(box.x0 + box.width / 2, 0.01, "Time (s)", size=size, ha="center", va="bottom")
-        figure.text(0.01, box.y0 + box.height / 2, "Frequency (Hz)", size=size, ha="left", va="center", rotation=90)
-    if "title" in distortions:
-        figure.text(box.x0 + box.width / 2, 0.99, "Synthetic Spectrogram", size=size, ha="center", va="top")
-    if "colorbar" in distortions:
-        bar = figure.colorbar(drawn, cax=figure.add_axes((0.78, box.y0, 0.05, box.height)), ticks=[])  # type: ignore[arg-type]
-        bar.outline.set_linewidth(0.5)
-        figure.text(0.86, box.y0 + box.height / 2, "Intensity", size=size, ha="left", va="center", rotation=90)
+class _Sketch:
+    """A figure with furniture and an empty plot; font sizes are in pixels: a fifteenth of the side.
+
+    Fonts and colours are said at each place: matplotlib's settings belong to the whole process.
+    """
+
+    def __init__(self, side: int, plot: tuple[int, int, int, int], distortions: Sequence[str]) -> None:
+        self._figure = Figure(figsize=(side / DPI, side / DPI), dpi=DPI)
+        self._canvas = FigureCanvasAgg(self._figure)
+        self._box = tuple(value / side for value in plot)
+        self._size = side / 15 * 72 / DPI
+        self._axes = self._figure.add_axes(self._box)  # type: ignore[arg-type]
+        self._bars: list[Axes] = []
+        self._axes.set_axis_off()
+        for name in distortions:
+            getattr(self, f"_{name}")()
+
+    def pixels(self, behind: str) -> np.ndarray:
+        """float64 [H, W, 3] on this colour."""
+        self._figure.set_facecolor(behind)
+        self._axes.set_facecolor(behind)
+        self._canvas.draw()
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].astype(float)
+
+    def boxes(self) -> list[tuple[str, Bbox]]:
+        """Where the colour bar and the texts are, in display coordinates."""
+        renderer = self._canvas.get_renderer()
+        labels = [*self._axes.get_xticklabels(), *self._axes.get_yticklabels()] if self._axes.axison else []
+        found = [("colorbar", bar.get_window_extent(renderer)) for bar in self._bars]
+        return found + [("text", text.get_window_extent(renderer)) for text in (*self._figure.texts, *labels)]
+
+    def _text(self, x: float, y: float, words: str, across: str, up: str, rotation: int = 0) -> None:
+        self._figure.text(x, y, words, size=self._size, ha=across, va=up, rotation=rotation, family=FONT, color="black")
+
+    def _labels(self) -> None:
+        left, low, width, height = self._box
+        self._text(left + width / 2, 0.01, "Time (s)", "center", "bottom")
+        self._text(0.01, low + height / 2, "Frequency (Hz)", "left", "center", 90)
+
+    def _title(self) -> None:
+        left, _, width, _ = self._box
+        self._text(left + width / 2, 0.99, "Synthetic Spectrogram", "center", "top")
+
+    def _colorbar(self) -> None:
+        _, low, _, height = self._box
+        bar = self._figure.add_axes((0.8, low, 0.05, height))
+        bar.imshow(np.linspace(1, 0, 256)[:, None], cmap="viridis", aspect="auto")
+        bar.set_xticks([])
+        bar.set_yticks([])
+        self._bars.append(bar)
+        self._text(0.87, low + height / 2, "Intensity", "left", "center", 90)
+
+    def _ticks(self) -> None:
+        self._axes.set_axis_on()
+        self._axes.set_xlim(0, DURATION)
+        self._axes.set_ylim(0, MAX_FREQUENCY)
+        self._axes.set_xticks([0, 30, 60])
+        self._axes.set_yticks([0, 50, 100])
+        side = self._size * DPI / 72 * 15
+        self._axes.tick_params(
+            labelsize=self._size * 0.8, length=side / 60, width=0.5, pad=side / 120, color="black", labelcolor="black",
+            labelfontfamily=FONT,
+        )  # fmt: skip
+        for spine in self._axes.spines.values():
+            spine.set(linewidth=0.5, edgecolor="black")
 
 
-def _mark_furniture(regions: np.ndarray, figure: Figure, axes: Axes, image: np.ndarray, bare: np.ndarray) -> None:
-    """Where the images differ is furniture; which, the place says: colour bar, text, or the axes' frame and ticks."""
-    changed = (image != bare).any(-1)
-    near = np.zeros(regions.shape, np.uint8)
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    for text in (*figure.texts, *axes.get_xticklabels(), *axes.get_yticklabels()):
-        if axes.axison or text in figure.texts:
-            _mark(near, text.get_window_extent(renderer), REGIONS.index("text"), margin=1)
-    for bar in figure.axes[1:]:
-        _mark(near, bar.get_window_extent(), REGIONS.index("colorbar"), margin=1)
-    regions[near > 0] = near[near > 0]
-    regions[changed & (near == 0)] = REGIONS.index("axes")
-    frame = binary_dilation(regions == REGIONS.index("axes")) & (regions == REGIONS.index("background"))
-    regions[frame] = REGIONS.index("axes")
-
-
-def _mark(regions: np.ndarray, box: object, value: int, margin: int = 0) -> None:
-    """Fill a box in display coordinates (from the bottom left) of a map whose row 0 is the top."""
+def _mark(regions: np.ndarray, box: Bbox, value: int) -> None:
+    """Fill a box in display coordinates (from the bottom left) and a pixel around it; row 0 of the map is the top."""
     height, width = regions.shape
-    left, right = int(np.floor(box.x0)) - margin, int(np.ceil(box.x1)) + margin  # type: ignore[attr-defined]
-    low, high = int(np.floor(box.y0)) - margin, int(np.ceil(box.y1)) + margin  # type: ignore[attr-defined]
+    left, right = int(np.floor(box.x0)) - 1, int(np.ceil(box.x1)) + 1
+    low, high = int(np.floor(box.y0)) - 1, int(np.ceil(box.y1)) + 1
     regions[max(height - high, 0) : max(height - low, 0), max(left, 0) : min(max(right, 0), width)] = value
-
-
-def _pixels(canvas: FigureCanvasAgg) -> np.ndarray:
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
