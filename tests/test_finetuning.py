@@ -318,3 +318,136 @@ def test_sets_that_do_not_fit_are_refused(toy_shards: Path) -> None:
     other = ShardSet(val.folder, type(val.manifest)(**{**vars(val.manifest), "classes": ("a",) * 5}))
     with pytest.raises(MismatchError, match="its classes are not those of"):
         check_pair(train, other)
+
+
+def test_randaugment_never_asks_pillow_for_no_bits() -> None:
+    """At magnitude 10, which mstd0.5 reaches, timm posterizes to 0 bits."""
+    from PIL import Image
+
+    from vhs.runs.streaming import Reader
+    from vhs.seeds import seeded
+    from vhs.training.recipe import named
+
+    made = type("Data", (), {"manifest": type("Told", (), {"mean": (0.5,), "std": (0.2,)})})()
+    (augment,) = Reader(made, [], named("deit").with_values({"resized_crop": False}, ""), (8, 8)).transforms
+    image = Image.new("RGB", (8, 8), "grey")
+    for index in range(8000):
+        with seeded(index):
+            augment(image)
+
+
+def test_distilled_and_other_classifiers_learn_whole() -> None:
+    import timm
+
+    from vhs.training import optimization
+
+    for name in ("deit_tiny_distilled_patch16_224", "levit_128s"):
+        net = timm.create_model(name, num_classes=3)
+        optimization.freeze(net, Recipe(freeze="all"))
+        learn = {name.split(".")[0] for name, parameter in net.named_parameters() if parameter.requires_grad}
+        assert learn == {"head", "head_dist"}
+    net = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3)
+    lora.adapt(net, 2)
+    assert net.head_dist.weight.requires_grad
+
+
+def test_what_is_frozen_stays_still(vhs, squares: Path) -> None:
+    assert (
+        vhs("train", squares, "--set", "arch=test_resnet", "--epochs", 1, "--batch", 40, "-o", "r.safetensors")[0] == 0
+    )
+    common = ("train", squares, "--init", "r.safetensors", "--epochs", 1, "--batch", 40)
+    assert vhs(*common, "--freeze", "all", "-o", "s.safetensors")[0] == 0
+    before, after = weights("r.safetensors"), weights("s.safetensors")
+    assert {name for name in after if not torch.equal(before[name], after[name])} <= {"fc.weight", "fc.bias", "head.fc.weight",
+                                                                                      "head.fc.bias"}  # fmt: skip
+
+
+def test_drop_path_of_blocks_with_several_rows_an_image(vhs, squares: Path) -> None:
+    from vhs.training.droppath import Rows, SharedDropPath
+
+    rows = Rows(6, torch.tensor([1, 4]))
+    module = SharedDropPath(0.5, rows).train()
+    torch.manual_seed(0)
+    whole = torch.rand(6, 3) >= 0.5
+    torch.manual_seed(0)
+    assert torch.equal((module(torch.ones(6, 2)) > 0)[:, 0].view(2, 3), whole[[1, 4]])
+    assert (
+        vhs("train", squares, "--set", "arch=vit_tiny_patch16_224", "--epochs", 1, "-o", "ok.safetensors", "--dry-run")[
+            0
+        ]
+        == 0
+    )
+
+
+def test_a_run_is_continued_only_as_it_was_begun(vhs, toy_checkpoint: Path, toy_shards: Path, tmp_path: Path) -> None:
+    from tests.test_training import training
+
+    begun = training(
+        tmp_path, toy_shards, begin=str(toy_checkpoint), stop=lambda: True, recipe=Recipe(epochs=2, batch=24, patch=14)
+    )
+    assert not begun.run(resuming=False)
+    with pytest.raises(MismatchError, match="was begun with parent"):
+        training(tmp_path, toy_shards, recipe=Recipe(epochs=2, batch=24, patch=14)).run(resuming=True)
+    small = ("train", toy_shards, "--patch", 14, "--depth", 1, "--dim", 8, "--heads", 2, "--epochs", 2, "--batch", 24)
+    assert vhs(*small, "-o", "a.safetensors")[0] == 0
+    code, _, err = vhs(*small, "--resume", "--init", toy_checkpoint, "-o", "a.safetensors")
+    assert code == 0 and "already trained" not in err and "of no account, the sizes are those of" in err
+
+
+def test_snapshots_find_their_data_and_are_in_the_run(vhs, toy_shards: Path) -> None:
+    small = ("train", toy_shards, "--patch", 14, "--depth", 1, "--dim", 8, "--heads", 2, "--epochs", 2, "--batch", 24)
+    assert vhs(*small, "--snapshots", "log", "-o", "a.safetensors")[0] == 0
+    code, _, err = vhs(
+        "ablate", *sorted(Path("a.snapshots").iterdir()), "a.safetensors", "--max-samples", 40, "-o", "t.csv"
+    )
+    assert code == 0, err
+    assert pl.read_csv("t.csv")["step"].unique().sort().to_list() == [1, 2, 4, 8, 10]
+    code, _, err = vhs("plot", "t.csv", "--kind", "trajectory", "-o", "t.png")
+    assert code == 0, err
+    code, _, err = vhs(*small, "--snapshots", "0,99", "-o", "b.safetensors")
+    assert code == 2 and "the run has updates 1 to 10" in err
+
+
+def test_mistakes_are_one_line(vhs, toy_shards: Path, squares: Path, toy_checkpoint: Path) -> None:
+    for options, code, told in (
+        (("--set", "randaug=foo"), 2, "randaug 'foo': expected timm's words"),
+        (("--set", "arch=vit_tiny_patch16_224"), 2, "do not divide them"),
+        (("--set", "freeze=99", "--dry-run", "--patch", 14), 2, "freeze: 99 blocks, the model has 6"),
+        (("--skip-bad", "--set", "resized_crop=true", "--patch", 14), 2, "--skip-bad: images are read while training"),
+        (("--set", "mixup=.5x"), 2, "mixup is '.5x', expected a number"),
+    ):
+        found, _, err = vhs("train", toy_shards, *options, "-o", "x.safetensors")
+        assert found == code and told in err and "Traceback" not in err, (options, err)
+    assert vhs("train", toy_shards, "--patch", 14, "--set", "mixup=.5", "--dry-run", "-o", "x.safetensors")[0] == 0
+
+
+def test_a_damaged_image_in_a_worker_is_one_line(vhs, squares: Path) -> None:
+    import json
+
+    from vhs.formats.atomic import sha256
+
+    tar = next((squares / "train").glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    place = data.index(b"IDAT", 20_000)
+    data[place + 8 : place + 40] = bytes(32)
+    tar.write_bytes(data)
+    manifest = json.loads((squares / "train/shards.json").read_text())
+    manifest["tars"][0]["sha256"] = sha256(bytes(data))
+    (squares / "train/shards.json").write_text(json.dumps(manifest))
+    for workers in (0, 2):
+        code, _, err = vhs(
+            "train", squares, "--patch", 8, "--set", "resized_crop=true", "--workers", workers, "-o", "x.safetensors"
+        )
+        assert code == 3 and err.count("\n") == 1 and "cannot be decoded" in err, err
+
+
+def test_checkpoints_of_hostile_architectures_are_refused(toy_checkpoint: Path) -> None:
+    from vhs.errors import InputError
+    from vhs.models.spec import spec_from_json
+
+    size = {"height": 32, "width": 32, "channels": 3, "classes": 2}
+    for name in ("vit_tiny_patch16_224.nosuchtag", "resnet18.a/b", "os.system", "", 7):
+        with pytest.raises(InputError, match="timm knows no architecture"):
+            spec_from_json(size | {"name": name}, "x")
+    with pytest.raises(InputError, match="height is 9999"):
+        spec_from_json(size | {"name": "test_vit", "height": 9999}, "x")

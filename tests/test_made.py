@@ -199,3 +199,17 @@ def test_twice_stacked_images_of_other_sizes_and_channels() -> None:
     made = stacked(np.full((28, 28, 1), 9, np.uint8), np.full((32, 32, 3), 7, np.uint8))
     assert made.shape == (60, 32, 3) and (made[:28, 2:30] == 9).all() and not made[:28, :2].any()
     assert binary_dilation(made[..., 0] == 7)[27].any()
+
+
+def test_what_would_move_the_targets_is_refused(vhs, chirps: Path) -> None:
+    for recipe in ("deit", "small"):
+        code, _, err = vhs("train", chirps, "--recipe", recipe, "-o", "x.safetensors")
+        assert code == 2 and "moves or mixes what the targets are read from" in err
+    code, _, err = vhs("shard", "chirps", "x", "--classes", "a")
+    assert code == 2 and "has targets, no classes" in err
+
+
+def test_targets_standardised_otherwise_are_refused(vhs, chirps: Path) -> None:
+    assert vhs("shard", "chirps", "other", "--count", 16, "--seed", 5)[0] == 0
+    code, _, err = vhs("train", chirps, "--val", "other/val", "--patch", 32, "-o", "x.safetensors")
+    assert code == 4 and "standardised otherwise" in err

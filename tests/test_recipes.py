@@ -151,3 +151,15 @@ def test_processes_share_a_batch_in_mirrored_pairs(monkeypatch) -> None:
     assert all(torch.equal(rows + rows.flip(0), torch.full_like(rows, 11)) for rows in found)
     with pytest.raises(Exception, match="cannot be shared in pairs by 3 processes"):
         feed.rows(8)
+
+
+def test_fixed_positions_are_waves_and_do_not_learn() -> None:
+    recipe = Recipe(depth=1, dim=16, heads=2, patch=7, positions="sincos", batch=4, epochs=1, registers=2)
+    spec = recipe.spec(channels=1, height=14, width=21, classes=3)
+    state = loop.start(recipe, spec, 8, torch.device("cpu"))
+    positions = state.net.pos_embed[0].detach().clone()
+    assert not positions[:3].any() and not state.net.pos_embed.requires_grad
+    across, down = torch.meshgrid(torch.arange(3.0), torch.arange(2.0), indexing="xy")
+    rates = 10000 ** -(torch.arange(4) / 4)
+    want = torch.cat([f(side.flatten()[:, None] * rates) for side in (across, down) for f in (torch.sin, torch.cos)], 1)
+    assert torch.allclose(positions[3:], want, atol=1e-6)

@@ -20,6 +20,12 @@ def local_rank() -> int:
     return int(text) if text.isdecimal() else 0
 
 
+def local_ranks() -> int:
+    """How many processes of the run are on this machine."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(int(text), 1) if text.isdecimal() else 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes and talks."""
     return world()[0] == 0

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
-from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.commands.stopping import StopSignals
+from vhs.errors import InputError, MismatchError, UsageError, VhsError, choices
 from vhs.models.spec import ViTSpec
 from vhs.training.recipe import NAMED, Recipe
-from vhs.world import is_first
+from vhs.world import is_first, local_ranks
 
 if TYPE_CHECKING:
     from polars import DataFrame
 
+    from vhs.console import Console
     from vhs.formats.shards import ShardSet
+    from vhs.runs.training import Training
 
 Shards = Annotated[
     Path,
@@ -136,31 +137,44 @@ def train(
     plan = _prepare(shards, val, out, log, resolved, snapshots, init)
     if dry_run:
         return output.write(plan.in_words().encode())
-    if resume and already_trained(out, resolved, plan.train):
+    if resume and already_trained(out, resolved, plan.train, plan.val, init):
         console.note(f"{out}: is already trained to its end with this recipe on this data")
         return output.write(f"{out}\n".encode())
     ranks.start()
-    tracker = Tracker(track, asdict(resolved), console.note) if track and is_first() else None
-    with _StopSignals() as stop, console.progress() as progress:
+    stop = StopSignals()
+    with console.progress() as progress:
         training = Training(
             out=out, train=plan.train, val=plan.val, recipe=resolved, begin=init, workers=_workers(workers),
             device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad, compiled=compiled,
-            snapshots=plan.snapshots, stop=stop, progress=progress, tracker=tracker,
+            snapshots=plan.snapshots, stop=stop, progress=progress,
         )  # fmt: skip
-        try:
-            finished = training.run(resuming=resume)
-        finally:
-            if training.log and is_first():
-                _write_log(plan.log, training.table())
-            for note in training.notes:
-                console.note(note)
-            if tracker:
-                tracker.finish()
+        training.tracker = Tracker(track, asdict(resolved), console.note) if track and is_first() else None
+        finished = _trained(training, stop, plan, console, resume=resume)
         if not finished:
             console.note("stopped; the state is saved, --resume continues")
             stop.end()
     if is_first():
         output.write(f"{out}\n".encode())
+
+
+def _trained(training: Training, stop: StopSignals, plan: _Plan, console: Console, *, resume: bool) -> bool:
+    """Run to the end or to a stop; the log and the notes are written in any case."""
+    from vhs.runs import runtime
+
+    try:
+        with stop:
+            return training.run(resuming=resume)
+    except (RuntimeError, MemoryError) as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
+    finally:
+        if training.log and is_first():
+            _write_log(plan.log, training.table())
+        for note in training.notes:
+            console.note(note)
+        if training.tracker:
+            training.tracker.finish()
 
 
 @dataclass(frozen=True)
@@ -177,22 +191,29 @@ class _Plan:
 
     def in_words(self) -> str:
         """For --dry-run; raises what the run would raise of its sizes."""
+        import torch
+
+        from vhs.models.model import build
         from vhs.runs import initial
-        from vhs.runs.training import check_pair, size_of
+        from vhs.runs.training import check_pair, check_recipe, size_of
+        from vhs.training import optimization
 
         check_pair(self.train, self.val)
+        check_recipe(self.recipe, self.train)
         size = size_of(self.train)
         began = initial.from_model(self.init, size) if self.init else initial.fresh(self.recipe, size)
         spec = began.spec
+        with torch.device("meta"):
+            optimization.freeze(build(spec), self.recipe)
         parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
         sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
             spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
         per_epoch = max(self.train.manifest.samples // self.recipe.batch, 1)
-        epochs = self.recipe.epochs
+        epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
         return (
             f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
             f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
-            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {self.recipe.batch} samples each\n"
+            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
             f"writes   {self.out}\n"
         )
 
@@ -221,7 +242,10 @@ def _prepare(
 
 
 def _workers(asked: int | None) -> int:
-    return min(os.cpu_count() or 1, 16) if asked is None else asked
+    """Of each process: its share of the cores it may use."""
+    if asked is not None:
+        return asked
+    return min(max(len(os.sched_getaffinity(0)) // local_ranks(), 1), 16)
 
 
 def _recipe(name: str | None, flags: dict[str, object], settings: list[str] | None) -> Recipe:
@@ -255,26 +279,3 @@ def _write_log(path: Path, table: DataFrame) -> None:
     from vhs.formats.tables import format_of, render
 
     write_whole(path, render(table, format_of(path, None)))
-
-
-class _StopSignals:
-    """Inside the block SIGINT and SIGTERM ask for a stop after the update under way."""
-
-    def __enter__(self) -> _StopSignals:
-        self._received = 0
-        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        return bool(self._received)
-
-    def end(self) -> None:
-        """End the program as the signal asked: exit code 130 or 143."""
-        raise typer.Exit(128 + self._received)
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self._received = number

@@ -115,7 +115,9 @@ class CheckpointInfo:
 def timm_arguments(spec: Spec) -> dict[str, Any] | None:
     """What builds this architecture with timm.create_model, or None for free head widths and parts of our own."""
     if isinstance(spec, TimmSpec):
-        return {"name": spec.name, "kwargs": {"num_classes": spec.classes, "in_chans": spec.channels}}
+        from vhs.models.model import timm_kwargs
+
+        return {"name": spec.name, "kwargs": timm_kwargs(spec)}
     return {"name": TIMM_NAME, "kwargs": spec.timm_kwargs()} if spec.stock else None
 
 

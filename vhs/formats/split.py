@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def selected(split: Split, classes: Sequence[str] | None, per_class: int | None)
     """
     if classes is None and per_class is None:
         return split
+    if not split.classes:
+        raise UsageError(f"--classes and --per-class: {split.name} has targets, no classes.")
     names = tuple(classes) if classes is not None else split.classes
     unknown = [name for name in names if name not in split.classes]
     if unknown or len(set(names)) < len(names):
@@ -91,10 +94,15 @@ def selected(split: Split, classes: Sequence[str] | None, per_class: int | None)
     return replace(
         split, classes=names, ids=[split.ids[i] for i in kept], labels=[place[split.labels[i]] for i in kept],
         encoded=lambda position: source(kept[position]),
+        members={name: partial(_at, made, kept) for name, made in split.members.items()},
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
         targets={name: [values[i] for i in kept] for name, values in split.targets.items()},
         fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
     )  # fmt: skip
+
+
+def _at(made: Callable[[int], bytes], kept: Sequence[int], position: int) -> bytes:
+    return made(kept[position])
 
 
 def _first_of_each(split: Split, kept: list[int], per_class: int) -> list[int]:

@@ -6,7 +6,7 @@ Letters: B images, C channels, H height, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, cast
 
 import torch
@@ -47,9 +47,14 @@ class Preprocess:
         if tuple(images.shape[-2:]) != (self.height, self.width):
             size = (self.height, self.width)
             pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
-        scale = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1) * 255
-        shift = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1) * 255
+        shift, scale = (_levels(values, pixels.device) for values in (self.mean, self.std))
         return (pixels - shift) / scale
+
+
+@cache
+def _levels(shares: tuple[float, ...], device: torch.device) -> Tensor:
+    """[1, C, 1, 1] on the scale 0 to 255; kept on the device, so that no batch waits for the host."""
+    return torch.tensor(shares, device=device).view(1, -1, 1, 1) * 255
 
 
 def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
@@ -136,14 +141,27 @@ def _of_timm(spec: TimmSpec, drop_path: float) -> nn.Module:
     """By timm.create_model, at the image size asked for where the architecture has a choice."""
     import timm
 
-    options: dict[str, Any] = {"num_classes": spec.classes, "in_chans": spec.channels}
-    for extra in (
-        {"img_size": (spec.height, spec.width), "drop_path_rate": drop_path},
-        {"drop_path_rate": drop_path},
-        {},
-    ):
+    kwargs = timm_kwargs(spec)
+    try:
+        return timm.create_model(spec.name, **kwargs, drop_path_rate=drop_path)
+    except TypeError:
+        return timm.create_model(spec.name, **kwargs)
+
+
+def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
+    """Arguments for timm.create_model: the image size too, where the architecture has a choice.
+
+    Raises UsageError where timm does not build it so.
+    """
+    import timm
+
+    kwargs: dict[str, Any] = {"num_classes": spec.classes, "in_chans": spec.channels}
+    choices: tuple[dict[str, Any], ...] = ({"img_size": [spec.height, spec.width]}, {})
+    for extra in choices:
         try:
-            return timm.create_model(spec.name, **options, **extra)
+            with torch.device("meta"):
+                timm.create_model(spec.name, **kwargs, **extra)
+            return kwargs | extra
         except TypeError:
             continue
     raise UsageError(f"{spec.name}: timm does not build it for {spec.classes} classes and {spec.channels} channels.")

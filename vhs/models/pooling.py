@@ -1,4 +1,4 @@
-"""A VisionTransformer whose classifier reads the class token and the mean of the patches side by side (DINOv2's)."""
+"""What stands between the last block and the outputs: DINOv2's pooling, and which layers are the classifier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 class ClassAndMean(VisionTransformer):
-    """timm's VisionTransformer with transformers' Dinov2ForImageClassification on top."""
+    """timm's VisionTransformer with transformers' Dinov2ForImageClassification on top.
+
+    The classifier reads the class token and the mean of the patches side by side.
+    """
 
     def __init__(self, **options) -> None:  # type: ignore[no-untyped-def]
         super().__init__(**options)
@@ -18,3 +21,9 @@ class ClassAndMean(VisionTransformer):
         """[B, 2 D] from normed tokens [B, N, D]."""
         del pool_type
         return torch.cat([x[:, 0], x[:, self.num_prefix_tokens :].mean(1)], dim=1)
+
+
+def classifiers(net: nn.Module) -> tuple[nn.Module, ...]:
+    """The last layers that give the outputs; two in networks with a distillation token."""
+    found = net.get_classifier()  # type: ignore[operator]
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)

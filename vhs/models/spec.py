@@ -13,6 +13,8 @@ LIMITS = {
     "height": 16384, "width": 16384, "channels": 3, "classes": 1 << 20, "registers": 4096,
 }  # fmt: skip
 """The largest value believed of each size read from a file; beyond it the header is not to be trusted."""
+LARGEST_TIMM = 2048
+"""Side of an image for timm's other architectures, whose tables of positions no tensor of a file bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +179,14 @@ class TimmSpec:
             raise InputError(
                 f"{where}: architecture fields are {', '.join(map(str, data))}; expected {', '.join(names)}."
             )
+        limits = LIMITS | {"height": LARGEST_TIMM, "width": LARGEST_TIMM}
         for name in names - {"name"}:
             value = data[name]
-            if type(value) is not int or not 1 <= value <= LIMITS[name]:
-                raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {LIMITS[name]}.")
-        if not isinstance(data["name"], str) or not timm.is_model(data["name"]):
+            if type(value) is not int or not 1 <= value <= limits[name]:
+                raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {limits[name]}.")
+        if not isinstance(data["name"], str) or not set(data["name"].partition(".")) & set(timm.list_models()):
+            raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
+        if "." in data["name"] and data["name"] not in timm.list_pretrained():
             raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
         return cls(**data)
 
@@ -191,8 +196,13 @@ class TimmSpec:
 
         from vhs.models.model import build
 
-        with torch.device("meta"):
-            return {name: tuple(value.shape) for name, value in build(self).state_dict().items()}
+        try:
+            with torch.device("meta"):
+                return {name: tuple(value.shape) for name, value in build(self).state_dict().items()}
+        except (AssertionError, RuntimeError, ValueError, UsageError) as error:
+            raise InputError(
+                f"{self.name}: timm does not build it so: {' '.join(str(error).split())[:120]}."
+            ) from error
 
 
 Spec = ViTSpec | TimmSpec

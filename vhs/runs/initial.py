@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -15,6 +15,7 @@ from vhs.errors import InputError, MismatchError, UsageError
 from vhs.formats import references
 from vhs.models import seam
 from vhs.models.model import build
+from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
 from vhs.training.recipe import Recipe
 
@@ -62,10 +63,12 @@ def from_model(reference: str, size: Size) -> Initial:
     loaded = references.load(reference, torch.device("cpu"))
     net, preprocess = loaded.model.net, loaded.model.preprocess
     spec = _resized(_spec(reference, loaded), size)
+    if isinstance(spec, TimmSpec):
+        _try(spec)
     state = dict(net.state_dict())
     if loaded.model.classes != size.outputs:
-        classifier = next(name for name, module in net.named_modules() if module is _classifier(net))
-        state = {name: value for name, value in state.items() if not name.startswith(f"{classifier}.")}
+        anew = [name for name, module in net.named_modules() if any(module is part for part in classifiers(net))]
+        state = {name: value for name, value in state.items() if name.rpartition(".")[0] not in anew}
     wanted = _shapes(spec)
     state = {name: _fitted(name, value, wanted, net, size) for name, value in state.items()}
     same = preprocess.channels == size.channels
@@ -79,7 +82,11 @@ def _try(spec: TimmSpec) -> None:
     """Raises UsageError, with timm's reason, for images that the architecture does not take."""
     try:
         with torch.device("meta"), torch.no_grad():
-            build(spec).eval()(torch.zeros(1, spec.channels, spec.height, spec.width))
+            net = build(spec).eval()
+            net(torch.zeros(1, spec.channels, spec.height, spec.width))
+        patch = getattr(getattr(net, "patch_embed", None), "patch_size", None) or (1, 1)
+        if spec.height % patch[0] or spec.width % patch[1]:
+            raise ValueError(f"its patches of {patch[0]} px do not divide them")
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         what = f"{spec.height}x{spec.width} px with {spec.channels} channels"
@@ -136,12 +143,3 @@ def _fitted(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: n
     if shape != tuple(value.shape):
         raise MismatchError(f"--init: {name} has shape {tuple(value.shape)}, the new model needs {shape}.")
     return value
-
-
-def _classifier(net: nn.Module) -> nn.Module:
-    return net.get_classifier()  # type: ignore[operator]
-
-
-def described(initial: Initial) -> dict[str, object]:
-    """What must be equal for a run to be continued."""
-    return {"spec": asdict(initial.spec), "parent": initial.parent}

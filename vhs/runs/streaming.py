@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from timm.data.auto_augment import posterize, rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
 
+from vhs.errors import UsageError
 from vhs.formats.shards import Sample, ShardSet
 from vhs.runs.decoding import IMAGENET, resize_and_crop
 from vhs.training.recipe import Recipe
@@ -36,16 +39,13 @@ class Reader:
             pixels_HWC = resize_and_crop(pixels_HWC, IMAGENET).transpose(1, 2, 0)
         channels = pixels_HWC.shape[-1]
         image = Image.fromarray(pixels_HWC if channels == 3 else pixels_HWC[..., 0]).convert("RGB")
-        for transform in self._transforms:
+        for transform in self.transforms:
             image = transform(image)
         made = np.asarray(image if channels == 3 else image.convert("L"))
         return made.transpose(2, 0, 1) if channels == 3 else made[None]
 
     @cached_property
-    def _transforms(self) -> list[Callable[[Any], Any]]:
-        from timm.data.auto_augment import rand_augment_transform
-        from timm.data.transforms import RandomResizedCropAndInterpolation
-
+    def transforms(self) -> list[Callable[[Any], Any]]:
         found: list[Callable[[Any], Any]] = []
         if self.recipe.resized_crop:
             found.append(RandomResizedCropAndInterpolation(self.side, interpolation="bicubic"))
@@ -53,5 +53,20 @@ class Reader:
             mean = tuple(round(255 * value) for value in self.data.manifest.mean)
             fill = mean if len(mean) == 3 else mean * 3
             options = {"translate_const": int(min(self.side) * 0.45), "img_mean": fill}
-            found.append(rand_augment_transform(self.recipe.randaug, options))
+            try:
+                augment = rand_augment_transform(self.recipe.randaug, options)
+            except (AssertionError, KeyError, ValueError) as error:
+                raise UsageError(
+                    f"randaug {self.recipe.randaug!r}: expected timm's words, such as rand-m9-mstd0.5-inc1."
+                ) from error
+            for operation in augment.ops:
+                if operation.aug_fn is posterize:
+                    operation.aug_fn = _posterize
+            found.append(augment)
         return found
+
+
+def _posterize(image: Image.Image, bits: int, resample: object = None, fillcolor: object = None) -> Image.Image:
+    """timm's; at magnitude 10 it keeps 0 bits, which Pillow refuses since its version 13 and made black before."""
+    del resample, fillcolor  # what timm gives every operation
+    return posterize(image, bits) if bits >= 1 else image.point(lambda _value: 0)

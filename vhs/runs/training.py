@@ -32,6 +32,10 @@ from vhs.world import is_first, world
 
 TIMED = 20
 """Updates timed before a budget may shorten the schedule."""
+CLASSES_ONLY = ("crop", "flip", "resized_crop", "randaug", "mixup", "cutmix", "label_smoothing")
+"""Recipe keys that regression has no use for."""
+SIZES = ("arch", "depth", "dim", "heads", "head_width", "mlp_ratio", "patch", "registers", "pool", "spt", "lsa")
+"""Recipe keys that a model to begin with decides."""
 CHECKED = 50
 """Updates after which a GPU is asked whether all losses were finite; a CPU is asked after each."""
 
@@ -64,6 +68,9 @@ class Training:
 
     def __post_init__(self) -> None:
         check_pair(self.train, self.val)
+        check_recipe(self.recipe, self.train)
+        if self.begin:
+            self._tell_ignored()
         size = size_of(self.train)
         self._begin: Initial = initial.from_model(self.begin, size) if self.begin else initial.fresh(self.recipe, size)
         self._feed = self._source(size)
@@ -108,17 +115,29 @@ class Training:
         regression = self.train.manifest.task == REGRESSION
         return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, self.log)
 
+    def _tell_ignored(self) -> None:
+        """Note sizes that were asked for and that --init decides."""
+        plain = Recipe()
+        asked = [name for name in SIZES if getattr(self.recipe, name) != getattr(plain, name)]
+        if asked:
+            self.notes.append(f"{', '.join(asked)}: of no account, the sizes are those of {self.begin}")
+
     def _source(self, size: Size) -> feed.Feed:
         """Images in memory on the device, or read one by one where the recipe augments them so."""
         if not self.recipe.streams:
             data = cache.decode(self.train, cache.chosen(self.train), skip_bad=self.skip_bad, progress=self.progress)
+            if data.skipped:
+                self.notes.append(f"{len(data.skipped)} bad samples skipped; the first: {data.skipped[0]}")
             answers = data.targets_NT if self.train.manifest.task == REGRESSION else data.labels_N
             samples = feed.Samples(answers.to(self.device), data.keys_N.to(self.device))
             return feed.Resident(self.recipe, samples, data.images_NCHW.to(self.device))
+        if self.skip_bad:
+            raise UsageError("--skip-bad: images are read while training here. Leave bad ones out with `vhs shard`.")
         chosen = cache.chosen(self.train)
         keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64))
         samples = feed.Samples(cache.answers(self.train.manifest, chosen).to(self.device), keys.to(self.device))
         reader = Reader(self.train, chosen, self.recipe, (size.height, size.width))
+        assert reader.transforms  # a wrong recipe is told now, not by a worker
         return feed.Streamed(self.recipe, samples, reader, self.workers)
 
     def _keep_to_budget(self, state: loop.TrainingState, first: int, seconds: float) -> None:
@@ -148,9 +167,8 @@ class Training:
             "train_loss": float(state.loss_sum) / state.steps_in_epoch(),
         }  # fmt: skip
         self.log += [shared | row for row in told]
-        for row in self.log[-len(told) :] if self.tracker else ():
-            assert self.tracker is not None
-            self.tracker.log(row)
+        if self.tracker:
+            self.tracker.log(shared | {_sent(name, row): value for row in told for name, value in row.items()})
         self.progress(f"epoch {epoch}: {validation.in_words(told)}", state.step, state.total)
 
     def _finish(self, state: loop.TrainingState) -> None:
@@ -163,14 +181,14 @@ class Training:
 
     def _save(self, path: Path, state: loop.TrainingState) -> None:
         if is_first():
-            checkpoints.save(path, state.weights(self.recipe.saved).state_dict(), self._info(state))
+            checkpoints.save(path, state.weights(self.recipe.saved).state_dict(), self._info(state, path))
 
-    def _info(self, state: loop.TrainingState) -> CheckpointInfo:
+    def _info(self, state: loop.TrainingState, path: Path) -> CheckpointInfo:
         manifest = self.train.manifest
         return CheckpointInfo(
             spec=self._begin.spec, classes=outputs_of(self.train), mean=self._preprocess.mean,
             std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(self._begin.spec),
-            data={"train": record(self.train, self.out), "val": record(self.val, self.out)},
+            data={"train": record(self.train, path), "val": record(self.val, path)},
             recipe=asdict(self.recipe) | {"updates": state.total}, parent=self._begin.parent,
             weights="ema" if state.average and self.recipe.saved == "ema" else "raw",
             step=state.step, seed=self.recipe.seed, versions=runtime.versions(),
@@ -182,8 +200,10 @@ class Training:
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a run to be continued."""
         data = {split.manifest.split: split.manifest.hash for split in (self.train, self.val)}
-        begun = {"begun from": self._begin.parent} if self._begin.parent else {}
-        return {"recipe": asdict(self.recipe), "data": data, "device": self.device.type} | begun
+        return {"recipe": asdict(self.recipe), "data": data, "device": self.device.type} | {
+            "parent": self._begin.parent, "pixel mean": list(self._preprocess.mean),
+            "pixel deviation": list(self._preprocess.std),
+        }  # fmt: skip
 
     def _save_state(self, state: loop.TrainingState, seconds: float) -> None:
         if is_first():
@@ -197,11 +217,18 @@ class Training:
         described = training_state.restore(resume.path_of(self.out), state, self._fingerprint())
         self.log, self.elapsed_before = described["log"], described["elapsed"]
         self._saved_step = state.step
+        if self.minutes is None:
+            state.total = state.planned
         now = {"threads": torch.get_num_threads(), "processes": world()[1]}
         for name, count in now.items():
             if described.get(name, 1) != count:
                 self.notes.append(f"begun with {described.get(name, 1)} {name}: the last bits will differ")
         self.notes.append(f"continuing after update {state.step} of {state.total}")
+
+
+def _sent(name: str, row: dict[str, Any]) -> str:
+    """What a tracker calls a score: with the target's name, where there are several."""
+    return f"{name}/{row['target']}" if "target" in row else name
 
 
 def outputs_of(data: ShardSet) -> tuple[str, ...]:
@@ -220,17 +247,37 @@ def check_pair(train: ShardSet, val: ShardSet) -> None:
     if (train.manifest.task, outputs_of(train)) != (val.manifest.task, outputs_of(val)):
         what = "targets" if train.manifest.task == REGRESSION else "classes"
         raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
-    if train.manifest.task == REGRESSION and not train.manifest.extra.get("target_stats"):
+    if train.manifest.task != REGRESSION:
+        return
+    told, other = (data.manifest.extra.get("target_stats") for data in (train, val))
+    if not told:
         raise MismatchError(f"{train.folder}: has targets without their mean and deviation. Shard it again.")
+    if told != other:
+        raise MismatchError(
+            f"{val.folder}: its targets are standardised otherwise than those of {train.folder}. Shard both together."
+        )
 
 
-def already_trained(out: Path, recipe: Recipe, train: ShardSet) -> bool:
+def check_recipe(recipe: Recipe, train: ShardSet) -> None:
+    """Raises UsageError for augmentation that would make the targets of regression wrong, or has no meaning there."""
+    if train.manifest.task != REGRESSION:
+        return
+    wrong = [name for name in CLASSES_ONLY if getattr(recipe, name)]
+    if wrong:
+        told = ", ".join(f"{name}={type(getattr(recipe, name))()!r}" for name in wrong).replace("False", "false")
+        raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {told}.")
+
+
+def already_trained(out: Path, recipe: Recipe, train: ShardSet, val: ShardSet, begin: str | None) -> bool:
     """Whether `out` is the finished result of this recipe on this data, so that resuming has nothing to do."""
     if not out.exists() or resume.path_of(out).exists():
         return False
     info = checkpoints.read_info(out)
     same_recipe = {key: info.recipe.get(key) for key in asdict(recipe)} == asdict(recipe)
-    return same_recipe and info.data.get("train", {}).get("hash") == train.manifest.hash
+    same_data = all(info.data.get(part.manifest.split, {}).get("hash") == part.manifest.hash for part in (train, val))
+    same_start = (info.parent or "").rpartition(" ")[0] == (begin or "")
+    planned = recipe.epochs * max(train.manifest.samples // recipe.batch, 1)
+    return same_recipe and same_data and same_start and info.step == planned
 
 
 def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
@@ -240,6 +287,9 @@ def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
     if text == "log":
         return frozenset(2**power for power in range(total.bit_length()) if 2**power <= total)
     try:
-        return frozenset(int(part) for part in text.split(","))
+        steps = frozenset(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--snapshots {text}: expected update numbers such as 100,200, or log.") from None
+    if min(steps) < 1 or max(steps) > total:
+        raise UsageError(f"--snapshots {text}: the run has updates 1 to {total}.")
+    return steps

@@ -53,6 +53,9 @@ class Dominoes:
     def _pairs(self, tops: Sequence[str], bottoms: Sequence[str]) -> list[tuple[int, int]]:
         if self.pairs is None:
             return [(place, place) for place in range(min(len(tops), len(bottoms)))]
+        for place in (0, 1):
+            if len({pair[place] for pair in self.pairs}) < len(self.pairs):
+                raise UsageError("--pairs: a class stands in two pairs; expected each once.")
         for names, side, known in ((0, "--top", tops), (1, "--bottom", bottoms)):
             unknown = next((pair[names] for pair in self.pairs if pair[names] not in known), None)
             if unknown is not None:

@@ -31,9 +31,12 @@ class SharedDropPath(nn.Module):
         """Whole rows set to zero at these odds, the others scaled up, in training; x [b, …]."""
         if not self.training or not self.odds:
             return x
-        kept = torch.rand(self.rows.batch or len(x), device=x.device) >= self.odds
+        own = len(x) if self.rows.rows_b is None else len(self.rows.rows_b)
+        each = len(x) // own  # blocks on windows have several rows an image
+        kept = torch.rand(self.rows.batch or own, each, device=x.device) >= self.odds
         if self.rows.rows_b is not None:
             kept = kept[self.rows.rows_b]
+        kept = kept.flatten()
         return x * (kept.to(x.dtype) / (1 - self.odds)).view(-1, *[1] * (x.dim() - 1))
 
 

@@ -9,6 +9,7 @@ W width, T targets.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vhs.errors import UsageError
+from vhs.errors import UsageError, VhsError
 from vhs.seeds import hash64, seeded
 from vhs.training.augmentation import repeated
 from vhs.training.recipe import Recipe
@@ -88,8 +89,7 @@ class Resident:
     def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
         """The batches of this process from update `start` of the epoch on."""
         device = self.images_NCHW.device
-        for chosen, versions in _batches(self.recipe, epoch, start, len(self.images_NCHW)):
-            chosen, versions = chosen.to(device), versions.to(device)
+        for chosen, versions in _batches(self.recipe, epoch, start, len(self.images_NCHW), device):
             keys = repeated(self.samples.keys_N[chosen], versions)
             yield Examples(self.images_NCHW[chosen], self.samples.answers_N[chosen], keys)
 
@@ -111,9 +111,11 @@ class Streamed:
         loader: Any = DataLoader(
             _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stacked,  # type: ignore[arg-type]
             pin_memory=device.type == "cuda", multiprocessing_context="fork" if self.workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_worker,
         )  # fmt: skip
         for (chosen, versions), images in zip(batches, loader, strict=True):
+            if isinstance(images, VhsError):
+                raise images
             chosen, versions = chosen.to(device), versions.to(device)
             keys = repeated(self.samples.keys_N[chosen], versions)
             yield Examples(images.to(device, non_blocking=True), self.samples.answers_N[chosen], keys)
@@ -126,25 +128,35 @@ class _Reader:
     feed: Streamed
     epoch: int
 
-    def __getitem__(self, task: tuple[int, int]) -> np.ndarray:
+    def __getitem__(self, task: tuple[int, int]) -> np.ndarray | VhsError:
         position, version = task
-        with seeded(self.feed.recipe.seed, "read", self.epoch, position, version):
-            return self.feed.read(position)
+        try:
+            with seeded(self.feed.recipe.seed, "read", self.epoch, position, version):
+                return self.feed.read(position)
+        except VhsError as error:
+            return error
 
 
-def _stacked(images: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(images))
+def _stacked(images: list[np.ndarray | VhsError]) -> Tensor | VhsError:
+    """The images of a batch, or the error of the first that could not be read."""
+    wrong = next((image for image in images if isinstance(image, VhsError)), None)
+    return wrong or torch.from_numpy(np.stack(images))  # type: ignore[arg-type]
 
 
-def _one_thread(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
+    """One thread each; signals are the parent's, which finishes its update and saves."""
     torch.set_num_threads(1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def _batches(recipe: Recipe, epoch: int, start: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(positions [b], versions [b]) of this process."""
-    images, versions = order(recipe, epoch, count)
+def _batches(
+    recipe: Recipe, epoch: int, start: int, count: int, device: torch.device | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(positions [b], versions [b]) of this process; brought to the device once an epoch."""
+    images, versions = (part.to(device) for part in order(recipe, epoch, count))
     batch = min(recipe.batch, count)
-    own = rows(batch)
+    own = rows(batch).to(device)
     for step in range(start, max(count // recipe.batch, 1)):
         part = slice(step * batch, (step + 1) * batch)
         yield images[part][own], versions[part][own]

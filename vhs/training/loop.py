@@ -12,9 +12,10 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -41,7 +42,7 @@ class TrainingState:
 
     run: the network as it is called, compiled or shared between processes. loss_sum: float64 scalar tensor, sum of
     the losses of this epoch's updates so far; bad_step: int64 scalar tensor, the first update whose loss was not
-    finite. rows: which rows of the whole batch run.
+    finite. rows: which rows of the whole batch run; own_rows: those of this process; shared: what sums its gradients.
     """
 
     net: nn.Module
@@ -56,6 +57,8 @@ class TrainingState:
     loss_sum: Tensor
     bad_step: Tensor
     rows: droppath.Rows
+    own_rows: Tensor
+    shared: DistributedDataParallel | None = None
 
     @property
     def epoch(self) -> int:
@@ -91,18 +94,24 @@ def start(
         raise UsageError(f"a batch of {batch} cannot be run in {recipe.accumulate} equal parts by each process.")
     with seeded(recipe.seed, "weights"):
         net = build(spec, drop_path=recipe.drop_path, layer_scale=recipe.layer_scale or 1e-5)
+        if recipe.positions == "sincos" and initial is None:
+            optimization.fix_positions(cast(VisionTransformer, net))
         if initial is not None:
             net.load_state_dict(net.state_dict() | initial, strict=True)
         optimization.freeze(net, recipe)
     net = net.to(device).train()
+    optimization.hold(net)
     rows = droppath.share(net)
     per_epoch = max(samples // recipe.batch, 1)
     planned = recipe.epochs * per_epoch
+    shared = _shared(net, device)
     return TrainingState(
-        net=net, run=_runner(net, device, compiled=compiled), optimizer=optimization.optimizer(net, recipe, device),
+        net=net, run=torch.compile(shared or net) if compiled else shared or net,
+        optimizer=optimization.optimizer(net, recipe, device),
         average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0, planned=planned, total=planned,
         per_epoch=per_epoch, batch=batch, loss_sum=torch.zeros((), dtype=torch.float64, device=device),
         bad_step=torch.full((), NEVER, dtype=torch.int64, device=device), rows=rows,
+        own_rows=feed.rows(batch).to(device), shared=shared,
     )  # fmt: skip
 
 
@@ -141,11 +150,11 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).eval().requires_grad_(False)
 
 
-def _runner(net: nn.Module, device: torch.device, *, compiled: bool) -> Callable[[Tensor], Tensor]:
-    run: Any = net
-    if world()[1] > 1:
-        run = DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
-    return torch.compile(run) if compiled else run
+def _shared(net: nn.Module, device: torch.device) -> DistributedDataParallel | None:
+    """The network with gradients summed over processes; None where it is alone."""
+    if world()[1] == 1:
+        return None
+    return DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
 
 
 def _outputs(net: Any) -> int:
@@ -162,9 +171,8 @@ def _update(
     state: TrainingState, recipe: Recipe, criterion: Criterion, batch: tuple[Tensor, Tensor], rate: float
 ) -> None:
     pixels, answers = criterion.mix(*batch)
-    own = feed.rows(state.batch).to(pixels.device)
     state.optimizer.zero_grad(set_to_none=True)
-    parts = zip(*(part.chunk(recipe.accumulate) for part in (pixels, answers, own)), strict=True)
+    parts = zip(*(part.chunk(recipe.accumulate) for part in (pixels, answers, state.own_rows)), strict=True)
     losses = []
     for index, (images, targets, rows) in enumerate(parts):
         state.rows.batch, state.rows.rows_b = state.batch, rows
@@ -187,9 +195,7 @@ def _update(
 
 def _unsynced(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
     """Gradients are summed over processes once an update, after its last part."""
-    if last or not isinstance(state.run, DistributedDataParallel):
-        return nullcontext()
-    return state.run.no_sync()
+    return nullcontext() if last or state.shared is None else state.shared.no_sync()
 
 
 def _averaged(loss: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from vhs.models import seam
+from vhs.models.pooling import classifiers
 
 ALPHA = 2.0
 """Factor on the low-rank part, alpha / rank (16 / 8 in Bahador & Lankarany 2025)."""
@@ -41,7 +42,8 @@ def adapt(net: VisionTransformer, rank: int) -> None:
     for block in seam.blocks(net):
         made = seam.incoming(block)
         parametrize.register_parametrization(made, "weight", LowRank(made.weight, rank))
-    net.head.requires_grad_(True)
+    for module in classifiers(net):
+        module.requires_grad_(True)
 
 
 def merged(net: nn.Module) -> nn.Module:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from vhs.errors import UsageError
 from vhs.models import seam
+from vhs.models.pooling import classifiers
 from vhs.training import lora
 from vhs.training.recipe import Recipe
 
@@ -28,9 +30,23 @@ def freeze(net: nn.Module, recipe: Recipe) -> None:
         lora.adapt(cast(VisionTransformer, net), recipe.lora)
     elif recipe.freeze == "all":
         net.requires_grad_(False)
-        _classifier(net).requires_grad_(True)
+        for module in classifiers(net):
+            module.requires_grad_(True)
     elif recipe.freeze != "none":
         _freeze_blocks(cast(VisionTransformer, net), int(recipe.freeze))
+
+
+def fix_positions(net: VisionTransformer) -> None:
+    """Sine waves in two dimensions for the patches' positions, in place, and not learned (MoCo v3's; also big_vision's).
+
+    Class token and registers get zeros. Learned positions begin so small (deviation .02) that a task of finding where
+    something is may stay on its plateau for thousands of updates.
+    """
+    waves = build_sincos2d_pos_embed(list(net.patch_embed.grid_size), dim=net.embed_dim, interleave_sin_cos=False)
+    with torch.no_grad():
+        net.pos_embed.zero_()
+        net.pos_embed[0, -len(waves) :] = waves
+    net.pos_embed.requires_grad_(False)
 
 
 def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
@@ -54,8 +70,12 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
-def _classifier(net: nn.Module) -> nn.Module:
-    return cast(Any, net).get_classifier()
+def hold(net: nn.Module) -> None:
+    """Put what does not learn into eval mode, in place: its batch statistics and drop paths stay still."""
+    for module in net.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
 
 
 def _freeze_blocks(net: VisionTransformer, count: int) -> None:
@@ -64,5 +84,5 @@ def _freeze_blocks(net: VisionTransformer, count: int) -> None:
     if count > len(blocks):
         raise UsageError(f"freeze: {count} blocks, the model has {len(blocks)}.")
     net.requires_grad_(False)
-    for module in (*blocks[count:], net.norm, net.fc_norm, net.head):
+    for module in (*blocks[count:], net.norm, net.fc_norm, *classifiers(net)):
         module.requires_grad_(True)

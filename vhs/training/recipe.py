@@ -31,7 +31,7 @@ class Recipe:
     Fashion-MNIST in about 45 s on two cores; random crop and flip hurt there.
 
     Model. arch: a timm architecture instead of the sizes; head_width: features a head, 0 shares dim
-    evenly; mlp_ratio: MLP width over dim; layer_scale: its initial value, 0 for none; spt, lsa: shifted patch
+    evenly; mlp_ratio: MLP width over dim; positions: learned, or sincos, fixed waves in two dimensions; layer_scale: its initial value, 0 for none; spt, lsa: shifted patch
     tokenization and locality self-attention (Lee et al. 2021, arXiv:2112.13492); last_residual: whether the last
     block's attention has a residual (not in DiverseViT); drop_path: of the last block, growing from 0 linearly.
 
@@ -56,6 +56,7 @@ class Recipe:
     patch: int = 7
     registers: int = 0
     pool: str = "token"
+    positions: str = "learned"
     layer_scale: float = 0.0
     spt: bool = False
     lsa: bool = False
@@ -118,6 +119,7 @@ class Recipe:
     def with_values(self, values: Mapping[str, Any], where: str) -> Recipe:
         """This recipe with `values` set. Raises UsageError for an unknown key or a value of the wrong kind."""
         known = {field.name: type(getattr(self, field.name)) for field in fields(self)}
+        values = {key: _read_as(known.get(key), value) for key, value in values.items()}
         for key, value in values.items():
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -161,12 +163,19 @@ class Recipe:
             return f"freeze is {self.freeze!r}, expected none, all, or a number of blocks."
         if self.lora and self.freeze != "none":
             return "lora freezes all but its own weights; leave out freeze."
+        if self.positions == "sincos" and (self.dim % 4 or self.arch):
+            return "sincos positions need a dim that is a multiple of 4, and no arch."
         if int(self.dim * self.mlp_ratio) < 1:
             return f"mlp_ratio {self.mlp_ratio} leaves an MLP of dim {self.dim} no unit."
         return None
 
     def _check_choices(self, where: str) -> None:
-        legal_values = (("pool", POOLS), ("saved", ("ema", "raw")), ("precision", ("auto", "float32", "bf16")))
+        legal_values = (
+            ("pool", POOLS),
+            ("saved", ("ema", "raw")),
+            ("positions", ("learned", "sincos")),
+            ("precision", ("auto", "float32", "bf16")),
+        )
         for name, legal in legal_values:
             if getattr(self, name) not in legal:
                 raise UsageError(f"{where}: {name} is {getattr(self, name)!r}, expected {choices(legal)}.")
@@ -207,6 +216,18 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             values[key.strip()] = text.strip()
     return values
+
+
+def _read_as(kind: type | None, value: Any) -> Any:
+    """A whole number where a word is wanted, and `.5` where a number is: as they were meant."""
+    if kind is str and type(value) is int:
+        return str(value)
+    if kind is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _words(kind: type) -> str:
