@@ -161,5 +161,5 @@ def test_fixed_positions_are_waves_and_do_not_learn() -> None:
     assert not positions[:3].any() and not state.net.pos_embed.requires_grad
     across, down = torch.meshgrid(torch.arange(3.0), torch.arange(2.0), indexing="xy")
     rates = 10000 ** -(torch.arange(4) / 4)
-    want = torch.cat([f(side.flatten()[:, None] * rates) for side in (across, down) for f in (torch.sin, torch.cos)], 1)
+    want = torch.cat([f(side.flatten()[:, None] * rates) for f in (torch.sin, torch.cos) for side in (down, across)], 1)
     assert torch.allclose(positions[3:], want, atol=1e-6)

@@ -37,16 +37,18 @@ def freeze(net: nn.Module, recipe: Recipe) -> None:
 
 
 def fix_positions(net: VisionTransformer) -> None:
-    """Sine waves in two dimensions for the patches' positions, in place, and not learned (MoCo v3's; also big_vision's).
+    """Sine waves in two dimensions for the patches' positions, in place, and not learned (as MoCo v3, big_vision).
 
     Class token and registers get zeros. Learned positions begin so small (deviation .02) that a task of finding where
     something is may stay on its plateau for thousands of updates.
     """
     waves = build_sincos2d_pos_embed(list(net.patch_embed.grid_size), dim=net.embed_dim, interleave_sin_cos=False)
+    positions = net.pos_embed
+    assert positions is not None, "a plain ViT without positions"
     with torch.no_grad():
-        net.pos_embed.zero_()
-        net.pos_embed[0, -len(waves) :] = waves
-    net.pos_embed.requires_grad_(False)
+        positions.zero_()
+        positions[0, -len(waves) :] = waves
+    positions.requires_grad_(False)
 
 
 def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:

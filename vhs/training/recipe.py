@@ -30,10 +30,11 @@ class Recipe:
     The defaults train the demo: 12 plain epochs of a small ViT reach 85 % on the embedded subset of
     Fashion-MNIST in about 45 s on two cores; random crop and flip hurt there.
 
-    Model. arch: a timm architecture instead of the sizes; head_width: features a head, 0 shares dim
-    evenly; mlp_ratio: MLP width over dim; positions: learned, or sincos, fixed waves in two dimensions; layer_scale: its initial value, 0 for none; spt, lsa: shifted patch
-    tokenization and locality self-attention (Lee et al. 2021, arXiv:2112.13492); last_residual: whether the last
-    block's attention has a residual (not in DiverseViT); drop_path: of the last block, growing from 0 linearly.
+    Model. arch: a timm architecture, not these sizes; head_width: features a head, 0 shares dim evenly; mlp_ratio: MLP
+    width over dim; positions: learned, or sincos, fixed waves in two dimensions; layer_scale: its initial value, 0 for
+    none; spt, lsa: shifted patch tokenization and locality self-attention (Lee et al. 2021, arXiv:2112.13492);
+    last_residual: whether the last block's attention has a residual (not in DiverseViT); drop_path: of the last block,
+    growing from 0 linearly.
 
     Schedule. batch: samples an update, over all processes; accumulate: parts it is run in; lr: after warm-up, for
     batches of lr_batch if that is not 0; warmup_lr, min_lr: where warm-up starts and the cosine ends; layer_decay:
@@ -171,11 +172,9 @@ class Recipe:
 
     def _check_choices(self, where: str) -> None:
         legal_values = (
-            ("pool", POOLS),
-            ("saved", ("ema", "raw")),
-            ("positions", ("learned", "sincos")),
+            ("pool", POOLS), ("saved", ("ema", "raw")), ("positions", ("learned", "sincos")),
             ("precision", ("auto", "float32", "bf16")),
-        )
+        )  # fmt: skip
         for name, legal in legal_values:
             if getattr(self, name) not in legal:
                 raise UsageError(f"{where}: {name} is {getattr(self, name)!r}, expected {choices(legal)}.")
