@@ -298,7 +298,7 @@ def test_a_failing_tracker_is_a_warning(vhs, toy_shards: Path, monkeypatch) -> N
             raise AssertionError("not after a failure")
 
     run = Run()
-    fake = types.SimpleNamespace(init=lambda **_: run)
+    fake = types.SimpleNamespace(init=lambda **_: run, Settings=lambda **_: None)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     small = ("--depth", 1, "--dim", 8, "--heads", 2, "--patch", 14, "--epochs", 3, "--batch", 40)
     code, _, err = vhs("train", toy_shards, *small, "--track", "wandb", "-o", "a.safetensors")

@@ -8,6 +8,8 @@ from typing import Any
 from vhs.errors import UsageError, choices
 
 TRACKERS = ("wandb",)
+PATIENCE = 30
+"""Seconds a tracker may take to begin."""
 
 
 class Tracker:
@@ -23,7 +25,8 @@ class Tracker:
             raise UsageError("--track wandb: is not installed. pip install 'vhs-heads[wandb]'.") from error
         self._warn = warn
         self._run: Any = None
-        self._run = self._attempt(lambda: wandb.init(project="vhs", config=dict(config)))
+        settings = wandb.Settings(init_timeout=PATIENCE)
+        self._run = self._attempt(lambda: wandb.init(project="vhs", config=dict(config), settings=settings))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One row of the training log."""
