@@ -158,7 +158,8 @@ def render(signal: Chirp, side: int, distortions: Sequence[str], key: int) -> Re
     """One image with its twin and regions; key: 64 bits that decide noise and layout, and nothing of the signal."""
     rng = np.random.default_rng(key)
     values = spectrogram(signal, rng)
-    left, low = (int(rng.integers(round(0.16 * side), round(0.22 * side) + 1)) for _ in range(2))
+    left = int(rng.integers(round(0.2 * side), round(0.26 * side) + 1))
+    low = int(rng.integers(round(0.17 * side), round(0.23 * side) + 1))
     layout = furniture(side, tuple(distortions), left, low)
     rows, columns = layout.rows, layout.columns
     shape = rows.stop - rows.start, columns.stop - columns.start
@@ -201,7 +202,7 @@ def furniture(side: int, distortions: tuple[str, ...], left: int, low: int) -> F
 
     Drawn by matplotlib on black and on white, whose difference tells how much shows through.
     """
-    width, height = round(0.76 * side) - left, round(0.88 * side) - low
+    width, height = round(0.79 * side) - left, round(0.88 * side) - low
     rows, columns = slice(side - low - height, side - low), slice(left, left + width)
     with DRAWING, matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
@@ -254,7 +255,7 @@ class _Sketch:
     def _labels(self) -> None:
         left, low, width, height = self._box
         self._text(left + width / 2, 0.01, "Time (s)", "center", "bottom")
-        self._text(0.01, low + height / 2, "Frequency (Hz)", "left", "center", 90)
+        self._text(0.012, low + height / 2, "Frequency (Hz)", "left", "center", 90)
 
     def _title(self) -> None:
         left, _, width, _ = self._box
@@ -262,12 +263,12 @@ class _Sketch:
 
     def _colorbar(self) -> None:
         _, low, _, height = self._box
-        bar = self._figure.add_axes((0.8, low, 0.05, height))
+        bar = self._figure.add_axes((0.82, low, 0.05, height))
         bar.imshow(np.linspace(1, 0, 256)[:, None], cmap="viridis", aspect="auto")
         bar.set_xticks([])
         bar.set_yticks([])
         self._bars.append(bar)
-        self._text(0.87, low + height / 2, "Intensity", "left", "center", 90)
+        self._text(0.89, low + height / 2, "Intensity", "left", "center", 90)
 
     def _ticks(self) -> None:
         self._axes.set_axis_on()
@@ -276,7 +277,7 @@ class _Sketch:
         self._axes.set_xticks([0, 30, 60])
         self._axes.set_yticks([0, 50, 100])
         side = self._size * DPI / 72 * 15
-        self._axes.tick_params(labelsize=self._size * 0.8, length=side / 60, width=0.5, pad=side / 120)
+        self._axes.tick_params(labelsize=self._size * 0.7, length=side / 60, width=0.5, pad=side / 120)
         for spine in self._axes.spines.values():
             spine.set_linewidth(0.5)
 
