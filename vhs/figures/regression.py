@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from vhs.errors import InputError
 from vhs.figures import style
+from vhs.figures.effects import shifted_title
 from vhs.figures.heatmap import centred
 
 METRICS = {"dmse_rel": ("squared error added without the head (%)", 100.0), "dmse": ("squared error added", 1.0)}
@@ -23,7 +24,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     targets = heads["target"].unique(maintain_order=True).to_list()
     shifts = heads.filter(pl.col("shift") != "clean")
     panels = [("clean", heads.filter(pl.col("shift") == "clean"))] + (
-        [("mean over shifts", shifts)] if len(shifts) else []
+        [(shifted_title(shifts), shifts)] if len(shifts) else []
     )
     grids = {
         (t, name): _grid(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
@@ -40,7 +41,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
             marked = part.filter((pl.col("target") == target) & (pl.col("q") < style.ALPHA))
             if name == "clean":
                 place.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
-            place.set_title(f"{target}, {name}", loc="left")
+            place.set_title(f"{target.replace('_', ' ')}, {name}", loc="left")
             style.whole_ticks(place, x=width, y=depth)
             style.bare(place)
         row[0].set_ylabel("layer")
