@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from vhs.errors import InputError
 from vhs.figures import style
@@ -30,8 +31,9 @@ def lines(table: pl.DataFrame, metric: str = "drop") -> Figure:
     for axes, layer in zip(grid.flat, layers, strict=False):
         _panel(axes, heads.filter(pl.col("layer") == layer), metric)
         axes.set_title(f"layer {layer}", loc="left")
-    for axes in list(grid.flat)[len(layers) :]:
-        axes.set_visible(False)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(layers))
+        axes.tick_params(labelbottom=index + columns >= len(layers))
     words, unit, _ = METRICS[metric]
     figure.supxlabel("updates (log scale)", fontsize=9)
     figure.supylabel(f"{words} ({unit})", fontsize=9)
@@ -50,6 +52,7 @@ def _panel(axes: Axes, heads: pl.DataFrame, metric: str) -> None:
         if not shifted:
             axes.fill_between(means["step"], means[shown[1]], means[shown[2]], color=colour, alpha=0.15, lw=0)
     axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(axis="y", color="0.92")
 
 
