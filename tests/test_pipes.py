@@ -177,3 +177,14 @@ def test_a_terminal_gets_a_heat_map_in_text(tmp_path: Path, toy_checkpoint: Path
     assert process.wait() == 0
     assert "layer" in text and "strongest on clean images" in text and "q = " in text and "\x1b[" in text
     assert "vhs plot" in text, "how to get the rest"
+
+
+def test_a_journal_cut_off_at_its_first_file_is_begun_anew(tmp_path: Path) -> None:
+    from vhs.runs.journal import Journal
+
+    folder = tmp_path / "t.csv.partial"
+    folder.mkdir()
+    (folder / ".run.json.0a1b2c3d.tmp").write_bytes(b"{")
+    Journal(tmp_path / "t.csv", {"a": 1}, resume=True)
+    Journal.discard(tmp_path / "t.csv")
+    assert not folder.exists()

@@ -100,10 +100,16 @@ def _folder(out: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove our own files, and the folder when nothing else is in it. A folder without our fingerprint is not ours."""
-    if not (folder / FINGERPRINT).is_file():
+    """Remove our own files, and the folder when nothing else is in it.
+
+    Without our fingerprint only what a killed write left is ours: its temporary files, and the folder itself.
+    """
+    if not folder.is_dir():
         return
-    for path in [*folder.glob("*.npz"), folder / FINGERPRINT]:
+    ours = list(folder.glob(".*.tmp"))
+    if (folder / FINGERPRINT).is_file():
+        ours += [*folder.glob("*.npz"), folder / FINGERPRINT]
+    for path in ours:
         path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
