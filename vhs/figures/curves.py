@@ -20,20 +20,12 @@ def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
     if not names:
         return groups.shift_sets(table, metric)
     table = table.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
-    columns = min(COLUMNS, len(names))
-    rows = -(-len(names) // columns)
-    figure = style.new(2.1 * columns + 0.6, 1.9 * rows + 0.7)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for place, name in zip(grid.ravel(), names, strict=False):
+    figure, panels = style.panels(len(names), COLUMNS, (2.1, 1.9), (0.6, 0.7))
+    for place, name in zip(panels, names, strict=True):
         _panel(place, table, name, metric)
-    for index, place in enumerate(grid.ravel()):
-        if index >= len(names):
-            place.set_visible(False)
-        elif index + columns >= len(names):
-            place.tick_params(labelbottom=True)
     figure.supxlabel("severity (0 = clean)", fontsize=9)
     figure.supylabel(_label(metric) + ", 95 % interval", fontsize=9)
-    _legend(figure, grid.ravel()[0], table)
+    _legend(figure, panels[0], table)
     return figure
 
 

@@ -19,21 +19,16 @@ def scatter(table: pl.DataFrame, metric: str = "dloss") -> Figure:
     if table["model"].n_unique() != 1:
         raise InputError("the table holds several models; this figure draws one. Name one with --model.")
     parts = list(table.group_by("shift", "corruption", "severity", maintain_order=True))
-    columns = min(len(parts), COLUMNS)
-    lines = -(-len(parts) // columns)
-    figure = style.new(2.5 * columns + 0.8, 2.4 * lines + 0.7)
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for axes, (key, part) in zip(grid.flat, parts, strict=False):
+    figure, panels = style.panels(len(parts), COLUMNS, (2.5, 2.4), (0.8, 0.7), shared=False)
+    for axes, (key, part) in zip(panels, parts, strict=True):
         exact, estimate = part["exact"].to_numpy(), part["estimate"].to_numpy()
         ends = [min(exact.min(), estimate.min()), max(exact.max(), estimate.max())]
         axes.plot(ends, ends, color="0.7", lw=0.8, zorder=0)
         points = axes.scatter(exact, estimate, c=part["layer"], cmap=style.SEQUENTIAL, s=18, edgecolors="white", lw=0.4)
         axes.set_title(f"{condition_name(*key)}\nrank correlation {part['r'][0]:+.2f}", loc="left", fontsize=9)
-    for axes in list(grid.flat)[len(parts) :]:
-        axes.set_visible(False)
     figure.supxlabel("loss added without the head, exact (nats)", fontsize=9)
     figure.supylabel(f"{METHODS[table['method'][0]]} (nats)", fontsize=9)
-    bar = figure.colorbar(points, ax=list(grid.flat), pad=0.02, fraction=0.04)
+    bar = figure.colorbar(points, ax=figure.axes, pad=0.02, fraction=0.04)
     bar.set_label("layer")
     bar.outline.set_visible(False)
     return figure

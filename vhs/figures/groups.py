@@ -34,23 +34,19 @@ def _panels(table: pl.DataFrame, metric: str, lines: list[str]) -> Figure:
     conditions = [name for name in ("shift", "corruption", "severity") if name not in lines]
     parts = list(table.group_by(conditions, maintain_order=True)) if len(conditions) == 3 else [((), table)]
     names = table.select(lines).unique(maintain_order=True).rows()
-    columns = min(len(parts), 4)
-    rows = -(-len(parts) // columns)
-    figure = style.new(2.0 + (2.1 if columns > 1 else 4.0) * columns, 0.9 + rows * (0.5 + ROW * len(names)))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    cell = 2.1 if len(parts) > 1 else 4.0, 0.5 + ROW * len(names)
+    figure, panels = style.panels(len(parts), 4, cell, (2.0, 0.9))
     models = table["model"].unique(maintain_order=True).to_list()
-    for place, (key, rows_of) in zip(grid.flat, parts, strict=False):
+    for place, (key, rows_of) in zip(panels, parts, strict=True):
         _panel(place, rows_of, metric, lines, names, models)
         if key:
             place.set_title(condition_name(*key), loc="left")
-    for place in list(grid.flat)[len(parts) :]:
-        place.set_visible(False)
-    grid[0, 0].set_yticks(range(len(names)), [_words(dict(zip(lines, name, strict=True))) for name in names])
-    grid[0, 0].invert_yaxis()
+    panels[0].set_yticks(range(len(names)), [_words(dict(zip(lines, name, strict=True))) for name in names])
+    panels[0].invert_yaxis()
     unit = "loss (nats)" if metric == "loss" else "top-1 accuracy (%)"
     figure.supxlabel(f"{unit}, 95 % interval", fontsize=9)
     if len(models) > 1:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     else:
         figure.suptitle(f"{style.short(models[0])} on {table['data'][0]}", fontsize=10)
     return figure

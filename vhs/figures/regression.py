@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from vhs.errors import InputError
 from vhs.figures import style
-from vhs.figures.effects import shifted_title
+from vhs.figures.effects import grid, shifted_title
 from vhs.figures.heatmap import centred
 
 METRICS = {"dmse_rel": ("squared error added without the head (%)", 100.0), "dmse": ("squared error added", 1.0)}
@@ -27,9 +27,9 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
         [(shifted_title(shifts), shifts)] if len(shifts) else []
     )
     grids = {
-        (t, name): _grid(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
+        (t, name): _means(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
     }
-    norm = centred(np.concatenate([grid.ravel() for grid in grids.values()]))
+    norm = centred(np.concatenate([values.ravel() for values in grids.values()]))
     depth, width = next(iter(grids.values())).shape
     figure = style.new(
         max(2.2, 0.42 * width + 0.8) * len(panels) + 1.6, max(1.8, 0.3 * depth + 0.8) * len(targets) + 0.5
@@ -53,10 +53,6 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     return figure
 
 
-def _grid(rows: pl.DataFrame, metric: str) -> np.ndarray:
-    """[layers, heads]: means over the conditions; NaN where there is no head."""
-    means = rows.group_by("layer", "head").agg(pl.col(metric).mean())
-    layers, heads = means["layer"].to_numpy(), means["head"].to_numpy()
-    out = np.full((layers.max() + 1, heads.max() + 1), np.nan)
-    out[layers, heads] = means[metric].to_numpy()
-    return out
+def _means(rows: pl.DataFrame, metric: str) -> np.ndarray:
+    """[layers, heads]: over the conditions; NaN where there is no head."""
+    return grid(rows.group_by("layer", "head").agg(pl.col(metric).mean()), metric)

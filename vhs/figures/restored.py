@@ -28,19 +28,14 @@ def bars(table: pl.DataFrame, metric: str = "drop") -> Figure:
     if not len(clean) or not len(shifted):
         raise InputError("this figure needs clean and shifted rows of --fill twin.")
     parts = list(shifted.group_by("corruption", "severity", maintain_order=True))
-    columns = min(len(parts), COLUMNS)
-    lines = -(-len(parts) // columns)
-    figure = style.new(2.1 * columns + 0.5, 2.1 * lines + 0.9)
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (key, part) in zip(grid.flat, parts, strict=False):
+    figure, panels = style.panels(len(parts), COLUMNS, (2.1, 2.1), (0.5, 0.9))
+    for axes, (key, part) in zip(panels, parts, strict=True):
         damage = int(clean["n_correct_intact"][0]) - int(part["n_correct_intact"][0])
         _panel(axes, part, damage)
         axes.set_title(f"{str(key[0]).replace('_', ' ')}:{key[1]}\n{damage} answers lost", loc="left", fontsize=9)
-    for axes in list(grid.flat)[len(parts) :]:
-        axes.set_visible(False)
     figure.supxlabel("layer", fontsize=9)
     figure.supylabel("damage restored (%)", fontsize=9)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 

@@ -40,6 +40,24 @@ def new(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def panels(
+    count: int, most: int, cell: tuple[float, float], margin: tuple[float, float], *, shared: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most `most` side by side, and its panels; inches, of one and around all.
+
+    shared: one scale for all axes, told on the left and wherever nothing is below.
+    """
+    columns = min(count, most)
+    rows = -(-count // columns)
+    figure = new(cell[0] * columns + margin[0], cell[1] * rows + margin[1])
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < count)
+        if index < count <= index + columns:
+            axes.tick_params(labelbottom=True)
+    return figure, list(grid.flat)[:count]
+
+
 def render(figure: Figure, form: str) -> bytes:
     """The figure as PNG, PDF or SVG; equal figures give equal bytes."""
     buffer = io.BytesIO()

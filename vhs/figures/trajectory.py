@@ -24,16 +24,10 @@ def lines(table: pl.DataFrame, metric: str = "drop") -> Figure:
     if heads["step"].drop_nulls().n_unique() < 2:
         raise InputError("the table holds one update of training, a trajectory needs several. Ablate --snapshots too.")
     layers = heads["layer"].unique().sort().to_list()
-    columns = min(COLUMNS, len(layers))
-    rows = -(-len(layers) // columns)
-    figure = style.new(2.4 * columns + 0.6, 2.0 * rows + 0.8)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, layer in zip(grid.flat, layers, strict=False):
+    figure, panels = style.panels(len(layers), COLUMNS, (2.4, 2.0), (0.6, 0.8))
+    for axes, layer in zip(panels, layers, strict=True):
         _panel(axes, heads.filter(pl.col("layer") == layer), metric)
         axes.set_title(f"layer {layer}", loc="left")
-    for index, axes in enumerate(grid.flat):
-        axes.set_visible(index < len(layers))
-        axes.tick_params(labelbottom=index + columns >= len(layers))
     words, unit, _ = METRICS[metric]
     figure.supxlabel("updates (log scale)", fontsize=9)
     figure.supylabel(f"{words} ({unit})", fontsize=9)
