@@ -194,21 +194,16 @@ class _Plan:
         import torch
 
         from vhs.models.model import build
-        from vhs.runs import initial
-        from vhs.runs.training import check_pair, check_recipe, size_of
+        from vhs.runs.training import beginning
         from vhs.training import optimization
 
-        check_pair(self.train, self.val)
-        check_recipe(self.recipe, self.train)
-        size = size_of(self.train)
-        began = initial.from_model(self.init, size) if self.init else initial.fresh(self.recipe, size)
-        spec = began.spec
+        spec = beginning(self.recipe, self.init, self.train, self.val).spec
         with torch.device("meta"):
             optimization.freeze(build(spec), self.recipe)
         parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
         sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
             spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
-        per_epoch = max(self.train.manifest.samples // self.recipe.batch, 1)
+        per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
         epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
         return (
             f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
@@ -236,7 +231,7 @@ def _prepare(
     if train.manifest.split != "train":
         split = train.manifest.split
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
-    total = recipe.epochs * max(train.manifest.samples // recipe.batch, 1)
+    total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
     steps = parse_snapshots(snapshots, total)
     return _Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
 

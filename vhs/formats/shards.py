@@ -72,6 +72,16 @@ class Manifest:
             del data["values"]  # sets without groups keep the hash they had before there were any
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
+    @property
+    def regression(self) -> bool:
+        """Whether the samples have numbers to predict instead of a class."""
+        return self.task == "regression"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a model of this set gives numbers for: targets or classes."""
+        return self.targets if self.regression else self.classes
+
     @cached_property
     def hash(self) -> str:
         """16 hex digits that stand for the whole content, tars included."""

@@ -90,14 +90,20 @@ def selected(split: Split, classes: Sequence[str] | None, per_class: int | None)
     kept = [position for position, label in enumerate(split.labels) if label in place]
     if per_class is not None:
         kept = _first_of_each(split, kept, per_class)
-    source = split.encoded
     return replace(
-        split, classes=names, ids=[split.ids[i] for i in kept], labels=[place[split.labels[i]] for i in kept],
-        encoded=lambda position: source(kept[position]),
+        subset(split, kept), classes=names, labels=[place[split.labels[i]] for i in kept],
+        fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
+    )  # fmt: skip
+
+
+def subset(split: Split, kept: Sequence[int]) -> Split:
+    """The samples at these positions. Its fingerprint is still that of the whole: the caller says what was chosen."""
+    return replace(
+        split, ids=[split.ids[i] for i in kept], labels=[split.labels[i] for i in kept],
+        encoded=partial(_at, split.encoded, kept),
         members={name: partial(_at, made, kept) for name, made in split.members.items()},
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
         targets={name: [values[i] for i in kept] for name, values in split.targets.items()},
-        fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.errors import MismatchError
@@ -135,12 +135,7 @@ def check_spread(model: Model) -> None:
 
 def _normed(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each attention of a plain ViT receives in a pass over these images."""
-    kept: list[Tensor] = []
-    with ExitStack() as stack, torch.inference_mode(), model.autocast():
-        for block in seam.blocks(model.net):
-            stack.enter_context(hooked(seam.attention(block), partial(keep_input, kept)))
-        model.net(model.preprocess(images_BCHW))
-    return kept
+    return _inputs(model, [seam.attention(block) for block in seam.blocks(model.net)], images_BCHW)
 
 
 def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
@@ -160,9 +155,14 @@ def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
 
 def _received(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each projection receives in a pass over these images."""
+    return _inputs(model, [projection for projection, _ in model.engine.projections()], images_BCHW)
+
+
+def _inputs(model: Model, modules: Sequence[nn.Module], images_BCHW: Tensor) -> list[Tensor]:
+    """What each of these modules receives in a pass over these images, in the order in which they run."""
     kept: list[Tensor] = []
     with ExitStack() as stack, torch.inference_mode(), model.autocast():
-        for projection, _ in model.engine.projections():
-            stack.enter_context(hooked(projection, partial(keep_input, kept)))
+        for module in modules:
+            stack.enter_context(hooked(module, partial(keep_input, kept)))
         model.net(model.preprocess(images_BCHW))
     return kept

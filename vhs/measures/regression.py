@@ -8,6 +8,7 @@ Letters: B samples, T targets, U units (the sham first), V variants of one stack
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -79,6 +80,22 @@ class RegressionEvaluation:
     def results(self) -> dict[str, Counts]:
         """targets: int64 [T, FOLDS, EVALUATION]; sums in 2^-24."""
         return {"targets": self._tally.counts()}
+
+
+class Errors(NamedTuple):
+    """Of one target. mse: in deviations²; r2: against the scored targets' own variance, None where they have none."""
+
+    n: int
+    mse: float
+    r2: float | None
+
+
+def errors(sums: Counts) -> Errors:
+    """From Counts [FOLDS, EVALUATION]."""
+    n = int(sums.total("n"))
+    mse, mean, square = (float(sums.total_float(name)) / n for name in ("se", "target", "target_sq"))
+    spread = square - mean**2
+    return Errors(n, mse, 1 - mse / spread if spread > 0 else None)
 
 
 def targets_of(batch: Batch) -> Tensor:

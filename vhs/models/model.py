@@ -148,6 +148,7 @@ def _of_timm(spec: TimmSpec, drop_path: float) -> nn.Module:
         return timm.create_model(spec.name, **kwargs)
 
 
+@cache
 def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
     """Arguments for timm.create_model: the image size too, where the architecture has a choice.
 

@@ -184,9 +184,8 @@ class TimmSpec:
             value = data[name]
             if type(value) is not int or not 1 <= value <= limits[name]:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {limits[name]}.")
-        if not isinstance(data["name"], str) or not set(data["name"].partition(".")) & set(timm.list_models()):
-            raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
-        if "." in data["name"] and data["name"] not in timm.list_pretrained():
+        known = timm.list_pretrained() if "." in str(data["name"]) else timm.list_models()
+        if data["name"] not in known:
             raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
         return cls(**data)
 

@@ -69,7 +69,7 @@ def from_model(reference: str, size: Size) -> Initial:
     if loaded.model.classes != size.outputs:
         anew = [name for name, module in net.named_modules() if any(module is part for part in classifiers(net))]
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] not in anew}
-    wanted = _shapes(spec)
+    wanted = spec.parameter_shapes()
     state = {name: _fitted(name, value, wanted, net, size) for name, value in state.items()}
     same = preprocess.channels == size.channels
     return Initial(
@@ -121,11 +121,6 @@ def _of_plain(net: VisionTransformer, height: int, width: int, channels: int, cl
 
 def _resized(spec: Spec, size: Size) -> Spec:
     return replace(spec, height=size.height, width=size.width, channels=size.channels, classes=len(size.outputs))
-
-
-def _shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in build(spec).state_dict().items()}
 
 
 def _fitted(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: nn.Module, size: Size) -> Tensor:

@@ -8,26 +8,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vhs.counts import Counts, from_fixed
+from vhs.counts import Counts
 from vhs.errors import UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import intervals
 from vhs.measures.contrast import tested
 from vhs.measures.fills import Bank
-from vhs.measures.regression import RegressionAblation, RegressionEvaluation
+from vhs.measures.regression import RegressionAblation, RegressionEvaluation, errors
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.conditions import Condition
-from vhs.runs.frames import measured, number, unit_keys
+from vhs.runs.frames import by_fill, measured, number, unit_keys
 from vhs.runs.run import Run, sweep
-
-REGRESSION = "regression"
 
 
 def is_regression(run: Run) -> bool:
     """Whether the run's data has targets instead of classes. Raises UsageError for groups, which it has not."""
-    if run.data.manifest.task != REGRESSION:
+    if not run.data.manifest.regression:
         return False
     if run.by:
         raise UsageError("--by: rows by group are of classification only so far.")
@@ -55,12 +53,10 @@ def evaluate(run: Run) -> Iterator[pl.DataFrame]:
 
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
     """The ablate_regression rows of one model under one condition: by fill and target the sham, then the units."""
-    units = list(model.grid.units(run.unit))
     rows = []
-    for position, kind in enumerate(run.fills):
-        part = sums.values[position * len(units) : (position + 1) * len(units)]
+    for kind, part in by_fill(run, model, sums):
         for index, target in enumerate(run.data.manifest.targets):
-            numbers = _numbers(Counts(part[:, index], sums.fields), run)
+            numbers = _numbers(Counts(part.values[:, index], part.fields), run)
             keys = unit_keys(run, condition, model, kind)
             rows += [key | {"target": target} | told for key, told in zip(keys, numbers, strict=True)]
     return frame(schemas.ABLATE_REGRESSION, rows)
@@ -90,11 +86,9 @@ def _numbers(sums: Counts, run: Run) -> Sequence[dict[str, Any]]:
 def _evaluation(run: Run, condition: Condition, model: Model, sums: Counts) -> Iterator[dict[str, Any]]:
     for index, target in enumerate(run.data.manifest.targets):
         part = Counts(sums.values[index], sums.fields)
-        n = int(part.total("n"))
-        mse, lo, hi = intervals.mean_interval(part.total("se"), part.total("se_sq"), n)
-        mean = float(from_fixed(part.total("target"))) / n
-        spread = float(from_fixed(part.total("target_sq"))) / n - mean**2
-        yield measured(run, condition, model) | {
-            "target": target, "n": n, "mse": float(mse), "mse_lo": number(lo), "mse_hi": number(hi),
-            "mae": float(from_fixed(part.total("ae"))) / n, "r2": 1 - float(mse) / spread if spread > 0 else None,
+        told = errors(part)
+        _, lo, hi = intervals.mean_interval(part.total("se"), part.total("se_sq"), told.n)
+        yield measured(run, condition, model) | told._asdict() | {
+            "target": target, "mse_lo": number(lo), "mse_hi": number(hi),
+            "mae": float(part.total_float("ae")) / told.n,
         }  # fmt: skip

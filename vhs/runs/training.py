@@ -22,7 +22,6 @@ from vhs.progress import Progress, silent
 from vhs.runs import cache, decoding, initial, ranks, runtime, training_state, validation
 from vhs.runs.data import record
 from vhs.runs.initial import Initial, Size
-from vhs.runs.regression import REGRESSION
 from vhs.runs.streaming import Reader
 from vhs.runs.tracking import Tracker
 from vhs.seeds import sample_keys
@@ -67,12 +66,10 @@ class Training:
     elapsed_before: float = 0.0
 
     def __post_init__(self) -> None:
-        check_pair(self.train, self.val)
-        check_recipe(self.recipe, self.train)
         if self.begin:
             self._tell_ignored()
         size = size_of(self.train)
-        self._begin: Initial = initial.from_model(self.begin, size) if self.begin else initial.fresh(self.recipe, size)
+        self._begin = beginning(self.recipe, self.begin, self.train, self.val)
         self._feed = self._source(size)
         self._val = cache.decode(
             self.val, cache.chosen(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
@@ -93,7 +90,7 @@ class Training:
         if resuming and resume.path_of(self.out).exists():
             self._restore(state)
         begun, first = time.monotonic(), state.step
-        regression = self.train.manifest.task == REGRESSION
+        regression = self.train.manifest.regression
         for rate in loop.updates(state, self.recipe, self._feed, self._preprocess, regression=regression):
             self._keep_to_budget(state, first, time.monotonic() - begun)
             at_epoch_end = state.step % state.per_epoch == 0 or state.step >= state.total
@@ -112,7 +109,7 @@ class Training:
 
     def table(self) -> pl.DataFrame:
         """The training log so far."""
-        regression = self.train.manifest.task == REGRESSION
+        regression = self.train.manifest.regression
         return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, self.log)
 
     def _tell_ignored(self) -> None:
@@ -128,7 +125,7 @@ class Training:
             data = cache.decode(self.train, cache.chosen(self.train), skip_bad=self.skip_bad, progress=self.progress)
             if data.skipped:
                 self.notes.append(f"{len(data.skipped)} bad samples skipped; the first: {data.skipped[0]}")
-            answers = data.targets_NT if self.train.manifest.task == REGRESSION else data.labels_N
+            answers = data.targets_NT if self.train.manifest.regression else data.labels_N
             samples = feed.Samples(answers.to(self.device), data.keys_N.to(self.device))
             return feed.Resident(self.recipe, samples, data.images_NCHW.to(self.device))
         if self.skip_bad:
@@ -186,7 +183,7 @@ class Training:
     def _info(self, state: loop.TrainingState, path: Path) -> CheckpointInfo:
         manifest = self.train.manifest
         return CheckpointInfo(
-            spec=self._begin.spec, classes=outputs_of(self.train), mean=self._preprocess.mean,
+            spec=self._begin.spec, classes=manifest.outputs, mean=self._preprocess.mean,
             std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(self._begin.spec),
             data={"train": record(self.train, path), "val": record(self.val, path)},
             recipe=asdict(self.recipe) | {"updates": state.total}, parent=self._begin.parent,
@@ -231,23 +228,29 @@ def _sent(name: str, row: dict[str, Any]) -> str:
     return f"{name}/{row['target']}" if "target" in row else name
 
 
-def outputs_of(data: ShardSet) -> tuple[str, ...]:
-    """What a model of this set gives numbers for: classes or targets."""
-    return data.manifest.targets if data.manifest.task == REGRESSION else data.manifest.classes
-
-
 def size_of(data: ShardSet) -> Size:
     """What a set asks of a model."""
     height, width = decoding.side(data.manifest)
-    return Size(height, width, data.manifest.channels, outputs_of(data))
+    return Size(height, width, data.manifest.channels, data.manifest.outputs)
+
+
+def beginning(recipe: Recipe, begin: str | None, train: ShardSet, val: ShardSet) -> Initial:
+    """The architecture and first weights of a run on these sets; begin: a model's reference, or None for the recipe's.
+
+    Raises MismatchError or UsageError for sets or a recipe that do not go together.
+    """
+    check_pair(train, val)
+    check_recipe(recipe, train)
+    size = size_of(train)
+    return initial.from_model(begin, size) if begin else initial.fresh(recipe, size)
 
 
 def check_pair(train: ShardSet, val: ShardSet) -> None:
     """Raises MismatchError where a model of one set has no scores on the other."""
-    if (train.manifest.task, outputs_of(train)) != (val.manifest.task, outputs_of(val)):
-        what = "targets" if train.manifest.task == REGRESSION else "classes"
+    if (train.manifest.task, train.manifest.outputs) != (val.manifest.task, val.manifest.outputs):
+        what = "targets" if train.manifest.regression else "classes"
         raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
-    if train.manifest.task != REGRESSION:
+    if not train.manifest.regression:
         return
     told, other = (data.manifest.extra.get("target_stats") for data in (train, val))
     if not told:
@@ -260,7 +263,7 @@ def check_pair(train: ShardSet, val: ShardSet) -> None:
 
 def check_recipe(recipe: Recipe, train: ShardSet) -> None:
     """Raises UsageError for augmentation that would make the targets of regression wrong, or has no meaning there."""
-    if train.manifest.task != REGRESSION:
+    if not train.manifest.regression:
         return
     wrong = [name for name in CLASSES_ONLY if getattr(recipe, name)]
     if wrong:
@@ -276,7 +279,7 @@ def already_trained(out: Path, recipe: Recipe, train: ShardSet, val: ShardSet, b
     same_recipe = {key: info.recipe.get(key) for key in asdict(recipe)} == asdict(recipe)
     same_data = all(info.data.get(part.manifest.split, {}).get("hash") == part.manifest.hash for part in (train, val))
     same_start = (info.parent or "").rpartition(" ")[0] == (begin or "")
-    planned = recipe.epochs * max(train.manifest.samples // recipe.batch, 1)
+    planned = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
     return same_recipe and same_data and same_start and info.step == planned
 
 

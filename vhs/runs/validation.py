@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from vhs.counts import Counts, from_fixed
+from vhs.counts import Counts
 from vhs.measures.evaluation import Evaluation
-from vhs.measures.regression import RegressionEvaluation
+from vhs.measures.regression import RegressionEvaluation, errors
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model, Preprocess
 from vhs.runs import cache, ranks
-from vhs.runs.regression import REGRESSION
 from vhs.training import loop
 
 TILE = 256
@@ -23,14 +22,14 @@ TILE = 256
 def rows(net: nn.Module, preprocess: Preprocess, val: cache.Decoded, device: torch.device) -> Iterator[dict[str, Any]]:
     """The measured columns of the training log: one row, or one a target."""
     manifest = val.manifest
-    outputs = manifest.targets if manifest.task == REGRESSION else manifest.classes
+    outputs = manifest.outputs
     model = Model(
         net=loop.frozen_copy(net), preprocess=preprocess, name="training", weights_id="", classes=tuple(outputs)
     )
-    if manifest.task == REGRESSION:
+    if manifest.regression:
         sums = _measured(RegressionEvaluation(model, len(outputs)), val, device)["targets"]
         for index, target in enumerate(outputs):
-            yield {"target": target} | _errors(Counts(sums.values[index], sums.fields))
+            yield {"target": target} | errors(Counts(sums.values[index], sums.fields))._asdict()
         return
     sums = _measured(Evaluation(model, Scope.whole(len(outputs), device)), val, device)["view0"]
     n, right = (int(sums.total(name)) for name in ("n", "n_correct"))
@@ -51,11 +50,3 @@ def _measured(
         measure.add(batch)
     (summed,) = ranks.summed([measure.results()])
     return summed
-
-
-def _errors(sums: Counts) -> dict[str, Any]:
-    n = int(sums.total("n"))
-    mse = float(from_fixed(sums.total("se"))) / n
-    mean = float(from_fixed(sums.total("target"))) / n
-    spread = float(from_fixed(sums.total("target_sq"))) / n - mean**2
-    return {"n": n, "mse": mse, "r2": 1 - mse / spread if spread > 0 else None}

@@ -13,7 +13,7 @@ import numpy as np
 
 from vhs.errors import InputError, UsageError
 from vhs.formats.images import decode, encode_png
-from vhs.formats.split import Split
+from vhs.formats.split import Split, subset
 from vhs.seeds import hash64, sample_keys
 
 NAME = "dominoes"
@@ -139,13 +139,11 @@ def _by_hash(split: Split, shares: dict[str, float]) -> dict[str, Split]:
     draws = np.array([hash64("part", int(key)) / 2**64 for key in sample_keys(split.ids)])
     ends = np.cumsum(list(shares.values()))
     place = np.minimum(np.searchsorted(ends, draws, side="right"), len(ends) - 1)
-    return {name: _chosen(split, np.flatnonzero(place == index).tolist(), name) for index, name in enumerate(shares)}
-
-
-def _chosen(split: Split, kept: list[int], name: str) -> Split:
-    source = split.encoded
-    return replace(
-        split, split=name, ids=[split.ids[i] for i in kept], labels=[split.labels[i] for i in kept],
-        encoded=lambda position: source(kept[position]), fingerprint=f"{split.fingerprint}:{name}",
-        attributes={key: [values[i] for i in kept] for key, values in split.attributes.items()},
-    )  # fmt: skip
+    return {
+        name: replace(
+            subset(split, np.flatnonzero(place == index).tolist()),
+            split=name,
+            fingerprint=f"{split.fingerprint}:{name}",
+        )
+        for index, name in enumerate(shares)
+    }

@@ -96,7 +96,7 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images read when they are needed. read: (position, augment) -> uint8 [C, H, W]; called in workers."""
+    """Images read when they are needed. read: position -> uint8 [C, H, W], augmented; called in workers."""
 
     recipe: Recipe
     samples: Samples
@@ -157,6 +157,6 @@ def _batches(
     images, versions = (part.to(device) for part in order(recipe, epoch, count))
     batch = min(recipe.batch, count)
     own = rows(batch).to(device)
-    for step in range(start, max(count // recipe.batch, 1)):
+    for step in range(start, recipe.updates_per_epoch(count)):
         part = slice(step * batch, (step + 1) * batch)
         yield images[part][own], versions[part][own]

@@ -102,7 +102,7 @@ def start(
     net = net.to(device).train()
     optimization.hold(net)
     rows = droppath.share(net)
-    per_epoch = max(samples // recipe.batch, 1)
+    per_epoch = recipe.updates_per_epoch(samples)
     planned = recipe.epochs * per_epoch
     shared = _shared(net, device)
     return TrainingState(

@@ -97,6 +97,10 @@ class Recipe:
         """The learning rate after warm-up, for this batch."""
         return self.lr * self.batch / self.lr_batch if self.lr_batch else self.lr
 
+    def updates_per_epoch(self, samples: int) -> int:
+        """Whole batches of this many samples; one where they do not fill any."""
+        return max(samples // self.batch, 1)
+
     @property
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
