@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.naive import ablated_logits
@@ -28,7 +29,7 @@ from vhs.training.recipe import Recipe
 SIZES = {"depth": 3, "dim": 24, "heads": 3, "head_width": 8, "hidden": 30, "patch": 11, "height": 33, "width": 22,
          "channels": 1, "classes": 7}  # fmt: skip
 PARTS = {
-    "spt": {"spt": True}, "lsa": {"lsa": True}, "no last residual": {"last_residual": False},
+    "spt": {"spt": True}, "patch norm": {"patch_norm": True}, "lsa": {"lsa": True}, "no last residual": {"last_residual": False},
     "layer scale": {"layer_scale": True}, "lsa, wide, average": {"lsa": True, "head_width": 5, "pool": "avg"},
     "all": {"spt": True, "lsa": True, "last_residual": False, "layer_scale": True, "registers": 2},
 }  # fmt: skip
@@ -75,6 +76,25 @@ def test_shifted_patches_see_half_a_patch_further() -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 7, 7] = 1.0
     assert ((embed(image) - plain).abs().amax(-1)[0] > 0).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["spt", "patch_norm"])
+def test_patches_are_cut_as_by_unfold(kind: str) -> None:
+    """Each row of patches, left to right; of each patch the channels, then its rows."""
+    embed = build(ViTSpec(**SIZES | {"channels": 3, kind: True})).patch_embed
+    images = torch.randn(2, 3, 33, 22)
+    cut = F.unfold(embed.seen(images), 11, stride=11).transpose(1, 2)
+    assert torch.equal(embed(images), embed.norm_after(embed.proj(embed.norm(cut))))
+
+
+def test_normed_patches_have_no_brightness() -> None:
+    embed = build(ViTSpec(**SIZES | {"patch_norm": True})).patch_embed
+    images = torch.randn(2, 1, 33, 22)
+    tokens = embed(images)
+    assert torch.allclose(embed(3 * images + 5), tokens, atol=1e-4)
+    assert tokens.mean(-1).abs().max() < 1e-5 and torch.allclose(
+        tokens.std(-1, correction=0), torch.ones(2, 6), atol=1e-3
+    )
 
 
 def adapted(rank: int = 4) -> nn.Module:
@@ -312,7 +332,7 @@ def test_a_failing_tracker_is_a_warning(vhs, toy_shards: Path, monkeypatch) -> N
 
 
 def test_sets_that_do_not_fit_are_refused(toy_shards: Path) -> None:
-    from vhs.runs.training import check_pair
+    from vhs.runs.initial import check_pair
 
     train, val = (ShardSet.open(toy_shards / split) for split in ("train", "val"))
     other = ShardSet(val.folder, type(val.manifest)(**{**vars(val.manifest), "classes": ("a",) * 5}))

@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from vhs.formats.images import decode
-from vhs.formats.shards import ShardSet
+from vhs.formats.shards import ShardSet, pick
 from vhs.sources.chirps import DISTORTIONS, REGIONS, draw, render, ridge
 
 FURNITURE = {"labels": "text", "title": "text", "colorbar": "colorbar", "ticks": "axes"}
@@ -85,6 +85,7 @@ def test_chirps_are_sharded_trained_on_and_ablated(vhs, chirps: Path) -> None:
     for part in ("train", "val", "val-bare"):
         for file in (chirps / part).iterdir():
             assert (Path("again") / part / file.name).read_bytes() == file.read_bytes(), "byte-identical"
+    assert pick(chirps, lambda manifest: manifest.split == "val", "validation").folder == chirps / "val"
     val, bare = ShardSet.open(chirps / "val"), ShardSet.open(chirps / "val-bare")
     assert val.manifest.task == "regression" and val.manifest.regions == REGIONS
     for sample, twin in zip(val.samples(), bare.samples(), strict=True):

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from tests.test_engines import naive, network
 from vhs.formats.shards import ShardSet
@@ -101,7 +102,8 @@ def test_ablation_equals_whole_passes(shards: Path, weights: Path, vhs) -> None:
     assert code == 0, err
     table = pl.read_csv("a.csv")
     answers, targets = by_hand(shards, weights)
-    errors = ((answers - targets) ** 2).mean(1)
+    errors_by_image = (answers - targets) ** 2
+    errors = errors_by_image.mean(1)
     assert not Path("a.folds.parquet").exists()
     for index, name in enumerate(("brightness", "order")):
         rows = table.filter(pl.col("target") == name)
@@ -109,6 +111,9 @@ def test_ablation_equals_whole_passes(shards: Path, weights: Path, vhs) -> None:
         assert np.allclose(rows["mse_intact"], errors[0, index], rtol=1e-4)
         assert np.allclose(rows["mse"], errors[:, index][[0, *range(1, len(answers))]], rtol=1e-4)
         assert np.allclose(rows["dmse_rel"], rows["dmse"] / rows["mse_intact"], atol=1e-9)
+        change = (errors_by_image[1:, :, index] - errors_by_image[0, :, index]).T
+        paired = stats.norm.sf(np.abs(change.mean(0)) / stats.sem(change)) * 2
+        assert np.allclose(rows["p"][1:], paired, atol=1e-3)
         assert rows["dmse"][0] == 0 and (rows["dmse_rel_lo"] <= rows["dmse_rel"]).all()
     assert vhs("plot", "a.csv", "-o", "a.png")[0] == 0
     code, out, _ = vhs("ablate", reference, "--data", shards / "val", "--fill", "mean", "--fill-data", shards / "train")

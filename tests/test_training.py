@@ -81,6 +81,24 @@ def test_two_runs_and_a_stopped_and_resumed_run_are_byte_identical(tmp_path: Pat
     assert found[0] == found[1] == found[2]
 
 
+def test_a_run_killed_late_in_an_epoch_goes_on_from_the_middle(tmp_path: Path, toy_shards: Path, monkeypatch) -> None:
+    monkeypatch.setattr("vhs.runs.training.KEPT", 0.0)
+    step = [0]
+
+    def stop() -> bool:
+        step[0] += 1
+        if step[0] == 3:
+            raise KeyboardInterrupt  # as if the machine went away: nothing is saved any more
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path / "killed", toy_shards, stop=stop).run(resuming=False)
+    resumed, whole = training(tmp_path / "killed", toy_shards), training(tmp_path / "whole", toy_shards)
+    assert resumed.run(resuming=True) and whole.run(resuming=False)
+    assert "continuing after update 2 of" in resumed.notes[0]
+    assert (tmp_path / "killed/m.safetensors").read_bytes() == (tmp_path / "whole/m.safetensors").read_bytes()
+
+
 def test_resuming_with_another_recipe_is_refused(vhs, tmp_path: Path, toy_shards: Path) -> None:
     training(tmp_path, toy_shards, stop=lambda: True).run(resuming=False)
     code, _, err = vhs("train", toy_shards, "--patch", 14, "--resume", "-o", tmp_path / "m.safetensors")

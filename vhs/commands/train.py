@@ -194,7 +194,7 @@ class _Plan:
         import torch
 
         from vhs.models.model import build
-        from vhs.runs.training import beginning
+        from vhs.runs.initial import beginning
         from vhs.training import optimization
 
         spec = beginning(self.recipe, self.init, self.train, self.val).spec

@@ -39,18 +39,24 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
         for place, (name, part) in zip(row, panels, strict=True):
             place.imshow(grids[target, name], cmap=style.DIVERGING, norm=norm, aspect="auto")
             marked = part.filter((pl.col("target") == target) & (pl.col("q") < style.ALPHA))
-            if name == "clean":
+            if _single(part):
                 place.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
             place.set_title(f"{target.replace('_', ' ')}, {name}", loc="left")
             style.whole_ticks(place, x=width, y=depth)
             style.bare(place)
         row[0].set_ylabel("layer")
-    figure.supxlabel("head   (dot: q < 0.05, clean)", fontsize=9)
+    where = "" if all(_single(part) for _, part in panels) else ", clean"
+    figure.supxlabel(f"head   (dot: q < 0.05{where})", fontsize=9)
     bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(axes.flat), pad=0.02, fraction=0.06)
     bar.set_label(words)
     bar.outline.set_visible(False)
     figure.suptitle(f"{style.short(heads['model'][0])}, n = {heads['n'][0]:,} images a condition", fontsize=10)
     return figure
+
+
+def _single(rows: pl.DataFrame) -> bool:
+    """Whether they are of one condition: a mean over several has no q."""
+    return rows.select("shift", "severity").n_unique() == 1
 
 
 def _means(rows: pl.DataFrame, metric: str) -> np.ndarray:

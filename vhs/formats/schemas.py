@@ -193,7 +193,7 @@ ABLATE_REGRESSION = Schema(
         *_interval("dmse", "deviations²", nullable=True),
         _real("dmse_rel", "fraction", "dmse / mse_intact"),
         *_interval("dmse_rel", "fraction"),
-        _real("p", "probability", "of dmse_rel, fold jackknife; empty under --half-width",
+        _real("p", "probability", "of dmse, paired normal test; empty under --half-width",
               nullable=True),
         _real("q", "probability", "p after Benjamini-Hochberg over the condition's units", nullable=True),
     ),

@@ -277,10 +277,11 @@ def find_sets(folder: Path) -> Iterator[ShardSet]:
 
 
 def pick(folder: Path, want: Callable[[Manifest], bool], what: str) -> ShardSet:
-    """The one set in or below `folder` that is wanted; `what` words it for the error."""
+    """The one set in or below `folder` that is wanted, not a shifted version; `what` words it for the error."""
     if (folder / MANIFEST).exists() or not folder.is_dir():
         return ShardSet.open(folder)
-    found = [item for item in find_sets(folder) if want(item.manifest)]
+    every = [item for item in find_sets(folder) if want(item.manifest)]
+    found = [item for item in every if item.manifest.base is None] or every
     if len(found) == 1:
         return found[0]
     if not found:

@@ -82,6 +82,14 @@ def mean_interval(total: ArrayLike, squares: ArrayLike, n: ArrayLike) -> tuple[n
     return mean, mean - half, mean + half
 
 
+def normal_p(mean: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Two-sided probability of a mean so far from 0, from the upper bound of its normal interval; 1 if that is NaN."""
+    from scipy.special import ndtr
+
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(2 * ndtr(-np.abs(mean) * z_value() / (hi - mean)), nan=1.0)
+
+
 def jackknife(whole: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(lo, hi, standard error) from the statistic on all folds and with each fold left out.
 

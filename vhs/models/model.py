@@ -18,7 +18,7 @@ from vhs.errors import MismatchError, UsageError
 from vhs.grid import HeadGrid
 from vhs.models import seam
 from vhs.models.engine import Engine, Fast, engine_of
-from vhs.models.parts import BareBlock, LocalAttention, ShiftedPatchEmbed
+from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, ShiftedPatchEmbed
 from vhs.models.prefix import EAGER, Kernels
 from vhs.models.spec import Spec, TimmSpec
 
@@ -126,7 +126,8 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     even = spec.heads * spec.head_width == spec.dim
     attention = base if even else seam.attention_of_width(spec.head_width, base)  # type: ignore[arg-type]
     scaled = {"init_values": layer_scale} if spec.layer_scale else {}
-    embed = {"embed_layer": ShiftedPatchEmbed} if spec.spt else {}
+    own = ShiftedPatchEmbed if spec.spt else NormedPatchEmbed if spec.patch_norm else None
+    embed = {"embed_layer": own} if own else {}
     net = VisionTransformer(
         **spec.timm_kwargs() | scaled | embed,
         attn_layer=attention,

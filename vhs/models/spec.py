@@ -8,6 +8,7 @@ from typing import Any
 from vhs.errors import InputError, UsageError, choices
 
 POOLS = ("token", "avg")
+FLAGS = ("layer_scale", "patch_norm", "spt", "lsa", "last_residual")
 LIMITS = {
     "depth": 1024, "dim": 65536, "heads": 4096, "head_width": 65536, "hidden": 1 << 20, "patch": 4096,
     "height": 16384, "width": 16384, "channels": 3, "classes": 1 << 20, "registers": 4096,
@@ -22,8 +23,8 @@ class ViTSpec:
     """Sizes of a plain ViT; pixels for `patch`, `height` and `width`, features for the rest.
 
     hidden: width of the MLP. head_width: features of one head; heads * head_width need not equal dim.
-    pool: "token" reads the class token, "avg" averages the patches. layer_scale: whether there is LayerScale; spt, lsa,
-    last_residual: as in models/parts.
+    pool: "token" reads the class token, "avg" averages the patches. layer_scale: whether there is LayerScale;
+    patch_norm, spt, lsa, last_residual: as in models/parts.
     """
 
     depth: int
@@ -39,6 +40,7 @@ class ViTSpec:
     registers: int = 0
     pool: str = "token"
     layer_scale: bool = False
+    patch_norm: bool = False
     spt: bool = False
     lsa: bool = False
     last_residual: bool = True
@@ -53,7 +55,8 @@ class ViTSpec:
     @property
     def stock(self) -> bool:
         """Whether timm builds it by name: the heads share the model's width evenly, and all parts are timm's."""
-        return self.heads * self.head_width == self.dim and self.last_residual and not self.spt and not self.lsa
+        other = self.patch_norm or self.spt or self.lsa or not self.last_residual
+        return self.heads * self.head_width == self.dim and not other
 
     @property
     def tokens(self) -> int:
@@ -101,7 +104,7 @@ class ViTSpec:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number {least} to {limit}.")
         if data.get("pool", "token") not in POOLS:
             raise InputError(f"{where}: pool is {data['pool']!r}, expected {choices(POOLS)}.")
-        for name in ("layer_scale", "spt", "lsa", "last_residual"):
+        for name in FLAGS:
             if type(data.get(name, True)) is not bool:
                 raise InputError(f"{where}: {name} is {data[name]!r}, expected true or false.")
         try:
@@ -118,12 +121,7 @@ class ViTSpec:
             "head.weight": (self.classes, self.dim),
             "head.bias": (self.classes,),
         }
-        if self.spt:
-            width = 5 * self.channels * self.patch**2
-            shapes |= {f"patch_embed.norm.{name}": (width,) for name in ("weight", "bias")}
-            shapes["patch_embed.proj.weight"] = (self.dim, width)
-        else:
-            shapes["patch_embed.proj.weight"] = (self.dim, self.channels, self.patch, self.patch)
+        shapes |= self._embedding_shapes()
         if self.pool == "token":
             shapes["cls_token"] = (1, 1, self.dim)
         if self.registers:
@@ -133,6 +131,15 @@ class ViTSpec:
         for layer in range(self.depth):
             shapes |= {f"blocks.{layer}.{name}": shape for name, shape in self._block_shapes(inner).items()}
         return shapes
+
+    def _embedding_shapes(self) -> dict[str, tuple[int, ...]]:
+        if not self.spt and not self.patch_norm:
+            return {"patch_embed.proj.weight": (self.dim, self.channels, self.patch, self.patch)}
+        width = (5 if self.spt else 1) * self.channels * self.patch**2
+        norms = {"norm": width} | ({} if self.spt else {"norm_after": self.dim})
+        return {"patch_embed.proj.weight": (self.dim, width)} | {
+            f"patch_embed.{norm}.{name}": (size,) for norm, size in norms.items() for name in ("weight", "bias")
+        }
 
     def _block_shapes(self, inner: int) -> dict[str, tuple[int, ...]]:
         scales: dict[str, tuple[int, ...]] = {

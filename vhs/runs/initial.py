@@ -1,4 +1,4 @@
-"""The architecture and first weights of a training run: the recipe's, or those of another model."""
+"""What a training run begins with: sets that go together, and the recipe's architecture or another model's weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from torch import Tensor, nn
 
 from vhs.errors import InputError, MismatchError, UsageError
 from vhs.formats import references
+from vhs.formats.shards import ShardSet
 from vhs.models import seam
 from vhs.models.model import build
 from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
+from vhs.runs import decoding
 from vhs.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from vhs.formats.references import Loaded
+
+CLASSES_ONLY = ("crop", "flip", "resized_crop", "randaug", "mixup", "cutmix", "label_smoothing")
+"""Recipe keys that regression has no use for."""
+SIZES = (
+    "arch", "depth", "dim", "heads", "head_width", "mlp_ratio", "patch", "registers", "pool", "positions",
+    "layer_scale", "patch_norm", "spt", "lsa", "last_residual",
+)  # fmt: skip
+"""Recipe keys that a model to begin with decides."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,56 @@ class Initial:
     parent: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+
+def size_of(data: ShardSet) -> Size:
+    """What a set asks of a model."""
+    height, width = decoding.side(data.manifest)
+    return Size(height, width, data.manifest.channels, data.manifest.outputs)
+
+
+def beginning(recipe: Recipe, begin: str | None, train: ShardSet, val: ShardSet) -> Initial:
+    """The architecture and first weights of a run on these sets; begin: a model's reference, or None for the recipe's.
+
+    Raises MismatchError or UsageError for sets or a recipe that do not go together.
+    """
+    check_pair(train, val)
+    check_recipe(recipe, train)
+    size = size_of(train)
+    return from_model(begin, size) if begin else fresh(recipe, size)
+
+
+def check_pair(train: ShardSet, val: ShardSet) -> None:
+    """Raises MismatchError where a model of one set has no scores on the other."""
+    if (train.manifest.task, train.manifest.outputs) != (val.manifest.task, val.manifest.outputs):
+        what = "targets" if train.manifest.regression else "classes"
+        raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
+    if not train.manifest.regression:
+        return
+    told, other = (data.manifest.extra.get("target_stats") for data in (train, val))
+    if not told:
+        raise MismatchError(f"{train.folder}: has targets without their mean and deviation. Shard it again.")
+    if told != other:
+        raise MismatchError(
+            f"{val.folder}: its targets are standardised otherwise than those of {train.folder}. Shard both together."
+        )
+
+
+def check_recipe(recipe: Recipe, train: ShardSet) -> None:
+    """Raises UsageError for augmentation that would make the targets of regression wrong, or has no meaning there."""
+    if not train.manifest.regression:
+        return
+    wrong = [name for name in CLASSES_ONLY if getattr(recipe, name)]
+    if wrong:
+        told = ", ".join(f"{name}={type(getattr(recipe, name))()!r}" for name in wrong).replace("False", "false")
+        raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {told}.")
+
+
+def ignored(recipe: Recipe, begin: str) -> list[str]:
+    """A note where sizes were asked for that the model to begin with decides."""
+    plain = Recipe()
+    asked = [name for name in SIZES if getattr(recipe, name) != getattr(plain, name)]
+    return [f"{', '.join(asked)}: of no account, the sizes are those of {begin}"] if asked else []
 
 
 def fresh(recipe: Recipe, size: Size) -> Initial:

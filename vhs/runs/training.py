@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 import torch
 
-from vhs.errors import MismatchError, UsageError, VhsError
+from vhs.errors import UsageError, VhsError
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import frame
 from vhs.models.model import Preprocess
 from vhs.progress import Progress, silent
-from vhs.runs import cache, decoding, initial, ranks, runtime, training_state, validation
+from vhs.runs import cache, initial, ranks, runtime, training_state, validation
 from vhs.runs.data import record
-from vhs.runs.initial import Initial, Size
+from vhs.runs.initial import Size
 from vhs.runs.streaming import Reader
 from vhs.runs.tracking import Tracker
 from vhs.seeds import sample_keys
@@ -31,10 +31,8 @@ from vhs.world import is_first, world
 
 TIMED = 20
 """Updates timed before a budget may shorten the schedule."""
-CLASSES_ONLY = ("crop", "flip", "resized_crop", "randaug", "mixup", "cutmix", "label_smoothing")
-"""Recipe keys that regression has no use for."""
-SIZES = ("arch", "depth", "dim", "heads", "head_width", "mlp_ratio", "patch", "registers", "pool", "spt", "lsa")
-"""Recipe keys that a model to begin with decides."""
+KEPT = 600.0
+"""Seconds after which the state is saved in the middle of an epoch, too."""
 CHECKED = 50
 """Updates after which a GPU is asked whether all losses were finite; a CPU is asked after each."""
 
@@ -67,9 +65,9 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.begin:
-            self._tell_ignored()
-        size = size_of(self.train)
-        self._begin = beginning(self.recipe, self.begin, self.train, self.val)
+            self.notes += initial.ignored(self.recipe, self.begin)
+        size = initial.size_of(self.train)
+        self._begin = initial.beginning(self.recipe, self.begin, self.train, self.val)
         self._feed = self._source(size)
         self._val = cache.decode(
             self.val, cache.chosen(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
@@ -79,7 +77,7 @@ class Training:
             height=size.height, width=size.width, channels=size.channels, mean=self._begin.mean or manifest.mean,
             std=self._begin.std or manifest.std,
         )  # fmt: skip
-        self._saved_step = 0
+        self._saved_step, self._saved_at = 0, 0.0
 
     def run(self, *, resuming: bool) -> bool:
         """Train to the end and write the checkpoint; False when `stop` ended it with its state saved."""
@@ -92,16 +90,19 @@ class Training:
         begun, first = time.monotonic(), state.step
         regression = self.train.manifest.regression
         for rate in loop.updates(state, self.recipe, self._feed, self._preprocess, regression=regression):
-            self._keep_to_budget(state, first, time.monotonic() - begun)
-            at_epoch_end = state.step % state.per_epoch == 0 or state.step >= state.total
-            stopping = state.step < state.total and ranks.any_of(self.stop())
-            self._check_finite(state, now=at_epoch_end or stopping or state.step in self.snapshots)
+            seconds = time.monotonic() - begun
+            self._keep_to_budget(state, first, seconds)
+            finished = state.step >= state.total
+            at_epoch_end = state.step % state.per_epoch == 0 or finished
+            stopping = not finished and ranks.any_of(self.stop())
+            saving = not finished and (at_epoch_end or stopping or seconds - self._saved_at >= KEPT)
+            self._check_finite(state, now=at_epoch_end or saving or state.step in self.snapshots)
             if at_epoch_end:
                 self._finish_epoch(state, rate)
             if state.step in self.snapshots:
                 self._save(self._snapshot_path(state.step), state)
-            if stopping or (at_epoch_end and state.step < state.total):
-                self._save_state(state, time.monotonic() - begun)
+            if saving:
+                self._save_state(state, seconds)
             if stopping:
                 return False
         self._finish(state)
@@ -111,13 +112,6 @@ class Training:
         """The training log so far."""
         regression = self.train.manifest.regression
         return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, self.log)
-
-    def _tell_ignored(self) -> None:
-        """Note sizes that were asked for and that --init decides."""
-        plain = Recipe()
-        asked = [name for name in SIZES if getattr(self.recipe, name) != getattr(plain, name)]
-        if asked:
-            self.notes.append(f"{', '.join(asked)}: of no account, the sizes are those of {self.begin}")
 
     def _source(self, size: Size) -> feed.Feed:
         """Images in memory on the device, or read one by one where the recipe augments them so."""
@@ -208,7 +202,7 @@ class Training:
                 "log": self.log, "elapsed": self.elapsed_before + seconds, "processes": world()[1]
             }  # fmt: skip
             training_state.save(resume.path_of(self.out), state, described)
-        self._saved_step = state.step
+        self._saved_step, self._saved_at = state.step, seconds
 
     def _restore(self, state: loop.TrainingState) -> None:
         described = training_state.restore(resume.path_of(self.out), state, self._fingerprint())
@@ -226,49 +220,6 @@ class Training:
 def _sent(name: str, row: dict[str, Any]) -> str:
     """What a tracker calls a score: with the target's name, where there are several."""
     return f"{name}/{row['target']}" if "target" in row else name
-
-
-def size_of(data: ShardSet) -> Size:
-    """What a set asks of a model."""
-    height, width = decoding.side(data.manifest)
-    return Size(height, width, data.manifest.channels, data.manifest.outputs)
-
-
-def beginning(recipe: Recipe, begin: str | None, train: ShardSet, val: ShardSet) -> Initial:
-    """The architecture and first weights of a run on these sets; begin: a model's reference, or None for the recipe's.
-
-    Raises MismatchError or UsageError for sets or a recipe that do not go together.
-    """
-    check_pair(train, val)
-    check_recipe(recipe, train)
-    size = size_of(train)
-    return initial.from_model(begin, size) if begin else initial.fresh(recipe, size)
-
-
-def check_pair(train: ShardSet, val: ShardSet) -> None:
-    """Raises MismatchError where a model of one set has no scores on the other."""
-    if (train.manifest.task, train.manifest.outputs) != (val.manifest.task, val.manifest.outputs):
-        what = "targets" if train.manifest.regression else "classes"
-        raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
-    if not train.manifest.regression:
-        return
-    told, other = (data.manifest.extra.get("target_stats") for data in (train, val))
-    if not told:
-        raise MismatchError(f"{train.folder}: has targets without their mean and deviation. Shard it again.")
-    if told != other:
-        raise MismatchError(
-            f"{val.folder}: its targets are standardised otherwise than those of {train.folder}. Shard both together."
-        )
-
-
-def check_recipe(recipe: Recipe, train: ShardSet) -> None:
-    """Raises UsageError for augmentation that would make the targets of regression wrong, or has no meaning there."""
-    if not train.manifest.regression:
-        return
-    wrong = [name for name in CLASSES_ONLY if getattr(recipe, name)]
-    if wrong:
-        told = ", ".join(f"{name}={type(getattr(recipe, name))()!r}" for name in wrong).replace("False", "false")
-        raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {told}.")
 
 
 def already_trained(out: Path, recipe: Recipe, train: ShardSet, val: ShardSet, begin: str | None) -> bool:

@@ -18,6 +18,8 @@ AREAS = (0.02, 1 / 3)
 LONGEST = 1 / 0.3
 TRIES = 10
 """Of random erasing, as in timm: share of the area, aspect ratio from 0.3 on, tries until a box fits."""
+NOISE = 1 << 23
+"""Values of noise drawn at once: whole batches of large images would take gigabytes."""
 REPEAT = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
@@ -40,9 +42,22 @@ def erase(pixels_BCHW: Tensor, keys_B: Tensor, odds: float, key: int) -> Tensor:
     """Normalised pixels with, at these odds, a box of standard normal noise (Zhong et al. 2017, arXiv:1708.04896)."""
     if not odds:
         return pixels_BCHW
-    batch, _, height, width = pixels_BCHW.shape
+    inside_BHW = _boxes(keys_B, odds, key, pixels_BCHW.shape[-2], pixels_BCHW.shape[-1])
+    at_once = max(NOISE // pixels_BCHW[0].numel(), 1)
+    parts = zip(*(whole.split(at_once) for whole in (pixels_BCHW, keys_B, inside_BHW)), strict=True)
+    erased = [torch.where(inside[:, None], _noise(pixels, keys, key), pixels) for pixels, keys, inside in parts]
+    return torch.cat(erased)
+
+
+def _noise(pixels_BCHW: Tensor, keys_B: Tensor, key: int) -> Tensor:
+    noise = fields.normal(fields.words(keys_B, pixels_BCHW[0].numel(), hash64(key, "erase-noise")))
+    return noise.view_as(pixels_BCHW).to(pixels_BCHW.dtype)
+
+
+def _boxes(keys_B: Tensor, odds: float, key: int, height: int, width: int) -> Tensor:
+    """bool [B, H, W]: what is erased; nothing where no box of TRIES fits."""
     draws_BT4 = fields.uniform(fields.words(keys_B, 1 + 4 * TRIES, hash64(key, "erase")))
-    erased_B, draws_BT4 = draws_BT4[:, 0] < odds, draws_BT4[:, 1:].view(batch, TRIES, 4)
+    erased_B, draws_BT4 = draws_BT4[:, 0] < odds, draws_BT4[:, 1:].view(len(keys_B), TRIES, 4)
     area_BT = (AREAS[0] + (AREAS[1] - AREAS[0]) * draws_BT4[..., 0]) * height * width
     aspect_BT = torch.exp(math.log(LONGEST) * (2 * draws_BT4[..., 1] - 1))
     tall_BT, wide_BT = (area_BT * aspect_BT).sqrt().round(), (area_BT / aspect_BT).sqrt().round()
@@ -52,11 +67,9 @@ def erase(pixels_BCHW: Tensor, keys_B: Tensor, odds: float, key: int) -> Tensor:
         part.gather(1, first) for part in (tall_BT, wide_BT, draws_BT4[..., 2], draws_BT4[..., 3])
     )
     top, left = (down * (height - tall + 1)).floor(), (across * (width - wide + 1)).floor()
-    rows, columns = (torch.arange(side, device=pixels_BCHW.device) for side in (height, width))
+    rows, columns = (torch.arange(side, device=keys_B.device) for side in (height, width))
     inside = ((rows >= top) & (rows < top + tall))[:, :, None] & ((columns >= left) & (columns < left + wide))[:, None]
-    chosen = inside & (erased_B & fits_BT.any(1)).view(-1, 1, 1)
-    noise = fields.normal(fields.words(keys_B, pixels_BCHW[0].numel(), hash64(key, "erase-noise")))
-    return torch.where(chosen[:, None], noise.view_as(pixels_BCHW).to(pixels_BCHW.dtype), pixels_BCHW)
+    return inside & (erased_B & fits_BT.any(1)).view(-1, 1, 1)
 
 
 def epoch_key(seed: int, epoch: int) -> int:

@@ -32,9 +32,10 @@ class Recipe:
 
     Model. arch: a timm architecture, not these sizes; head_width: features a head, 0 shares dim evenly; mlp_ratio: MLP
     width over dim; positions: learned, or sincos, fixed waves in two dimensions; layer_scale: its initial value, 0 for
-    none; spt, lsa: shifted patch tokenization and locality self-attention (Lee et al. 2021, arXiv:2112.13492);
-    last_residual: whether the last block's attention has a residual (not in DiverseViT); drop_path: of the last block,
-    growing from 0 linearly.
+    none; patch_norm: LayerNorm before and after the patches' projection (Dual PatchNorm, Kumar et al. 2023,
+    arXiv:2302.01327); spt, lsa: shifted patch tokenization and locality self-attention (Lee et al. 2021,
+    arXiv:2112.13492); last_residual: whether the last block's attention has a residual (not in DiverseViT); drop_path:
+    of the last block, growing from 0 linearly.
 
     Schedule. batch: samples an update, over all processes; accumulate: parts it is run in; lr: after warm-up, for
     batches of lr_batch if that is not 0; warmup_lr, min_lr: where warm-up starts and the cosine ends; layer_decay:
@@ -59,6 +60,7 @@ class Recipe:
     pool: str = "token"
     positions: str = "learned"
     layer_scale: float = 0.0
+    patch_norm: bool = False
     spt: bool = False
     lsa: bool = False
     last_residual: bool = True
@@ -117,8 +119,8 @@ class Recipe:
         return ViTSpec(
             depth=self.depth, dim=self.dim, heads=self.heads, head_width=self.head_width or self.dim // self.heads,
             hidden=int(self.dim * self.mlp_ratio), patch=self.patch, height=height, width=width, channels=channels,
-            classes=classes, registers=self.registers, pool=self.pool, layer_scale=self.layer_scale > 0, spt=self.spt,
-            lsa=self.lsa, last_residual=self.last_residual,
+            classes=classes, registers=self.registers, pool=self.pool, layer_scale=self.layer_scale > 0,
+            patch_norm=self.patch_norm, spt=self.spt, lsa=self.lsa, last_residual=self.last_residual,
         )  # fmt: skip
 
     def with_values(self, values: Mapping[str, Any], where: str) -> Recipe:
@@ -170,6 +172,8 @@ class Recipe:
             return "lora freezes all but its own weights; leave out freeze."
         if self.positions == "sincos" and (self.dim % 4 or self.arch):
             return "sincos positions need a dim that is a multiple of 4, and no arch."
+        if self.spt and self.patch_norm:
+            return "spt normalises patches in its own way; leave out patch_norm."
         if int(self.dim * self.mlp_ratio) < 1:
             return f"mlp_ratio {self.mlp_ratio} leaves an MLP of dim {self.dim} no unit."
         return None
