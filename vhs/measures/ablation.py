@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -89,13 +90,11 @@ class HeadAblation:
         for images, kinds in itertools.groupby(self.kinds, key=lambda kind: kind == "twin-break"):
             chosen = list(kinds)
             pixels = self.model.preprocess(clean if images else batch.images_BCHW)
-            found: dict[int, list[Outcome]] = {}
             with self.model.autocast():
                 instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
-                for kind, logits_VBC in self._removal.sweep(pixels, self.group, instead):
-                    found.setdefault(kind, []).extend(self._outcome(logits_BC, batch) for logits_BC in logits_VBC)
-            (intact,) = found.pop(-1)
-            yield from ((intact, _stack(found[kind])) for kind in sorted(found))
+                told = partial(self._outcome, batch=batch)
+                intact, ablated = self._removal.scored(pixels, self.group, instead, told)
+            yield from ((intact, _stack(outcomes)) for outcomes in ablated)
 
     def _scores(self, ablated: Outcome) -> dict[str, Tensor]:
         """[U, B] of each sample, in answers: what a pair loses beyond its two heads, what one head alone saves."""

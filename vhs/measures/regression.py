@@ -8,6 +8,7 @@ Letters: B samples, T targets, U units (the sham first), V variants of one stack
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -42,12 +43,10 @@ class RegressionAblation:
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
-            found: dict[int, list[Tensor]] = {}
             instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.kinds]
-            for kind, answers_VBT in self._removal.sweep(pixels, self.group, instead):
-                found.setdefault(kind, []).extend(_squared(answers, batch) for answers in answers_VBT)
-        (intact_TB,) = found.pop(-1)
-        after_UTB = torch.stack([error for kind in sorted(found) for error in found[kind]])
+            told = partial(_squared, batch=batch)
+            intact_TB, after = self._removal.scored(pixels, self.group, instead, told)
+        after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])
         change = (after_UTB - intact_TB).nan_to_num(0, 0, 0)
         finite = after_UTB.isfinite() & intact_TB.isfinite()
         self._tally.add(batch.folds_B, {

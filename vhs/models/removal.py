@@ -8,9 +8,10 @@ Letters: B images (one tile), V variants, H heads, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from vhs.models import seam
 from vhs.models.discovery import Seam, hooked
 from vhs.models.engine import Engine, Fast, Fill, Hooked, keeps, kept, masked
 
+Score = TypeVar("Score")
 MLPS = ("mlp", "ffn")
 
 
@@ -45,6 +47,16 @@ class Removal:
             for unit in self.units:
                 yield index, self._without(pixels_BCHW, unit, fill)[None]
         yield -1, self.net(pixels_BCHW)[None]
+
+    def scored(
+        self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill], score: Callable[[Tensor], Score]
+    ) -> tuple[Score, list[list[Score]]]:
+        """(the intact network's score, by fill those of `units`); score: of logits [B, C]."""
+        found: dict[int, list[Score]] = {}
+        for index, logits_VBC in self.sweep(pixels_BCHW, group, fills):
+            found.setdefault(index, []).extend(score(logits_BC) for logits_BC in logits_VBC)
+        (intact,) = found.pop(-1)
+        return intact, [found[index] for index in range(len(fills))]
 
     def partners(self) -> tuple[Tensor, Tensor]:
         """([2, U], [U]): the units a, b and the sign by which a unit u is scored: sign * (a + b - u - sham).

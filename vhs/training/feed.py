@@ -26,19 +26,23 @@ from vhs.training.recipe import Recipe
 from vhs.world import world
 
 
-class Samples(NamedTuple):
-    """The training split on the device but for its images: keys_N int64; answers_N: labels int64, or targets_NT."""
-
-    answers_N: Tensor
-    keys_N: Tensor
-
-
 class Examples(NamedTuple):
     """One process's part of an update. keys_B: the samples' keys, another for each version of one image."""
 
     images_BCHW: Tensor
     answers_B: Tensor
     keys_B: Tensor
+
+
+class Samples(NamedTuple):
+    """The training split on the device but for its images: keys_N int64; answers_N: labels int64, or targets_NT."""
+
+    answers_N: Tensor
+    keys_N: Tensor
+
+    def with_images(self, images_BCHW: Tensor, chosen_B: Tensor, versions_B: Tensor) -> Examples:
+        """These samples, with the images of these versions of them."""
+        return Examples(images_BCHW, self.answers_N[chosen_B], repeated(self.keys_N[chosen_B], versions_B))
 
 
 class Feed(Protocol):
@@ -90,8 +94,7 @@ class Resident:
         """The batches of this process from update `start` of the epoch on."""
         device = self.images_NCHW.device
         for chosen, versions in _batches(self.recipe, epoch, start, len(self.images_NCHW), device):
-            keys = repeated(self.samples.keys_N[chosen], versions)
-            yield Examples(self.images_NCHW[chosen], self.samples.answers_N[chosen], keys)
+            yield self.samples.with_images(self.images_NCHW[chosen], chosen, versions)
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,8 @@ class Streamed:
         for (chosen, versions), images in zip(batches, loader, strict=True):
             if isinstance(images, VhsError):
                 raise images
-            chosen, versions = chosen.to(device), versions.to(device)
-            keys = repeated(self.samples.keys_N[chosen], versions)
-            yield Examples(images.to(device, non_blocking=True), self.samples.answers_N[chosen], keys)
+            images = images.to(device, non_blocking=True)
+            yield self.samples.with_images(images, chosen.to(device), versions.to(device))
 
 
 @dataclass(frozen=True)
