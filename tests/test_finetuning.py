@@ -87,6 +87,16 @@ def test_patches_are_cut_as_by_unfold(kind: str) -> None:
     assert torch.equal(embed(images), embed.norm_after(embed.proj(embed.norm(cut))))
 
 
+@pytest.mark.parametrize("kind", ["spt", "patch_norm", "lsa"])
+def test_models_with_parts_of_our_own_go_through_every_command(kind: str, toy_shards: Path, vhs) -> None:
+    small = ("--depth", 2, "--dim", 16, "--heads", 2, "--patch", 14, "--epochs", 1)
+    assert vhs("train", toy_shards, *small, "--set", f"{kind}=true", "-o", "m.safetensors")[0] == 0
+    for command in ("ablate", "evalshift", "specialize"):
+        code, out, err = vhs(command, "m.safetensors", "--data", toy_shards / "val", "-o", f"{command}.csv")
+        assert code == 0 and Path(f"{command}.csv").exists(), err
+    assert vhs("info", "m.safetensors", "-o", "info.png")[0] == 0
+
+
 def test_normed_patches_have_no_brightness() -> None:
     embed = build(ViTSpec(**SIZES | {"patch_norm": True})).patch_embed
     images = torch.randn(2, 1, 33, 22)

@@ -28,7 +28,7 @@ class NormedPatchEmbed(nn.Module):
         """What timm's VisionTransformer gives its embedding; sizes are fixed, so nothing is padded."""
         super().__init__()
         del dynamic_img_pad, device, dtype
-        self.patch = patch_size
+        self.patch_size = (patch_size, patch_size)
         self.grid_size = (img_size[0] // patch_size, img_size[1] // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         width = self.views * in_chans * patch_size**2
@@ -47,7 +47,8 @@ class NormedPatchEmbed(nn.Module):
     def _cut(self, images_BCHW: Tensor) -> Tensor:
         """[B, patches, views C patch²]: by reshaping, half as long as F.unfold on a CPU."""
         rows, columns = self.grid_size
-        cells = images_BCHW.unflatten(2, (rows, self.patch)).unflatten(4, (columns, self.patch))
+        tall, wide = self.patch_size
+        cells = images_BCHW.unflatten(2, (rows, tall)).unflatten(4, (columns, wide))
         return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
@@ -64,7 +65,7 @@ class ShiftedPatchEmbed(NormedPatchEmbed):
     def seen(self, images_BCHW: Tensor) -> Tensor:
         """[B, 5 C, H, W]; beyond the image there are zeros."""
         height, width = images_BCHW.shape[-2:]
-        half = self.patch // 2
+        half = self.patch_size[0] // 2
         padded = F.pad(images_BCHW, (half, half, half, half))
         shifts = [
             padded[..., down : down + height, across : across + width]

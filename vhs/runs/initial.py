@@ -189,8 +189,8 @@ def _fitted(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: n
         return value
     if shape is not None and name == "pos_embed" and isinstance(net, VisionTransformer):
         prefix = 0 if net.no_embed_class else net.num_prefix_tokens
-        patch = net.patch_embed.patch_size if hasattr(net.patch_embed, "patch_size") else (net.patch_embed.patch,) * 2
-        grid = [size.height // patch[0], size.width // patch[1]]
+        tall, wide = net.patch_embed.patch_size
+        grid = [size.height // tall, size.width // wide]
         value = resample_abs_pos_embed(value, grid, list(net.patch_embed.grid_size), num_prefix_tokens=prefix)
     elif shape is not None and value.dim() == 4 and shape[1] == size.channels != value.shape[1]:
         grey = value.shape[1] == 1
