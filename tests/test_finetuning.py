@@ -92,7 +92,7 @@ def test_models_with_parts_of_our_own_go_through_every_command(kind: str, toy_sh
     small = ("--depth", 2, "--dim", 16, "--heads", 2, "--patch", 14, "--epochs", 1)
     assert vhs("train", toy_shards, *small, "--set", f"{kind}=true", "-o", "m.safetensors")[0] == 0
     for command in ("ablate", "evalshift", "specialize"):
-        code, out, err = vhs(command, "m.safetensors", "--data", toy_shards / "val", "-o", f"{command}.csv")
+        code, _, err = vhs(command, "m.safetensors", "--data", toy_shards / "val", "-o", f"{command}.csv")
         assert code == 0 and Path(f"{command}.csv").exists(), err
     assert vhs("info", "m.safetensors", "-o", "info.png")[0] == 0
 

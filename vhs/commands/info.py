@@ -150,7 +150,7 @@ def _drawn(things: list[str], out: Path) -> None:
     model = _load(things[0])
     size = model.preprocess
     told = diagram.Diagram(
-        title=f"{model.name}: {len(model.grid)} heads in {model.grid.depth} layers",
+        model=model.name,
         before=f"image\n{size.height}x{size.width}x{size.channels}\n{type(model.net).__name__}",
         after=f"{len(model.classes)}\noutputs" if model.classes else "features",
         path=f"{model.engine.path}: {PATHS[model.engine.path]}",

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from vhs.figures.style import COLOURS, new
+from vhs.figures.style import COLOURS, new, short
 from vhs.grid import HeadGrid
 
 IN_A_ROW = 12
 """Layers side by side; more go into further rows."""
 CELL = 0.78
 """Inches a layer."""
+LETTERS = 14
+"""Of the smallest words in an inch."""
 
 
 @dataclass(frozen=True)
 class Diagram:
-    """What is drawn. before, after: what comes before the first layer and after the last; path: fast, replay, hooks."""
+    """What is drawn. model: its name; before, after: what comes before the first layer and after the last.
 
-    title: str
+    path: how its heads are reached, in words.
+    """
+
+    model: str
     before: str
     after: str
     path: str
@@ -35,7 +41,8 @@ def draw(diagram: Diagram) -> Figure:
     rows = -(-grid.depth // IN_A_ROW)
     tallest = max(grid.per_layer)
     height = 0.9 + rows * (0.6 + 0.2 * tallest)
-    figure = new(2.6 + CELL * columns, height)
+    width = 2.6 + CELL * columns
+    figure = new(width, height)
     axes = figure.add_subplot()
     axes.set_xlim(-1.75, columns + 1.35)
     pitch = tallest + 3
@@ -47,8 +54,8 @@ def draw(diagram: Diagram) -> Figure:
     last = (grid.depth - 1) % IN_A_ROW
     _words(axes, last + 1.7, -pitch * (rows - 1) + grid.per_layer[-1] / 2, diagram.after)
     _arrow(axes, -0.45, -0.02, grid.per_layer[0] / 2)
-    figure.suptitle(diagram.title, fontsize=10)
-    figure.supxlabel(diagram.path, fontsize=8)
+    figure.suptitle(f"{short(diagram.model)}: {len(grid)} heads in {grid.depth} layers", fontsize=10)
+    figure.supxlabel(fill(diagram.path, int(width * LETTERS)), fontsize=8)
     return figure
 
 
