@@ -107,7 +107,9 @@ def test_functions_and_files_are_small_and_described(path: Path) -> None:
 )
 def test_light_commands_stay_light(arguments: list[str], banned: tuple[str, ...], tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
-    table.write_text("epoch,step,steps_planned,lr,train_loss,n,n_correct,top1,loss\n" + "1,2,3,0.1,0.5,4,3,0.75,0.2\n")
+    table.write_text(
+        "model,epoch,step,steps_planned,lr,train_loss,n,n_correct,top1,loss\n" + "m,1,2,3,0.1,0.5,4,3,0.75,0.2\n"
+    )
     if "info" in arguments:
         table = Path(__file__).parent / "transcripts" / "shift.csv"
     words = [word.format(table=table, folder=tmp_path) for word in arguments]

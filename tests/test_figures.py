@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from vhs.errors import InputError
-from vhs.figures import effects, gallery, style
+from vhs.figures import effects, gallery, learning, style
 from vhs.figures.heatmap import centred
 from vhs.figures.terminal import summary
 from vhs.formats import tables
@@ -138,3 +138,27 @@ def test_rollups_redundancy_groups_and_twins_are_drawn(vhs, toy_checkpoint: Path
     assert code == 0 and Path("bees.png").stat().st_size > 5000, err
     code, _, err = vhs("plot", toy_shards / "train", toy_shards / "val", "--class", "yak")
     assert code == 4 and "not the class yak" in err
+
+
+def logs(runs: int) -> pl.DataFrame:
+    rows = [
+        {"model": f"run-{run}.safetensors", "epoch": epoch, "step": 9 * epoch, "steps_planned": 27, "lr": 1e-3,
+         "train_loss": 2 / epoch, "n": 8, "n_correct": epoch + run % 4, "top1": (epoch + run % 4) / 8, "loss": 1 / epoch}
+        for run in range(runs) for epoch in (1, 2, 3)
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 9, 12])
+def test_learning_curves_are_a_line_a_run_in_its_own_colour(runs: int) -> None:
+    drawn = learning.classification(logs(runs)).axes[1].lines
+    assert [line.get_xdata().tolist() for line in drawn] == [[1, 2, 3]] * runs
+    assert len({str(line.get_color()) for line in drawn}) == runs
+    assert drawn[-1].get_label() == f"run-{runs - 1} ({(3 + (runs - 1) % 4) / 8:.1%})"
+
+
+def test_targets_of_several_runs_are_not_drawn_as_one() -> None:
+    rows = [{"model": name, "epoch": 1, "step": 9, "train_loss": 1.0, "target": "time", "n": 8, "mse": 1.0, "r2": 0.1}
+            for name in "ab"]  # fmt: skip
+    with pytest.raises(InputError, match="one run"):
+        learning.regression(pl.DataFrame(rows))

@@ -340,6 +340,7 @@ class TestCheckpoints:
 
 
 ROW = {
+    "model": "m.safetensors",
     "epoch": 1,
     "step": 9,
     "steps_planned": 18,

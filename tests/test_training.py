@@ -54,6 +54,7 @@ def test_it_learns_and_writes_its_log(vhs, toy_shards: Path) -> None:
     code, out, _ = vhs("train", toy_shards, "--depth", 2, "--dim", 16, "--heads", 2, "--patch", 14, "--epochs", 16, "--batch", 20,
                        "--lr", 0.01, "-o", "m.safetensors")  # fmt: skip
     log = pl.read_csv("m.train.csv")
+    assert log["model"].unique().to_list() == ["m.safetensors"]
     assert code == 0 and out == "m.safetensors\n" and log["step"].to_list() == [6 * e for e in range(1, 17)]
     assert log["top1"][-1] > 0.9 and log["train_loss"][-1] < 0.5 * log["train_loss"][0]
 
@@ -242,7 +243,10 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
     assert whole.returncode == 0, whole.stderr
     rng, kills = np.random.default_rng(0), 0
     out = tmp_path / "b.safetensors"
-    while not out.exists():
+    while not out.exists() or not kills:
+        if out.exists():  # the machine has become faster since the first run
+            out.unlink()
+            taken /= 2
         process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ends = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kills % 3]
         try:
@@ -253,9 +257,9 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
             kills += 1
             assert code in {signal.SIGKILL: (-9, 0), signal.SIGTERM: (143, 0, -15), signal.SIGINT: (130, 0, -2)}[ends]
         assert kills < 25
-    assert kills
     assert (tmp_path / "a.safetensors").read_bytes() == out.read_bytes()
-    assert (tmp_path / "a.train.csv").read_bytes() == (tmp_path / "b.train.csv").read_bytes()
+    logs = [(tmp_path / f"{name}.train.csv").read_text().replace(f"{name}.safetensors", "") for name in "ab"]
+    assert logs[0] == logs[1] != ""
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix in (".resume", ".tmp")]
 
 

@@ -15,6 +15,7 @@ from vhs.figures import (
     groups,
     heads,
     heatmap,
+    learning,
     mce,
     regression,
     restored,
@@ -45,8 +46,8 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "layers": (heads.by_layer, ("all", "distance", "distance_patch", "entropy", "entropy_normalised", "class_mass"))
     },
     "pairs": {"matrix": (heads.divergence, ("jsd",))},
-    "train_regression": {"training": (curves.training_regression, ("r2",))},
-    "train": {"training": (curves.training, ("top1",))},
+    "train_regression": {"training": (learning.regression, ("r2",))},
+    "train": {"training": (learning.classification, ("top1",))},
     "compare": {"correlation": (agreement.correlations, ("all", "accuracy", "lost_rate", "loss", "log_odds"))},
     "rollup": {"rollup": (rollup.heat_maps, ("accuracy", "lost_rate", "loss", "log_odds"))},
     "redundancy": {"redundancy": (rollup.redundancy, ("accuracy",))},

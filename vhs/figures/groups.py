@@ -58,7 +58,7 @@ def _panel(axes, table, metric, lines, names, models) -> None:  # type: ignore[n
         rows = table.filter(pl.col("model") == model)
         y = [names.index(key) + 0.16 * (number - (len(models) - 1) / 2) for key in rows.select(lines).rows()]
         x, lo, hi = (rows[column].to_numpy() * scale for column in (metric, f"{metric}_lo", f"{metric}_hi"))
-        colour = style.COLOURS[number % len(style.COLOURS)]
+        colour = style.colours(len(models))[number]
         axes.errorbar(
             x,
             y,

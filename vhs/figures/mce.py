@@ -55,7 +55,7 @@ def _model(
     values = [cells[name, category][metric] * 100 for name, category, _ in names]
     height = 0.8 / models
     y = [index - 0.4 + height * (number + 0.5) for index in range(len(names))]
-    colour = style.COLOURS[number % len(style.COLOURS)]
+    colour = style.colours(models)[number]
     label = f"{style.short(rows['model'][0])}: {values[-1]:.1f}"
     alphas = [1.0 if name == "all" else 0.55 for name, _, _ in names]
     for index, (at, value, alpha) in enumerate(zip(y, values, alphas, strict=True)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
@@ -24,6 +25,14 @@ RC: dict[Any, Any] = {
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
     "savefig.dpi": 200, "svg.hashsalt": "vhs", "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False,
 }  # fmt: skip
+
+
+def colours(count: int) -> list[str]:
+    """One each: of the palette, or of a scale from dark to bright where the palette is too small."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    scale = mpl.colormaps[SEQUENTIAL]
+    return [to_hex(scale(0.92 * index / (count - 1))) for index in range(count)]
 
 
 @contextmanager

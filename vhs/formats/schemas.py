@@ -438,6 +438,7 @@ TRAIN = Schema(
     "train",
     "one epoch of a training run",
     (
+        _text("model", "name of the checkpoint the run writes"),
         _count("epoch", "1-based", "epochs"),
         _count("step", "updates so far", "updates"),
         _count("steps_planned", "updates the schedule is laid out for", "updates"),
@@ -455,7 +456,7 @@ TRAIN_REGRESSION = Schema(
     "train_regression",
     "one epoch of a training run, for one target",
     (
-        *TRAIN.columns[:4],
+        *TRAIN.columns[:5],
         _real("train_loss", "deviations²", "mean training loss over the epoch, all targets"),
         _text("target", "name of the target"),
         _count("n", "validation samples"),

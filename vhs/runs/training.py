@@ -111,7 +111,8 @@ class Training:
     def table(self) -> pl.DataFrame:
         """The training log so far."""
         regression = self.train.manifest.regression
-        return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, self.log)
+        rows = [{"model": str(self.out)} | row for row in self.log]
+        return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, rows)
 
     def _source(self, size: Size) -> feed.Feed:
         """Images in memory on the device, or read one by one where the recipe augments them so."""
