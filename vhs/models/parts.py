@@ -45,7 +45,7 @@ class NormedPatchEmbed(nn.Module):
         return images_BCHW
 
     def _cut(self, images_BCHW: Tensor) -> Tensor:
-        """[B, patches, views C patch²]: by reshaping, half as long as F.unfold on a CPU."""
+        """[B, patches, views C patch²]: by reshaping, in .6 of the time of F.unfold on a CPU."""
         rows, columns = self.grid_size
         tall, wide = self.patch_size
         cells = images_BCHW.unflatten(2, (rows, tall)).unflatten(4, (columns, wide))

@@ -166,7 +166,7 @@ class Training:
     def _finish(self, state: loop.TrainingState) -> None:
         if state.total < state.planned and self.minutes is not None:
             cut = f"{state.planned} planned updates to {state.total}"
-            self.notes.append(f"the budget of {self.minutes:g} minutes cut {cut}")
+            self.notes.append(f"the budget of {self.minutes:g} min cut {cut}")
         self._save(self.out, state)
         if is_first():
             resume.path_of(self.out).unlink(missing_ok=True)
