@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vhs.errors import VhsError
 from vhs.formats.shards import ShardSet
@@ -98,6 +100,33 @@ def test_a_run_killed_late_in_an_epoch_goes_on_from_the_middle(tmp_path: Path, t
     assert resumed.run(resuming=True) and whole.run(resuming=False)
     assert "continuing after update 2 of" in resumed.notes[0]
     assert (tmp_path / "killed/m.safetensors").read_bytes() == (tmp_path / "whole/m.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_compiled_training_is_that_of_eager_and_resumes(tmp_path: Path, toy_shards: Path) -> None:
+    eager, compiled = (
+        training(tmp_path / "eager", toy_shards),
+        training(tmp_path / "compiled", toy_shards, compiled=True),
+    )
+    assert eager.run(resuming=False)
+    compiled.stop = lambda: len(compiled.log) == 1
+    assert not compiled.run(resuming=False)
+    resumed = training(tmp_path / "compiled", toy_shards, compiled=True)
+    assert resumed.run(resuming=True)
+    columns = ["train_loss", "loss"]
+    assert np.allclose(eager.table().select(columns), resumed.table().select(columns), rtol=1e-3)
+
+
+def test_bf16_keeps_float32_weights_and_learns_alike(tmp_path: Path, toy_shards: Path) -> None:
+    runs = [
+        training(tmp_path / precision, toy_shards, recipe=replace(RECIPE, precision=precision))
+        for precision in ("float32", "bf16")
+    ]
+    assert all(run.run(resuming=False) for run in runs)
+    exact, coarse = (run.table()["train_loss"].to_numpy() for run in runs)
+    assert np.allclose(exact, coarse, rtol=0.02) and not np.array_equal(exact, coarse)
+    weights = load_file(tmp_path / "bf16/m.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
 def test_resuming_with_another_recipe_is_refused(vhs, tmp_path: Path, toy_shards: Path) -> None:

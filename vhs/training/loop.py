@@ -34,6 +34,8 @@ from vhs.training.schedule import learning_rate
 from vhs.world import world
 
 NEVER = 2**62
+SAME_DRAWS: dict[str, Any] = {"fallback_random": True}
+"""A compiled network draws (drop path) what it draws uncompiled, not by a generator of the compiler's."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ def start(
     planned = recipe.epochs * per_epoch
     shared = _shared(net, device)
     return TrainingState(
-        net=net, run=torch.compile(shared or net) if compiled else shared or net,
+        net=net, run=torch.compile(shared or net, options=SAME_DRAWS) if compiled else shared or net,
         optimizer=optimization.optimizer(net, recipe, device),
         average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0, planned=planned, total=planned,
         per_epoch=per_epoch, batch=batch, loss_sum=torch.zeros((), dtype=torch.float64, device=device),
