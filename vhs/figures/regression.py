@@ -56,7 +56,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
 
 def _single(rows: pl.DataFrame) -> bool:
     """Whether they are of one condition: a mean over several has no q."""
-    return rows.select("shift", "severity").n_unique() == 1
+    return rows.select("shift", "corruption", "severity").n_unique() == 1
 
 
 def _means(rows: pl.DataFrame, metric: str) -> np.ndarray:

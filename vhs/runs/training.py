@@ -102,7 +102,7 @@ class Training:
             if state.step in self.snapshots:
                 self._save(self._snapshot_path(state.step), state)
             if saving:
-                self._save_state(state, seconds)
+                self._save_state(state, time.monotonic() - begun)
             if stopping:
                 return False
         self._finish(state)
