@@ -98,7 +98,7 @@ class TestAblate:
 
         monkeypatch.setattr(Condition, "apply", fail_at_the_last)
         assert vhs(*command)[0] == 130
-        assert not Path("t.csv").exists() and len(list(Path("t.csv.partial").glob("*.npz"))) == 2
+        assert not Path("t.csv").exists() and len(list(Path("t.csv.partial").glob("*.tallies"))) == 2
         monkeypatch.setattr(
             Condition, "apply", lambda self, batch, seed: calls.append(self.name) or apply(self, batch, seed)
         )

@@ -6,6 +6,7 @@ import os
 import resource
 import struct
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -266,7 +267,7 @@ class TestCheckpoints:
     def test_round_trip(self, tmp_path: Path) -> None:
         info = checkpoint(tmp_path / "a.safetensors")
         loaded, state = checkpoints.load(tmp_path / "a.safetensors")
-        assert loaded == info and len(checkpoints.weights_id(state)) == 12
+        assert loaded == replace(info, weights_id=checkpoints.weights_id(state)) and len(loaded.weights_id) == 12
         checkpoint(tmp_path / "b.safetensors")
         assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
@@ -357,7 +358,7 @@ def test_half_precision_weights_are_read_as_float32(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     checkpoint(tmp_path / "a.safetensors")
-    info, _ = checkpoints.load(tmp_path / "a.safetensors")
+    info = replace(checkpoints.load(tmp_path / "a.safetensors")[0], weights_id=None)  # others' files have none
     half = {name: tensor.half() for name, tensor in load_file(tmp_path / "a.safetensors").items()}
     save_file(half, tmp_path / "h.safetensors", metadata={"vhs": info.to_json()})
     _, state = checkpoints.load(tmp_path / "h.safetensors")
@@ -373,8 +374,8 @@ class TestTables:
         table = tables.frame(schemas.TRAIN, [ROW, ROW | {"epoch": 2}])
         path = tmp_path / "t"
         path.write_bytes(tables.render(table, form, provenance={"seed": 3}))
-        schema, read = tables.read(str(path))
-        assert schema is schemas.TRAIN and read.equals(table)
+        schema, read, part = tables.read(str(path))
+        assert schema is schemas.TRAIN and read.equals(table) and not part
         if form == "parquet":
             assert tables.read_provenance(path) == {"seed": 3}
 
@@ -384,7 +385,7 @@ class TestTables:
             row = {c.name: None if c.nullable else sample[c.kind] for c in schema.columns}
             table = tables.frame(schema, [row])
             (tmp_path / "t.csv").write_bytes(tables.render(table, "csv"))
-            found, read = tables.read(str(tmp_path / "t.csv"))
+            found, read, _ = tables.read(str(tmp_path / "t.csv"))
             assert found is schema and read.equals(table), schema.name
 
     @pytest.mark.parametrize(
@@ -397,7 +398,7 @@ class TestTables:
             (lambda t: t.rstrip("\n"), "ends in the middle of a row"),
             (lambda t: t.replace("0.001", "quick"), "row 1: column `lr` is 'quick', expected a value of type real"),
             (lambda t: t.replace("0.001", ""), "row 1: column `lr` is empty"),
-            (lambda t: t[: t.rindex(",")] + "\n", "row 1: column `loss` is empty"),
+            (lambda t: t.replace(",1e-17,", ",,"), "row 1: column `loss` is empty"),
             (lambda t: t.splitlines()[0] + "\n", "has no rows"),
             (lambda t: t + t, "row 2 is a second header; tables were joined"),
             (lambda t: t.replace("0.001", "inf"), "row 1: column `lr` is 'inf'"),

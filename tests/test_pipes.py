@@ -180,11 +180,11 @@ def test_a_terminal_gets_a_heat_map_in_text(tmp_path: Path, toy_checkpoint: Path
 
 
 def test_a_journal_cut_off_at_its_first_file_is_begun_anew(tmp_path: Path) -> None:
-    from vhs.runs.journal import Journal
+    from vhs.runs.journal import Journal, Keeping
 
     folder = tmp_path / "t.csv.partial"
     folder.mkdir()
     (folder / ".run.json.0a1b2c3d.tmp").write_bytes(b"{")
     Journal(tmp_path / "t.csv", {"a": 1}, resume=True)
-    Journal.discard(tmp_path / "t.csv")
+    Keeping(tmp_path / "t.csv").discard()
     assert not folder.exists()

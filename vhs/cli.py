@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -84,14 +85,18 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app(args=arguments, prog_name="vhs", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush()
         return code if isinstance(code, int) else 0
     except (ClosedPipe, BrokenPipeError):
         abandon()
         return 0
-    except (KeyboardInterrupt, typer.Abort, Terminated) as stopped:
-        return 143 if isinstance(stopped, Terminated) else 130
+    except SystemExit:  # click's way out where the reader of its help has gone
+        abandon()
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Terminated as stopped:
+        return 128 + stopped.number
     except (typer.TyperException, VhsError) as error:
         return _explain(console, error, getattr(error, "exit_code", 2), debug)
     except (OSError, MemoryError) as error:
@@ -101,6 +106,11 @@ def main(arguments: list[str]) -> int:
             raise
         console.error(f"a defect of vhs: {type(error).__name__}: {error}. Run it again with --debug and report that.")
         return 1
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _explain(console: Console, error: Exception, code: int, debug: bool) -> int:
@@ -113,11 +123,23 @@ def _explain(console: Console, error: Exception, code: int, debug: bool) -> int:
     return code
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def _occupy_closed_streams() -> None:
+    """Where stdin, stdout or stderr is closed, the next file opened would get its number, and its output or input."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
 def run() -> None:
     """The `vhs` console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _occupy_closed_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminate)
     sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 
 def printable(text: str) -> str:
@@ -40,7 +40,7 @@ class Console:
     @contextmanager
     def progress(self) -> Iterator[ProgressBar]:
         """A progress bar where stderr is a terminal and nobody asked for quiet; else nothing."""
-        if self.level == 0 or not sys.stderr.isatty():
+        if self.level == 0 or sys.stderr is None or not sys.stderr.isatty():
             yield ProgressBar(None)
             return
         from rich.console import Console as RichConsole
@@ -55,6 +55,8 @@ class Console:
 
     def _say(self, message: str) -> None:
         line = printable(message)
+        if sys.stderr is None:  # closed by whoever started us
+            return
         try:
             sys.stderr.write(f"{self.command}: {line}\n")
             sys.stderr.flush()
@@ -67,17 +69,22 @@ class ProgressBar:
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
-        self._task: int | None = None
-        self._what = ""
+        self._task: TaskID | None = None
+        self._done = self._total = 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if self._bar is None:
             return
-        if what != self._what:
+        if self._task is None or total != self._total or done < self._done:  # another piece of work
             if self._task is not None:
-                self._bar.remove_task(self._task)  # type: ignore[arg-type]
-            self._task = self._bar.add_task(what, total=total, rate="")
-            self._what = what
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(what, total=total, completed=done, rate="")
+        self._done, self._total = done, total
         speed = self._bar.tasks[-1].speed
         rate = f"{speed:,.0f}/s" if speed else ""
-        self._bar.update(self._task, completed=done, total=total, rate=rate)  # type: ignore[arg-type]
+        self._bar.update(self._task, description=printable(what), completed=done, rate=rate)
+
+    def end(self) -> None:
+        """Take the bar away, before other words are written."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -11,7 +11,11 @@ class VhsError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
+    """SIGTERM or SIGHUP (its number) arrived; unwinds like Ctrl-C, so that temporary files go."""
+
+    def __init__(self, number: int = 15) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class UsageError(VhsError):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
 from vhs.errors import MismatchError, UsageError
+
+HEAD = re.compile(r"L?(\d{1,9})(?:H|\.)(\d{1,9})", re.ASCII)
+"""`L3H1`, as it is written everywhere (`3.10` would be read as a number, and be 3.1), or `3.1`, as it is typed."""
 
 
 class Head(NamedTuple):
@@ -18,7 +22,12 @@ class Head(NamedTuple):
     head: int
 
     def __str__(self) -> str:
-        return f"{self.layer}.{self.head}"
+        return head_name(self.layer, self.head)
+
+
+def head_name(layer: int | str, head: int | str) -> str:
+    """A head in words: `L3H1`."""
+    return f"L{layer}H{head}"
 
 
 class Unit(NamedTuple):
@@ -68,12 +77,12 @@ class HeadGrid:
     def units(self, kind: str = "head") -> Iterator[Unit]:
         """The sham, then by layer what `kind` removes; with `only` the empty layer too, with `pair` the single heads.
 
-        kind: of UNITS, or sets of heads that go together: `3.1+5.0` (several joined by a blank).
+        kind: of UNITS, or sets of heads that go together: `L3H1+L5H0` (several joined by a blank).
         Raises MismatchError for a head that there is not.
         """
         yield Unit("none", 0, None, ())
         if kind not in UNITS:
-            yield from (Unit("set", None, None, tuple(self._place(name) for name in part)) for part in sets(kind))
+            yield from (Unit("set", None, None, tuple(self._place(place) for place in part)) for part in sets(kind))
             return
         for layer, count in enumerate(self.per_layer):
             yield from _of_layer(kind, layer, count)
@@ -88,11 +97,11 @@ class HeadGrid:
                 start = layer
         return ", ".join(told)
 
-    def _place(self, name: tuple[int, int]) -> tuple[int, int]:
-        layer, head = name
+    def _place(self, place: tuple[int, int]) -> tuple[int, int]:
+        layer, head = place
         if layer >= self.depth or head >= self.per_layer[layer]:
-            raise MismatchError(f"there is no head {layer}.{head}: the model has {self._told}.")
-        return name
+            raise MismatchError(f"there is no head {head_name(layer, head)}: the model has {self._told}.")
+        return place
 
     @property
     def _told(self) -> str:
@@ -120,11 +129,11 @@ def _of_layer(kind: str, layer: int, count: int) -> Iterator[Unit]:
 
 
 def sets(text: str) -> list[list[tuple[int, int]]]:
-    """`3.1+5.0 2.0` -> [[(3, 1), (5, 0)], [(2, 0)]]. Raises UsageError for anything else."""
+    """`L3H1+L5H0 2.0` -> [[(3, 1), (5, 0)], [(2, 0)]]. Raises UsageError for anything else."""
     found = []
     for part in text.split():
-        names = [name.split(".") for name in part.split("+")]
-        if any(len(name) != 2 or not all(number.isdecimal() for number in name) for name in names):
-            raise UsageError(f"{part}: expected heads as layer.head, 0-based, like 3.1,5.0.")
-        found.append(sorted({(int(layer), int(head)) for layer, head in names}))
+        names = [HEAD.fullmatch(word) for word in part.split("+")]
+        if not all(names):
+            raise UsageError(f"{part}: expected heads like L3H1,L5H0 or 3.1,5.0 (layer and head, from 0).")
+        found.append(sorted({(int(match[1]), int(match[2])) for match in names if match}))
     return found

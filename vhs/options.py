@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs.console import Console
+from vhs.errors import UsageError
 from vhs.world import is_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vhs.formats.tables import Table
 
 Models = Annotated[
     list[str],
@@ -60,6 +66,12 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Through torch.compile: a minute to begin, then faster on a GPU.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and say how many.")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not compare the data with the hashes of its manifest.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a killed run with the same -o.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Read a table whose end is missing from a pipe too: cut off, or filtered.")
+]
+Whole = Annotated[bool, typer.Option("--whole", help="Refuse a table whose end is missing from a file too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes, no progress.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
@@ -67,8 +79,22 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the work failed; 2 usage; 3 unreadable or missing input; "
-    "4 inputs that do not fit each other; 130, 143 interrupted."
+    "4 inputs that do not fit each other; 129, 130, 143 interrupted."
 )
+
+
+def reader(console: Console, *, partial: bool, whole: bool) -> Callable[[str], Table]:
+    """What reads the tables of a command, by its --partial and --whole. Raises UsageError for both at once."""
+    if partial and whole:
+        raise UsageError("--partial and --whole: ask for opposite things. Drop one of them.")
+
+    def read(path: str) -> Table:
+        from vhs.formats import tables
+
+        ends = tables.Ends.PARTIAL if partial else tables.Ends.WHOLE if whole else tables.Ends.USUAL
+        return tables.read(path, ends, console.note)
+
+    return read
 
 
 def console(command: str, *, quiet: bool, verbose: bool, debug: bool) -> Console:

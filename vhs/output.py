@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vhs.console import printable
 from vhs.errors import UsageError, VhsError
 from vhs.world import is_first
 
@@ -46,6 +47,14 @@ def write(data: bytes) -> None:
         raise VhsError(f"stdout: cannot be written: {error.strerror}.") from error
 
 
+def name_product(path: Path) -> None:
+    """Say on stdout where a product is; nobody need listen, since the product is there."""
+    if sys.stdout is None:
+        return
+    line = printable(str(path)).encode() if is_terminal() else os.fsencode(path)
+    write(line + b"\n")
+
+
 def abandon() -> None:
     """Point stdout at nothing, so that the interpreter's last flush cannot fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -71,34 +80,67 @@ class TableOutput:
         if out is None and is_terminal() and self.form == "parquet":
             raise UsageError("Parquet is not for a terminal. Name a file with -o, or pipe it.")
         self._parts: list[pl.DataFrame] = []
-        self._sent = 0
+        self._sent = self._rows = 0
 
     def add(self, part: pl.DataFrame) -> None:
-        """More rows; into a pipe they go at once."""
-        from vhs.formats.tables import render
+        """More rows; into a pipe they go at once, but for the last one, which will say how many there are."""
+        from vhs.formats.tables import render_part
 
-        if self.out is None and self._summarise is None and self.form != "parquet":
-            write(render(part, self.form, header=self._sent == 0))
-            self._sent += 1
-        else:
-            self._parts.append(part)
+        self._parts.append(part)
+        self._rows += len(part)
+        if self.out is None and self._summarise is None and self.form != "parquet" and self._rows > self._sent + 1:
+            table = self.table()
+            write(render_part(table[:-1], self.form, header=self._sent == 0))
+            self._sent = self._rows - 1
+            self._parts = [table[-1:]]
 
-    def finish(self, provenance: dict[str, Any] | None = None) -> None:
-        """No more rows: write the file, or what a terminal or a Parquet pipe is owed."""
+    def table(self) -> pl.DataFrame:
+        """The rows that are not sent yet."""
         import polars as pl
 
-        from vhs.formats.atomic import write_whole
-        from vhs.formats.tables import render
+        return pl.concat(self._parts)
 
-        if not self._parts or not is_first():
-            return
-        table = pl.concat(self._parts)
+    def rendered(self, provenance: dict[str, Any] | None) -> bytes:
+        """The bytes that are still to be written."""
+        from vhs.formats.tables import render, render_part
+
         if self._summarise is not None:
-            write(self._summarise(table).encode())
-        elif self.out is None:
-            write(render(table, self.form, provenance=provenance))
-        else:
-            write_whole(self.out, render(table, self.form, provenance=provenance))
+            return self._summarise(self.table()).encode()
+        if self._sent:
+            return render_part(self.table(), self.form, header=False, total=self._rows)
+        return render(self.table(), self.form, provenance=provenance)
+
+    @property
+    def empty(self) -> bool:
+        return not self._rows
+
+
+def finish(main: TableOutput, *beside: TableOutput | None, provenance: dict[str, Any] | None = None) -> None:
+    """No more rows: the files appear together, `main` last; a pipe or a terminal gets what it is owed after them.
+
+    A Parquet file beside an ordinary main file records that one's hash, by which readers know that they belong
+    together.
+    """
+    from vhs.formats.atomic import is_ordinary, sha256, write_together
+
+    if not is_first():
+        return
+    provenance = provenance or {}
+    last = b"" if main.empty else main.rendered(provenance)
+    if main.out is not None and is_ordinary(main.out):
+        belonging = {"beside": {"name": main.out.name, "sha256": sha256(last)}}
+    else:
+        belonging = {}
+    files = [
+        (table.out, table.rendered(provenance | belonging))
+        for table in beside
+        if table and table.out and not table.empty
+    ]
+    if main.out is not None and last:
+        files.append((main.out, last))
+    write_together(files)
+    if main.out is None and last:
+        write(last)
 
 
 def companion(schema: Schema, out: Path | None, named: str | None, suffix: str) -> TableOutput | None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
-from vhs.commands.measuring import open_measurement, plan
-from vhs.errors import Terminated, UsageError, choices
+from vhs.commands.measuring import keeping, open_measurement, plan
+from vhs.errors import UsageError, choices
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 from vhs.grid import UNITS
 
@@ -69,7 +69,6 @@ HalfWidth = Annotated[
         "interval of this half-width (.01: one point), at least 1,000; p and q stay empty.",
     ),
 ]  # fmt: skip
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a killed run with the same -o.")]
 
 
 def ablate(
@@ -96,7 +95,8 @@ def ablate(
     half_width: HalfWidth = None,
     by: options.By = None,
     skip_bad: options.SkipBad = False,
-    resume: Resume = False,
+    no_verify: options.NoVerify = False,
+    resume: options.Resume = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -110,45 +110,36 @@ def ablate(
     """
     console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
-    from vhs.formats.atomic import check_outputs, is_ordinary
-    from vhs.runs.ablation import ablate as sweep
-    from vhs.runs.estimates import estimate
-    from vhs.runs.journal import Journal
+    from vhs.formats.atomic import check_outputs
 
-    _check(
-        method, exact_only=bool(folds or per_sample or resume or by or select or rescale or unit != "head"), fill=fill
-    )
+    _check(method, exact_only=bool(folds or per_sample or by or select or rescale or unit != "head"), fill=fill)
     unit = _unit(unit, select or [], fill=fill, rescale=rescale)
     down_the_pipe = folds == "-"
-    file = out if out is not None and is_ordinary(out) else None
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
     tallies = output.companion(FOLDS, out, folds, "folds")
     outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
     products = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
     check_outputs([out, per_sample, tallies.out if tallies else None], models)
-    with console.progress() as progress:
+    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
+    with kept as keep, console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, by=by or [], compiled=compiled,
-            half_width=half_width, unit=unit, rescale=rescale, fill=fill, fill_data=fill_data,
+            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=by or [],
+            compiled=compiled, half_width=half_width, unit=unit, rescale=rescale, fill=fill, fill_data=fill_data,
         )  # fmt: skip
         if dry_run:
+            progress.end()
             return output.write(plan(run, ablating=True).encode())
-        try:
-            exact = sweep(run, out=file, resume=resume, keep=outcomes is not None, new_tile=tile is not None)
-            for part in exact if method == "exact" else estimate(run, method):
-                for name, table in products:
-                    if table and len(getattr(part, name)):
-                        table.add(getattr(part, name))
-        except (KeyboardInterrupt, Terminated):
-            if file:
-                console.note(f"stopped; finished conditions are kept in {file}.partial, --resume continues")
-            raise
-    for table in (tallies, outcomes, main):
-        if table:
-            table.finish(provenance)
-    if file:
-        Journal.discard(file)
+        from vhs.runs.ablation import ablate as sweep
+        from vhs.runs.estimates import estimate
+
+        exact = method == "exact"
+        for part in sweep(run, keep, outcomes=outcomes is not None) if exact else estimate(run, method, keep):
+            for name, table in products:
+                if table and len(getattr(part, name)):
+                    table.add(getattr(part, name))
+        output.finish(main, tallies, outcomes, provenance=provenance)
+        keep.discard()
 
 
 def _check(method: str, *, exact_only: bool, fill: str) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from vhs.formats.tables import Table
+
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
 MADE_BY = {
     "ablate": "`vhs ablate` writes it.",
@@ -74,7 +76,11 @@ Exact = Annotated[
 Tolerance = Annotated[
     float,
     typer.Option(
-        "--tolerance", metavar="SHARE", help="Of --summary redundancy: drop below which a head is dispensable."
+        "--tolerance",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Of --summary redundancy: drop in accuracy (.005: half a point) below which a head is dispensable.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
@@ -85,6 +91,8 @@ def compare(
     out: options.Out = None,
     contrast: Contrast = None,
     scale: Scales = None,
+    partial: options.Partial = False,
+    whole: options.Whole = False,
     form: options.Format = None,
     summary: Summary = None,
     tolerance: Tolerance = 0.005,
@@ -114,18 +122,19 @@ def compare(
     from vhs.runs import comparison
 
     paths = tables or ["-"]
-    told = _told(paths, summary, normalise_by, against, exact, tolerance, scale or ["accuracy", "loss"], seed)
+    read = options.reader(console, partial=partial, whole=whole)
+    told = _told(paths, read, summary, normalise_by, against, exact, tolerance, scale or ["accuracy", "loss"], seed)
     if told:
         main = output.TableOutput(told[0], out, form, in_words)
         check_outputs([out], [*(tables or []), *(name for name in (normalise_by, against, exact) if name)])
         main.add(told[1]())
-        return main.finish()
+        return output.finish(main)
     scales = _checked(scale or ["accuracy", "loss"])
     instead = contrast == "-"
     main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, in_words)
     beside = output.companion(CONTRAST, out, contrast, "contrast")
     check_outputs([out, beside.out if beside else None], tables or [])
-    folds = comparison.read_folds(tables or ["-"])
+    folds = comparison.read_folds(paths, read)
     for name in comparison.unpaired(folds):
         console.note(
             f"{name}: was measured on other samples than clean: correlations only, since contrasts pair by image"
@@ -135,33 +144,32 @@ def compare(
             main.add(comparison.correlations(folds, scales, seed=seed, progress=progress))
         if instead or beside:
             (main if instead else beside).add(comparison.contrasts(folds, scales))  # type: ignore[union-attr]
-    if beside:
-        beside.finish()
-    main.finish()
+    output.finish(main, beside)
 
 
 def _told(
-    paths: list[str], summary: str | None, normalise_by: str | None, against: str | None, exact: str | None,
-    tolerance: float,
-    scales: list[str], seed: int,
+    paths: list[str], read: Callable[[str], Table], summary: str | None, normalise_by: str | None, against: str | None,
+    exact: str | None, tolerance: float, scales: list[str], seed: int,
 ) -> tuple[Schema, Callable[[], pl.DataFrame]] | None:  # fmt: skip
     """What else than correlations is asked for: its table's kind, and what makes it."""
     from vhs.runs import comparison, estimates, rollup, versus
 
     if exact is not None:
-        return ESTIMATED, lambda: estimates.beside_exact(_joined(paths, ESTIMATES), _joined([exact], ABLATE))
+        return ESTIMATED, lambda: estimates.beside_exact(
+            _joined(paths, read, ESTIMATES), _joined([exact], read, ABLATE)
+        )
     if against is not None:
         if summary is not None:
             raise UsageError("--against: has no place beside --summary. Run them apart.")
-        return VERSUS, lambda: versus.versus(_joined(paths, OUTCOMES), _joined([against], OUTCOMES))
+        return VERSUS, lambda: versus.versus(_joined(paths, read, OUTCOMES), _joined([against], read, OUTCOMES))
     if summary == "rollup":
-        return ROLLUP, lambda: rollup.rollups(comparison.read_folds(paths), _checked(scales))
+        return ROLLUP, lambda: rollup.rollups(comparison.read_folds(paths, read), _checked(scales))
     if summary == "redundancy":
-        return REDUNDANCY, lambda: rollup.redundancies(comparison.read_folds(paths), tolerance, seed=seed)
+        return REDUNDANCY, lambda: rollup.redundancies(comparison.read_folds(paths, read), tolerance, seed=seed)
     asked = summarising.schema(summary, normalise_by, also=("rollup", "redundancy"))
     if asked is None:
         return None
-    return asked, lambda: summarising.summarise(asked, _joined(paths, EVALSHIFT), normalise_by)
+    return asked, lambda: summarising.summarise(asked, _joined(paths, read, EVALSHIFT), normalise_by)
 
 
 def _checked(scales: list[str]) -> list[str]:
@@ -171,14 +179,12 @@ def _checked(scales: list[str]) -> list[str]:
     return scales
 
 
-def _joined(paths: list[str], wanted: Schema) -> pl.DataFrame:
+def _joined(paths: list[str], read: Callable[[str], Table], wanted: Schema) -> pl.DataFrame:
     """The rows of tables of one kind, equal ones once."""
     import polars as pl
 
-    from vhs.formats import tables as reader
-
-    read = [(path, *reader.read(path)) for path in paths]
-    for path, schema, _ in read:
+    found = [(path, read(path)) for path in paths]
+    for path, (schema, _, _) in found:
         if schema is not wanted:
             raise MismatchError(f"{path}: is of kind {schema.name}; expected {wanted.name}. {MADE_BY[wanted.name]}")
-    return pl.concat([table for _, _, table in read]).unique(maintain_order=True)
+    return pl.concat([table.rows for _, table in found]).unique(maintain_order=True)

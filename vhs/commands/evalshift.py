@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
 from vhs.commands import summarising
-from vhs.commands.measuring import open_measurement, plan
+from vhs.commands.measuring import keeping, open_measurement, plan
 from vhs.errors import UsageError
-from vhs.formats.schemas import CALIBRATION, EVALSHIFT
+from vhs.formats.schemas import CALIBRATION, EVALSHIFT, Schema
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+
+    from vhs.runs.mce import Folds
+    from vhs.runs.run import Run
 
 Calibration = Annotated[
     str | None,
@@ -44,6 +50,8 @@ def evalshift(
     by: options.By = None,
     rejpeg: Rejpeg = False,
     skip_bad: options.SkipBad = False,
+    no_verify: options.NoVerify = False,
+    resume: options.Resume = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -60,8 +68,6 @@ def evalshift(
     console = options.console("evalshift", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
-    from vhs.runs.evaluation import evaluate
-    from vhs.runs.mce import Folds
 
     asked = summarising.schema(summary, normalise_by)
     if asked and calibration:
@@ -70,29 +76,40 @@ def evalshift(
     main = output.TableOutput(CALIBRATION if instead else asked or EVALSHIFT, out, form, in_words)
     beside = None if asked else output.companion(CALIBRATION, out, calibration, "calibration")
     check_outputs([out, beside.out if beside else None], models)
-    folds: Folds = {}
-    parts = []
-    with console.progress() as progress:
+    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
+    with kept as keep, console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, by=by, rejpeg=rejpeg,
+            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=by, rejpeg=rejpeg,
         )  # fmt: skip
         if dry_run:
+            progress.end()
             return output.write(plan(run, ablating=False).encode())
-        for rows, bins in evaluate(run, folds):
+        from vhs.runs.evaluation import evaluate
+
+        folds: Folds = {}
+        parts = []
+        for rows, bins in evaluate(run, folds, keep):
             if asked:
                 parts.append(rows)
                 continue
             main.add(bins if instead else rows)
             if beside and len(bins):
                 beside.add(bins)
-    if asked:
-        import polars as pl
+        if asked:
+            main.add(_summary(asked, run, parts, folds, normalise_by))
+        output.finish(main, beside, provenance=provenance)
+        keep.discard()
 
-        classes = len(run.data.manifest.classes)
-        shares = run.data.manifest.extra.get("train_groups")
-        table = pl.concat(parts)
-        main.add(summarising.summarise(asked, table, normalise_by, classes=classes, folds=folds, shares=shares))
-    if beside:
-        beside.finish(provenance)
-    main.finish(provenance)
+
+def _summary(
+    asked: Schema, run: Run, parts: list[DataFrame], folds: Folds, normalise_by: str | None
+) -> DataFrame:  # fmt: skip
+    """The summary of all conditions."""
+    import polars as pl
+
+    manifest = run.data.manifest
+    return summarising.summarise(
+        asked, pl.concat(parts), normalise_by, classes=len(manifest.classes), folds=folds,
+        shares=manifest.extra.get("train_groups"),
+    )  # fmt: skip

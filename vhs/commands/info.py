@@ -12,7 +12,12 @@ from vhs.console import printable
 from vhs.errors import MismatchError, UsageError, choices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polars import DataFrame
+
     from vhs.formats.shards import ShardSet
+    from vhs.formats.tables import Table
     from vhs.models.model import Model
 
 PATHS = {
@@ -38,6 +43,8 @@ def info(
     things: Things,
     out: Drawing = None,
     say: Say = False,
+    partial: options.Partial = False,
+    whole: options.Whole = False,
     debug: options.Debug = False,
 ) -> None:
     """Say what a checkpoint, a shard set or a table is, and what a table says.
@@ -46,18 +53,19 @@ def info(
 
     Example: vhs info timm:vit_tiny_patch16_224 -o model.png
     """
-    del debug  # read where the program ends
+    console = options.console("info", quiet=False, verbose=False, debug=debug)
     if out is not None:
         return _drawn(things, out)
+    read = options.reader(console, partial=partial, whole=whole)
     for thing in things:
         if say:
-            output.write(f"{printable(_sentence(thing))}\n".encode())
+            output.write(f"{printable(_sentence(thing, read))}\n".encode())
             continue
-        lines = [thing, *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing))]
+        lines = [printable(thing), *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing, read))]
         output.write(("\n".join(lines) + "\n").encode())
 
 
-def _describe(thing: str) -> list[tuple[str, object]]:
+def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
     from vhs.formats.shards import MANIFEST, ShardSet, find_sets
 
     path = Path(thing)
@@ -68,7 +76,7 @@ def _describe(thing: str) -> list[tuple[str, object]]:
         return [row for item in found for row in _shards(item)]
     if path.suffix == ".safetensors":
         return _checkpoint(path)
-    return _table(thing)
+    return _table(thing, read)
 
 
 def _shards(item: ShardSet) -> list[tuple[str, object]]:
@@ -160,27 +168,33 @@ def _drawn(things: list[str], out: Path) -> None:
         write_whole(out, render(diagram.draw(told), form))
 
 
-def _table(thing: str) -> list[tuple[str, object]]:
-    from vhs.figures import findings
+def _table(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
     from vhs.formats import tables
 
-    schema, table = tables.read(thing)
-    rows: list[tuple[str, object]] = [("table", f"{schema.name}: {schema.row}"), ("rows", len(table))]
+    schema, table, part = read(thing)
+    rows: list[tuple[str, object]] = [("table", f"{schema.name}: {schema.row}")]
+    rows.append(("rows", f"{len(table)}, {tables.PART}" if part else len(table)))
     if "shift" in table.columns:
         conditions = table.select("shift", "corruption", "severity").unique().height
         rows += [("models", table["model"].n_unique()), ("conditions", conditions)]
-    says = findings.sentence(schema.name, table)
+    says = _said(schema.name, table, part=part)
     rows += [("says", says)] if says else []
     made = tables.read_provenance(Path(thing)).get("command") if Path(thing).suffix == ".parquet" else None
     return [*rows, ("made by", made)] if made else rows
 
 
-def _sentence(thing: str) -> str:
+def _said(kind: str, table: DataFrame, *, part: bool) -> str | None:
+    """The sentence of a table; of a part of one it says so."""
     from vhs.figures import findings
-    from vhs.formats import tables
+    from vhs.formats.tables import PART
 
-    schema, table = tables.read(thing)
-    says = findings.sentence(schema.name, table)
+    says = findings.sentence(kind, table)
+    return f"({PART}) {says}" if says and part else says
+
+
+def _sentence(thing: str, read: Callable[[str], Table]) -> str:
+    schema, table, part = read(thing)
+    says = _said(schema.name, table, part=part)
     if says is None:
         raise UsageError(f"{thing}: there is no sentence for this {schema.name} table. Without --say it is described.")
     return says

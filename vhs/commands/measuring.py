@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.console import Console, ProgressBar
-from vhs.errors import UsageError
+from vhs.errors import Terminated, UsageError
 
 if TYPE_CHECKING:
+    from vhs.formats.shards import ShardSet
+    from vhs.runs.journal import Keeping
     from vhs.runs.run import Run
+
+UNRECORDED = ("--resume", "-q", "--quiet", "-v", "--verbose", "--debug", "--no-verify")
+"""Options that a command line in a table leaves out, so that a resumed run gives the bytes of a plain one."""
+
+
+@contextmanager
+def keeping(
+    out: Path | None, console: Console, *, resume: bool, new_tile: bool, dry_run: bool
+) -> Iterator[Keeping]:  # fmt: skip
+    """Hold the lock of the main output, and say where finished conditions are kept beside it.
+
+    Raises UsageError where there is nothing to resume from, VhsError where another run writes the output.
+    """
+    from vhs.formats import locks
+    from vhs.formats.atomic import is_ordinary
+    from vhs.runs.journal import NOTHING_KEPT, Keeping
+
+    file = out if out is not None and is_ordinary(out) else None
+    if resume and file is None:
+        raise UsageError("--resume: needs -o FILE, beside which finished conditions were kept.")
+    if dry_run:
+        yield NOTHING_KEPT
+        return
+    with locks.held([file], console.note):
+        try:
+            yield Keeping(file, resume, new_tile)
+        except (KeyboardInterrupt, Terminated):
+            if file:
+                console.note(f"stopped; finished conditions are kept in {file}.partial, --resume continues")
+            raise
 
 
 def open_measurement(
     models: list[str], shift: list[str] | None, data: Path | None, console: Console, progress: ProgressBar, *,
     max_samples: int | None, seed: int, tile: int | None, device: str, threads: int | None, precision: str,
-    skip_bad: bool, by: list[str] | None = None, rejpeg: bool = False,
+    skip_bad: bool, no_verify: bool = False, by: list[str] | None = None, rejpeg: bool = False,
     compiled: bool = False, half_width: float | None = None,
     unit: str = "head", rescale: bool = False, fill: str = "zero", fill_data: Path | None = None,
 ) -> tuple[Run, dict[str, Any]]:  # fmt: skip
     """Resolve references, conditions and data, and open the run; returns it with its provenance.
 
-    by: attributes to group by; None for all that the data has. Joins the other processes under torchrun.
+    by: attributes to group by; None for all that the data has; no_verify: trust the data without comparing its hashes.
+    Joins the other processes under torchrun.
     """
     from vhs.formats import references
     from vhs.models import prefix
@@ -35,6 +70,8 @@ def open_measurement(
 
     fills = parse(fill)
     wanted = conditions.parse(shift or [], rejpeg=rejpeg)
+    if no_verify:
+        wanted = [replace(item, data=trusted(item.data)) if item.data else item for item in wanted]
     ranks.start()
     place = runtime.prepare(device, threads, precision)
     names = list(references.expand(models))
@@ -44,6 +81,7 @@ def open_measurement(
     if compiled:
         loaded = [replace(item, model=replace(item.model, kernels=prefix.compiled())) for item in loaded]
     shards = resolve(loaded, data, console.note)
+    shards = trusted(shards) if no_verify else shards
     run = open_run(
         [item.model for item in loaded], shards, wanted, seed=seed, tile=tile, max_samples=max_samples,
         by=by, skip_bad=skip_bad, progress=progress, note=console.note,
@@ -56,6 +94,11 @@ def open_measurement(
     return run, provenance(run)
 
 
+def trusted(data: ShardSet) -> ShardSet:
+    """The set, read without comparing its hashes."""
+    return replace(data, verify=False)
+
+
 def provenance(run: Run) -> dict[str, Any]:
     """What a Parquet table records of its making: command line, versions, inputs, options. No clock."""
     ids = {"fill_ids": list(run.calibration.ids)} if run.calibration else {}
@@ -63,11 +106,12 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def command_line(arguments: list[str]) -> str:
-    """The command as typed, without credentials in URLs."""
+    """The command as typed, without credentials in URLs and without what decides no number."""
     import re
     import shlex
 
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", shlex.join(["vhs", *arguments]))
+    kept = [argument for argument in arguments if argument not in UNRECORDED]
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", shlex.join(["vhs", *kept]))
 
 
 def plan(run: Run, *, ablating: bool) -> str:

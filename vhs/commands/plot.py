@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
 from vhs.errors import InputError, MismatchError, UsageError, choices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polars import DataFrame
+
+    from vhs.formats.tables import Table
 
 IMAGE_FORMATS = ("png", "pdf", "svg")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -41,6 +48,8 @@ def plot(
     model: ModelName = None,
     fill: FillName = None,
     wanted: ClassName = None,
+    partial: options.Partial = False,
+    whole: options.Whole = False,
     form: ImageFormat = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -57,19 +66,21 @@ def plot(
     Example: vhs plot data/imagenet/val data/imagenet-r data/imagenet-sketch --class n01443537 -o goldfish.png
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.figures import gallery, style
     from vhs.formats.atomic import check_outputs, write_whole
+    from vhs.formats.tables import PART
 
     paths = tables or ["-"]
     if any(_is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
-    name, table = _read(paths, model)
+    name, table, part = _read(paths, model, options.reader(console, partial=partial, whole=whole))
     table = _of_fill(table, fill)
-    target = out or _default_name(paths, name)
+    target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
     image_format = _format(target, form)
     check_outputs([target], paths)
-    from vhs.figures import gallery, style
-
     figure = gallery.draw(name, table, kind, metric)
+    if part:
+        style.mark(figure, PART)
     with style.styled():
         data = style.render(figure, image_format)
     console.detail(f"{name} table, {len(table)} rows")
@@ -81,8 +92,8 @@ def plot(
     if output.is_terminal() and not quiet:
         from vhs.figures.terminal import plot_summary
 
-        output.write(plot_summary(name, table).encode())
-    output.write(f"{target}\n".encode())
+        output.write(plot_summary(name, table, note=PART if part else "").encode())
+    output.name_product(target)
 
 
 def _is_pictured(path: str) -> bool:
@@ -114,30 +125,30 @@ def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | N
     if target == Path("-"):
         return output.write(data)
     write_whole(target, data)
-    output.write(f"{target}\n".encode())
+    output.name_product(target)
 
 
-def _read(paths: list[str], model: str | None):  # type: ignore[no-untyped-def]
-    """(kind, rows) of the tables, joined; equal rows once."""
+def _read(paths: list[str], model: str | None, read: Callable[[str], Table]) -> tuple[str, DataFrame, bool]:
+    """(kind, rows, whether one is only a part) of the tables, joined; equal rows once."""
     import polars as pl
 
-    from vhs.formats import schemas
-    from vhs.formats import tables as reader
+    from vhs.formats import schemas, tables
 
-    read = [reader.read(path) for path in paths]
-    schema = read[0][0]
-    for path, (other, _) in zip(paths, read, strict=True):
+    found = [read(path) for path in paths]
+    schema = found[0].schema
+    for path, (other, _, _) in zip(paths, found, strict=True):
         if other is not schema:
             raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
-    table = pl.concat([part for _, part in read]).unique(maintain_order=True)
+    table = pl.concat([item.rows for item in found]).unique(maintain_order=True)
+    part = any(item.part for item in found)
     if model is not None:
         table = _of_model(table, model)
-    if schema is schemas.ABLATE:
-        reader.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
-    return schema.name, table
+    if schema is schemas.ABLATE and not part:
+        tables.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
+    return schema.name, table, part
 
 
-def _of_model(table, model: str):  # type: ignore[no-untyped-def]
+def _of_model(table: DataFrame, model: str) -> DataFrame:
     """The rows of one model, named in full or by its file's stem."""
     import polars as pl
 
@@ -154,7 +165,7 @@ def _of_model(table, model: str):  # type: ignore[no-untyped-def]
     return table.filter(pl.col("model") == wanted[0])
 
 
-def _of_fill(table, fill: str | None):  # type: ignore[no-untyped-def]
+def _of_fill(table: DataFrame, fill: str | None) -> DataFrame:
     """The rows of one fill of an ablation table."""
     import polars as pl
 
@@ -166,9 +177,14 @@ def _of_fill(table, fill: str | None):  # type: ignore[no-untyped-def]
     return table.filter(pl.col("fill") == fill)
 
 
-def _default_name(paths: list[str], name: str) -> Path:
-    """Beside the table; for stdin, named after the kind of table, here."""
-    return Path(f"{name}.png") if paths[0] == "-" else Path(paths[0]).with_suffix(".png")
+def _default_name(paths: list[str], name: str, words: list[str | None]) -> Path:
+    """Beside the table; for stdin, named after the kind of table, here; words: what else than the usual is drawn."""
+    suffix = "".join(f".{_plain(word)}" for word in words if word) + ".png"
+    return Path(f"{name}{suffix}") if paths[0] == "-" else Path(paths[0]).with_suffix(suffix)
+
+
+def _plain(word: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in word)
 
 
 def _format(target: Path, asked: str | None) -> str:

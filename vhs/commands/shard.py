@@ -76,6 +76,9 @@ Distort = Annotated[
     str,
     typer.Option("--distort", metavar="NAME,…", help="chirps: labels, title, colorbar, ticks, or none."),
 ]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Pack what symbolic links lead to outside SOURCE, too.")
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -98,6 +101,7 @@ def shard(
     distort: Distort = "labels,title,colorbar,ticks",
     seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
+    follow_links: FollowLinks = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -118,36 +122,40 @@ def shard(
     Example: vhs shard ~/waterbirds data/waterbirds --columns path=img_filename,label=y,split=split,group=y+place
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.formats import locks
     from vhs.formats.sharding import write_set
     from vhs.formats.split import selected
     from vhs.sources.base import shifted
 
     chosen = _listed(classes) if classes else None
     if source == "dominoes":
-        found = _dominoes(top, bottom, pairs, correlation, seed)
+        found = _dominoes(top, bottom, pairs, correlation, seed, follow_links)
     elif source == "chirps":
         found = _chirps(count, side, distort, seed)
     else:
-        found = _splits(source, layout, split, columns)
+        found = _splits(source, layout, split, columns, follow_links)
     parts = [selected(part, chosen, per_class) for part in found]
     if base is not None:
         parts = [shifted(part, base) for part in parts]
-    for part in parts:
-        folder = out / (part.folder or part.split) if len(parts) > 1 else out
-        if dry_run:
-            line = f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
-            output.write(line.encode())
-            continue
-        made = shifted(part, out / part.version_of) if part.version_of else part
-        with console.progress() as progress:
-            manifest, skipped = write_set(folder, made, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
-        if skipped:
-            console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
-        console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
-        output.write(f"{folder}\n".encode())
+    folders = [out / (part.folder or part.split) for part in parts] if len(parts) > 1 else [out]
+    if dry_run:
+        lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
+                 for folder, part in zip(folders, parts, strict=True)]  # fmt: skip
+        return output.write("".join(lines).encode())
+    with locks.held(folders, console.note):
+        for folder, part in zip(folders, parts, strict=True):
+            made = shifted(part, out / part.version_of) if part.version_of else part
+            with console.progress() as progress:
+                manifest, skipped = write_set(folder, made, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
+            if skipped:
+                console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
+            console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
+            output.name_product(folder)
 
 
-def _dominoes(top: str | None, bottom: str | None, pairs: str | None, correlation: float, seed: int) -> list[Split]:
+def _dominoes(
+    top: str | None, bottom: str | None, pairs: str | None, correlation: float, seed: int, follow_links: bool
+) -> list[Split]:  # fmt: skip
     from vhs.sources import layouts
     from vhs.sources.dominoes import Dominoes
 
@@ -160,7 +168,7 @@ def _dominoes(top: str | None, bottom: str | None, pairs: str | None, correlatio
             raise UsageError(
                 f"--pairs {pairs}: expected TOP:BOTTOM, several joined by commas, such as 0:automobile,1:truck."
             )
-    above, below = (layouts.read(source, layouts.detect(source)) for source in (top, bottom))
+    above, below = (layouts.read(source, layouts.detect(source), follow_links=follow_links) for source in (top, bottom))
     return Dominoes(above, below, pairs=together, correlation=correlation, seed=seed).splits()
 
 
@@ -181,13 +189,15 @@ def _listed(classes: str) -> list[str]:
         raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
 
 
-def _splits(source: str, layout: str | None, name: str | None, columns: str | None) -> list[Split]:
+def _splits(
+    source: str, layout: str | None, name: str | None, columns: str | None, follow_links: bool
+) -> list[Split]:  # fmt: skip
     """The splits of the source; a single one takes the name asked for."""
     from vhs.sources import layouts
 
     if layout is not None and layout not in layouts.LAYOUTS:
         raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
-    parts = layouts.read(source, layout or layouts.detect(source), columns)
+    parts = layouts.read(source, layout or layouts.detect(source), columns, follow_links=follow_links)
     if name is None:
         return parts
     if len(parts) > 1 or name not in SPLITS:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
-from vhs.commands.measuring import open_measurement, plan
+from vhs.commands.measuring import keeping, open_measurement, plan
 from vhs.formats.schemas import HEADS, PAIRS
 
 Pairs = Annotated[
@@ -35,6 +35,8 @@ def specialize(
     threads: options.Threads = None,
     precision: options.Precision = "float32",
     skip_bad: options.SkipBad = False,
+    no_verify: options.NoVerify = False,
+    resume: options.Resume = False,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -49,23 +51,25 @@ def specialize(
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs
-    from vhs.runs.specialization import specialize as measure
 
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
     beside = output.companion(PAIRS, out, pairs, "pairs")
     check_outputs([out, beside.out if beside else None], models)
-    with console.progress() as progress:
+    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
+    with kept as keep, console.progress() as progress:
         run, provenance = open_measurement(
             models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, by=[],
+            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=[],
         )  # fmt: skip
         if dry_run:
+            progress.end()
             return output.write(plan(run, ablating=False).encode())
-        for heads, divergences in measure(run, across=not within_layer):
+        from vhs.runs.specialization import specialize as measure
+
+        for heads, divergences in measure(run, keep, across=not within_layer):
             main.add(divergences if instead else heads)
             if beside:
                 beside.add(divergences)
-    if beside:
-        beside.finish(provenance)
-    main.finish(provenance)
+        output.finish(main, beside, provenance=provenance)
+        keep.discard()

@@ -7,15 +7,18 @@ from types import FrameType
 
 import typer
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopSignals:
-    """Inside the block SIGINT and SIGTERM ask for a stop after the update under way."""
+    """Inside the block SIGINT, SIGTERM and SIGHUP ask for a stop after the update under way."""
 
     def __init__(self) -> None:
         self._received = 0
 
     def __enter__(self) -> StopSignals:
-        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+        self._before = {number: signal.signal(number, self._receive) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,7 +29,7 @@ class StopSignals:
         return bool(self._received)
 
     def end(self) -> None:
-        """End the program as the signal asked: exit code 130 or 143."""
+        """End the program as the signal asked: exit code 128 and its number."""
         raise typer.Exit(128 + self._received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

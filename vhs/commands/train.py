@@ -18,8 +18,6 @@ from vhs.training.recipe import NAMED, Recipe
 from vhs.world import is_first, local_ranks
 
 if TYPE_CHECKING:
-    from polars import DataFrame
-
     from vhs.console import Console
     from vhs.formats.shards import ShardSet
     from vhs.runs.training import Training
@@ -130,6 +128,7 @@ def train(
         return output.write(resolved.to_toml().encode())
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
+    from vhs.formats import locks
     from vhs.runs import ranks, runtime
     from vhs.runs.tracking import Tracker
     from vhs.runs.training import Training, already_trained
@@ -138,26 +137,27 @@ def train(
     if dry_run:
         return output.write(plan.in_words().encode())
     if resume and already_trained(out, resolved, plan.train, plan.val, init):
-        console.note(f"{out}: is already trained to its end with this recipe on this data")
-        return output.write(f"{out}\n".encode())
-    ranks.start()
+        lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
+        console.note(f"{out}: is already trained to its end with this recipe on this data{lost}")
+        return output.name_product(out)
     stop = StopSignals()
-    with console.progress() as progress:
+    with locks.held([out], console.note), console.progress() as progress:
+        ranks.start()
         training = Training(
             out=out, train=plan.train, val=plan.val, recipe=resolved, begin=init, workers=_workers(workers),
             device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad, compiled=compiled,
-            snapshots=plan.snapshots, stop=stop, progress=progress,
+            snapshots=plan.snapshots, stop=stop, progress=progress, log_file=plan.log, epoch_done=console.note,
         )  # fmt: skip
         training.tracker = Tracker(track, asdict(resolved), console.note) if track and is_first() else None
-        finished = _trained(training, stop, plan, console, resume=resume)
+        finished = _trained(training, stop, console, resume=resume)
         if not finished:
             console.note("stopped; the state is saved, --resume continues")
             stop.end()
     if is_first():
-        output.write(f"{out}\n".encode())
+        output.name_product(out)
 
 
-def _trained(training: Training, stop: StopSignals, plan: _Plan, console: Console, *, resume: bool) -> bool:
+def _trained(training: Training, stop: StopSignals, console: Console, *, resume: bool) -> bool:
     """Run to the end or to a stop; the log and the notes are written in any case."""
     from vhs.runs import runtime
 
@@ -169,8 +169,7 @@ def _trained(training: Training, stop: StopSignals, plan: _Plan, console: Consol
             raise
         raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
     finally:
-        if training.log and is_first():
-            _write_log(plan.log, training.table())
+        training.write_log()
         for note in training.notes:
             console.note(note)
         if training.tracker:
@@ -267,10 +266,3 @@ def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> Shard
     return sets.pick(
         folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
     )
-
-
-def _write_log(path: Path, table: DataFrame) -> None:
-    from vhs.formats.atomic import write_whole
-    from vhs.formats.tables import format_of, render
-
-    write_whole(path, render(table, format_of(path, None)))

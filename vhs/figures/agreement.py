@@ -9,8 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import effects, style
 from vhs.figures.heatmap import centred
+from vhs.grid import head_name
 
 SCALE_WORDS = {
     "accuracy": "drop in accuracy (points)", "lost_rate": "lost rate (points)", "loss": "added loss (nats)",
@@ -48,7 +49,7 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     values, marked = np.full((len(conditions), len(heads)), np.nan), np.zeros((len(conditions), len(heads)), bool)
     for layer, head, b, diff, q in rows.select("layer", "head", "b", "diff", "q").iter_rows():
         place = conditions.index(b), heads.index((layer, head))
-        values[place], marked[place] = diff * factor, q < style.ALPHA
+        values[place], marked[place] = diff * factor, q < effects.ALPHA
     figure = style.new(0.2 * len(heads) + 3.4, 0.2 * len(conditions) + 1.5)
     axes = figure.subplots()
     norm = centred(values)
@@ -56,8 +57,8 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     down, across = np.nonzero(marked)
     axes.plot(across, down, "o", color="black", markersize=3, markeredgecolor="white", markeredgewidth=0.4)
     axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
-    axes.set_xticks(range(len(heads)), [f"{layer}.{head}" for layer, head in heads], rotation=90)
-    axes.set_xlabel("head (layer.head)   (dot: q < 0.05)")
+    axes.set_xticks(range(len(heads)), [head_name(layer, head) for layer, head in heads], rotation=90)
+    axes.set_xlabel("head   (dot: q < 0.05)")
     style.bare(axes)
     bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=axes, fraction=0.04, pad=0.02)
     bar.set_label(f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more")

@@ -24,7 +24,8 @@ def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
     for place, name in zip(panels, names, strict=True):
         _panel(place, table, name, metric)
     figure.supxlabel("severity (0 = clean)", fontsize=9)
-    figure.supylabel(_label(metric) + ", 95 % interval", fontsize=9)
+    banded = f"{metric}_lo" in table.columns
+    figure.supylabel(_label(metric) + (", 95 % interval" if banded else ""), fontsize=9)
     _legend(figure, panels[0], table)
     return figure
 
@@ -58,6 +59,7 @@ def _legend(figure: Figure, axes: Axes, table: pl.DataFrame) -> None:
 
 
 def _label(metric: str) -> str:
-    return {"top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)", "loss": "loss (nats)"}.get(
-        metric, f"{metric} (%)"
-    )
+    return {
+        "top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)", "loss": "loss (nats)",
+        "ece": "expected calibration error (%)",
+    }.get(metric, f"{metric} (%)")  # fmt: skip

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from vhs.figures.style import COLOURS, new, short
-from vhs.grid import HeadGrid
+from vhs.grid import HeadGrid, head_name
 
 IN_A_ROW = 12
 """Layers side by side; more go into further rows."""
@@ -67,7 +67,7 @@ def _layer(axes: Axes, x: float, y: float, layer: int, heads: int) -> None:
     for head in range(heads):
         at = y + heads - 1 - head
         axes.add_patch(Rectangle((x + 0.24, at + 0.08), 0.52, 0.84, facecolor=COLOURS[5], edgecolor="white"))
-        axes.text(x + 0.5, at + 0.5, f"{layer}.{head}", ha="center", va="center", fontsize=6.5)
+        axes.text(x + 0.5, at + 0.5, head_name(layer, head), ha="center", va="center", fontsize=6.5)
     axes.text(x + 0.5, y - 0.85, f"layer {layer}", ha="center", va="top", fontsize=7)
     _arrow(axes, x + 0.88, x + 1.12, y + heads / 2)
 

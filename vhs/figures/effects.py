@@ -8,7 +8,10 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
+from vhs.measures.intervals import benjamini_hochberg, normal_p
 
+ALPHA = 0.05
+"""q below which a head is marked."""
 CONDITION = ["shift", "corruption", "severity"]
 METRICS = {"drop": ("accuracy lost without the head", "points", 100.0), "dloss": ("loss added", "nats", 1.0)}
 """metric -> (words, unit drawn, factor from the table's unit to it)."""
@@ -19,7 +22,7 @@ class Effects:
     """One model under one condition, or averaged over several.
 
     value_LH, low_LH, high_LH: effect per layer and head, in the unit drawn; NaN where there is no head.
-    marked_LH: q below 0.05 (averaged: in at least half of the conditions). bounds only for one condition.
+    marked_LH: q of the metric below 0.05 (averaged: in at least half of the conditions). bounds only for one condition.
     """
 
     title: str
@@ -76,7 +79,8 @@ def by_condition(heads: pl.DataFrame, metric: str) -> list[tuple[tuple[str, str 
 
 def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
     count = rows.select(CONDITION).unique().height
-    significant = (pl.col("q") < 0.05).mean() >= 0.5
+    rows = _tested(rows, metric)
+    significant = (pl.col("q") < ALPHA).mean() >= 0.5
     grouped = rows.group_by("layer", "head").agg(
         pl.col(metric, f"{metric}_lo", f"{metric}_hi").mean(), significant.alias("marked"),
         (pl.col("n_correct_intact").sum() / pl.col("n").sum()).alias("accuracy"),
@@ -89,6 +93,21 @@ def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
         marked_LH=grid(grouped.with_columns(pl.col("marked").cast(pl.Float64)), "marked") == 1,
         accuracy=float(grouped["accuracy"][0]),
     )  # fmt: skip
+
+
+def _tested(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """`rows` with the q of this metric: the table's is of `drop`; of `dloss` it follows from its normal interval.
+
+    By Benjamini and Hochberg within a condition, as the table's, and empty where that is: there the data chose their
+    number.
+    """
+    if metric == "drop":
+        return rows
+    parts = []
+    for part in rows.partition_by(["model", "group", *CONDITION], maintain_order=True):
+        q = benjamini_hochberg(normal_p(part["dloss"].to_numpy(), part["dloss_hi"].to_numpy()))
+        parts.append(part.with_columns(q=pl.when(pl.col("q").is_not_null()).then(pl.Series(q))))
+    return pl.concat(parts)
 
 
 def grid(rows: pl.DataFrame, column: str) -> np.ndarray:

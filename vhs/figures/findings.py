@@ -10,7 +10,10 @@ import polars as pl
 from vhs.figures import effects
 from vhs.figures.style import short
 from vhs.formats.tables import condition_name
+from vhs.grid import head_name
 
+AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agree"))
+"""Median rank correlation from which on, and what is said of it."""
 CONDITION = ["shift", "corruption", "severity"]
 
 
@@ -45,14 +48,12 @@ def _ablation(table: pl.DataFrame) -> str | None:
     count = clean.filter(pl.col("q") < 0.05).height
     text = f"On clean images {count} of {len(clean)} heads matter{'s' * (count == 1)} (q < 0.05)"
     top = clean.sort("drop", descending=True, maintain_order=True).row(0, named=True)
-    text += f", most of all head {top['heads']}: {_points(top['drop'])} without it ({_range(top)})"
+    text += f", most of all {top['heads']}: {_points(top['drop'])} without it ({_range(top)})"
     if not len(shift):
         return text + "."
     mean = shift.group_by("heads", maintain_order=True).agg(pl.col("drop").mean()).sort("drop", descending=True)
     count = shift.select(CONDITION).unique().height
-    return (
-        f"{text}; over {count} shifted conditions it is head {mean['heads'][0]}: {_points(mean['drop'][0])} on average."
-    )
+    return f"{text}; over {count} shifted conditions it is {mean['heads'][0]}: {_points(mean['drop'][0])} on average."
 
 
 def _agreement(table: pl.DataFrame) -> str:
@@ -60,13 +61,14 @@ def _agreement(table: pl.DataFrame) -> str:
     rows = rows.filter(pl.col("metric") == ("loss" if "loss" in rows["metric"] else rows["metric"][0])).sort("r")
     ceiling = np.median(np.sqrt(np.clip((rows["reliability_a"] * rows["reliability_b"]).to_numpy(), 0, None)))
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
-    first = (
-        f"How much each head matters (by {low['metric']}) on clean images agrees with how much it matters under shift"
-    )
     least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
     median = np.median(rows["r"].to_numpy())
-    found = f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f})"
-    return f"{first} at {found}, least under {least} and most under {most}."
+    verb = next(words for bound, words in AGREEMENT if median >= bound)
+    return (
+        f"How much each head matters (by {low['metric']}) on clean images {verb} with how much it matters under shift: "
+        f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f}), least under {least} and most "
+        f"under {most}."
+    )
 
 
 def _contrast(table: pl.DataFrame) -> str:
@@ -76,7 +78,7 @@ def _contrast(table: pl.DataFrame) -> str:
     if not len(hits):
         return "No head's effect under a shift differs from its effect on clean images on two scales (q < 0.05)."
     heads = hits.group_by("layer", "head").len().sort("len", "layer", "head", descending=[True, False, False])
-    names = ", ".join(f"{layer}.{head} ({count})" for layer, head, count in heads.head(5).iter_rows())
+    names = ", ".join(f"{head_name(layer, head)} ({count})" for layer, head, count in heads.head(5).iter_rows())
     more = " and more" if len(heads) > 5 else ""
     return f"The effect of these heads differs under shift on two scales or more (q < 0.05; conditions): {names}{more}."
 

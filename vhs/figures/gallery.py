@@ -70,5 +70,14 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
         return function(table, metric or metrics[0])
 
 
+def unusual(name: str, kind: str | None, metric: str | None) -> list[str]:
+    """Which of the kind and metric asked for are not what a table is drawn as by default."""
+    kinds = FIGURES.get(name, {})
+    first = next(iter(kinds), None)
+    metrics = kinds[kind or first][1] if first and (kind or first) in kinds else ()
+    found = [kind if kind != first else None, metric if metric not in metrics[:1] else None]
+    return [word for word in found if word is not None]
+
+
 def _a(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from vhs.errors import InputError
 from vhs.figures import effects, style
 from vhs.figures.effects import METRICS, Effects
+from vhs.grid import head_name
 
 NAMED = 5
 """How many heads the scatter names: those farthest from zero, as far as the names do not touch."""
@@ -100,7 +101,7 @@ def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> None
     layers, heads = np.nonzero(effect.marked_LH)
     axes.plot(heads, layers, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.6)
     often = " in half of them" if effect.conditions > 1 else ""
-    mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {style.ALPHA:g}{often}"
+    mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {effects.ALPHA:g}{often}"
     axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
     axes.set_xlabel(f"head   ({mark})")
     axes.set_ylabel("layer")
@@ -121,8 +122,13 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     axes.errorbar(x, y, xerr=spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
     points = axes.scatter(x, y, c=layers, cmap=style.SEQUENTIAL, s=24, edgecolors="white", linewidths=0.5, zorder=2)
     for index in _apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
-        name = f"{layers[index]}.{heads[index]}"
-        axes.annotate(name, (x[index], y[index]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            head_name(layers[index], heads[index]),
+            (x[index], y[index]),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     unit = METRICS[metric][1]
     axes.set_xlabel(f"clean ({unit}, 95 % interval)")
     axes.set_ylabel(f"under shift ({unit})")

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import effects, style
 from vhs.figures.effects import grid, shifted_title
 from vhs.figures.heatmap import centred
 
@@ -38,7 +38,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     for row, target in zip(axes, targets, strict=True):
         for place, (name, part) in zip(row, panels, strict=True):
             place.imshow(grids[target, name], cmap=style.DIVERGING, norm=norm, aspect="auto")
-            marked = part.filter((pl.col("target") == target) & (pl.col("q") < style.ALPHA))
+            marked = part.filter((pl.col("target") == target) & (pl.col("q") < effects.ALPHA))
             if _single(part):
                 place.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
             place.set_title(f"{target.replace('_', ' ')}, {name}", loc="left")

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import effects, style
 from vhs.figures.heatmap import centred
 from vhs.formats.tables import condition_name
 from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
@@ -69,7 +69,7 @@ def _heat_map(axes: Axes, part: pl.DataFrame, column: str, factor: float, norm) 
     values[layers, heads] = part[column].to_numpy() * factor
     axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
     if column == "value":
-        marked = part.filter(pl.col("q") < style.ALPHA)
+        marked = part.filter(pl.col("q") < effects.ALPHA)
         axes.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
     style.whole_ticks(axes, x=values.shape[1], y=values.shape[0])
     style.bare(axes)

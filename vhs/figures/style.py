@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +19,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DIVERGING = "RdBu_r"
 """Red for positive (the head helps), blue for negative, white for none."""
 SEQUENTIAL = "viridis"
-ALPHA = 0.05
-"""q below which a head is marked."""
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
     "savefig.dpi": 200, "svg.hashsalt": "vhs", "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called $x$
 }  # fmt: skip
 
 
@@ -71,7 +71,9 @@ def render(figure: Figure, form: str) -> bytes:
     """The figure as PNG, PDF or SVG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
-    figure.savefig(buffer, format=form, metadata=metadata[form])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks is drawn as boxes
+        figure.savefig(buffer, format=form, metadata=metadata[form])
     return buffer.getvalue()
 
 
@@ -87,6 +89,19 @@ def bare(axes: Axes) -> None:
     """No frame and no tick marks, for matrices."""
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+
+
+def mark(figure: Figure, words: str) -> None:
+    """A warning about the whole figure, on a strip of its own above it."""
+    strip, height = 0.22, figure.get_figheight()
+    figure.set_figheight(height + strip)
+    share = height / (height + strip)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, share))  # type: ignore[call-arg]
+    else:
+        figure.subplots_adjust(top=figure.subplotpars.top * share, bottom=figure.subplotpars.bottom * share)
+    figure.text(0.005, 0.995, words, ha="left", va="top", fontsize=9, color=COLOURS[1], weight="bold")
 
 
 def short(name: str) -> str:

@@ -17,6 +17,11 @@ from vhs.formats.schemas import recognise
 from vhs.formats.tables import condition_name
 
 STRONGEST = 5
+LEGEND = [
+    Text("accuracy lost without each head (points; red: it helps, blue: removing it helps)"),
+    Text("* q < 0.05; of a mean over conditions: in at least half of them"),
+    Text(),
+]
 RED, BLUE = (178, 24, 43), (33, 102, 172)
 """The ends of the diverging scale, as in the figures."""
 
@@ -45,21 +50,38 @@ def _ablation(table: pl.DataFrame) -> list[Text]:
     if not table["unit"].is_in(["head"]).any():
         return _first_rows(table)
     heads = effects.single_fill(table)
-    lines = [
-        Text("accuracy lost without each head (points; red: it helps, blue: removing it helps; * q < 0.05)"),
-        Text(),
-    ]
-    lines += heat_maps(table)
+    lines = [*LEGEND, *heat_maps(table), *_strongest_clean(heads), *_strongest_shifted(heads)]
+    return [*lines, *agreement, *_rest("heads.csv")]
+
+
+def _strongest_clean(heads: pl.DataFrame) -> list[Text]:
     clean = heads.filter(pl.col("shift") == "clean").sort("drop", descending=True, maintain_order=True).head(STRONGEST)
     if not len(clean):
-        return [*lines, *_rest("heads.csv")]
-    lines.append(Text(f"strongest on clean images (95 % interval, n = {clean['n'][0]:,})"))
+        return []
+    lines = [Text(f"strongest on clean images (95 % interval, n = {clean['n'][0]:,})")]
     for row in clean.iter_rows(named=True):
         interval = f"{row['drop_lo'] * 100:+.1f} to {row['drop_hi'] * 100:+.1f}"
+        q = "" if row["q"] is None else f"  q = {row['q']:.2g}"
+        lines.append(Text(f"  {row['heads']:<6} {row['drop'] * 100:+5.1f} points  ({interval}){q}"))
+    return lines
+
+
+def _strongest_shifted(heads: pl.DataFrame) -> list[Text]:
+    """By the mean over shifted conditions, and in how many of them a head's effect is significant."""
+    shift = heads.filter(pl.col("shift") != "clean")
+    count = shift.select(effects.CONDITION).unique().height
+    if not count:
+        return []
+    mean = shift.group_by("model", "heads", maintain_order=True).agg(
+        pl.col("drop").mean(), (pl.col("q") < effects.ALPHA).sum().alias("often"), pl.col("drop").max().alias("most")
+    )
+    lines = [Text(f"strongest under shift (mean over {count} condition{'s' * (count > 1)})")]
+    for row in mean.sort("drop", descending=True, maintain_order=True).head(STRONGEST).iter_rows(named=True):
+        often = f"q < {effects.ALPHA:g} in {row['often']}" if shift["q"].is_not_null().any() else ""
         lines.append(
-            Text(f"  head {row['heads']:<6} {row['drop'] * 100:+5.1f} points  ({interval})  q = {row['q']:.2g}")
+            Text(f"  {row['heads']:<6} {row['drop'] * 100:+5.1f} points  (at most {row['most'] * 100:+.1f})  {often}")
         )
-    return [*lines, *agreement, *_rest("heads.csv")]
+    return lines
 
 
 def _agreement(table: pl.DataFrame, kinds: list[str]) -> list[Text]:
@@ -166,6 +188,8 @@ _SUMMARIES = {
 }  # fmt: skip
 
 
-def plot_summary(name: str, table: pl.DataFrame) -> str:
+def plot_summary(name: str, table: pl.DataFrame, note: str = "") -> str:
     """What `vhs plot` shows on a terminal beside the figure it wrote; empty where there is no heat map."""
-    return _render(heat_maps(table)) if name == "ablate" else ""
+    if name != "ablate":
+        return ""
+    return _render([*([Text(f"({note})")] if note else []), *LEGEND, *heat_maps(table)])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,12 +32,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # resolved, so that a symbolic link keeps pointing and its target is replaced
         target = path.resolve()
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        _collect(target)
+        temporary, opened = _temporary(target)
         try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            with opened:
+                yield opened
+                _sync(opened)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -42,6 +45,51 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise VhsError(f"{path}: cannot be written: {error.strerror or error}. Nothing was left there.") from error
+
+
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `target`, locked where the file system has locks, so that nobody takes it for a dead run's."""
+    while True:
+        path = target.with_name(f".{target.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        file = path.open("xb")
+        _lock(file.fileno())
+        if path.exists():
+            return path, file
+        file.close()  # collected between opening and locking
+
+
+def _lock(handle: int) -> bool:
+    """Whether this process holds the file now; where there are no locks, False."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _collect(target: Path) -> None:
+    """Remove what killed writers of `target` left: temporary files that no process holds."""
+    for path in target.parent.glob(f".{escape(target.name[:200])}.*.tmp"):
+        if path.name.split(".")[-2].startswith(f"{os.getpid()}-"):
+            continue  # of another thread of ours; closing it here would drop its lock
+        with suppress(OSError), path.open("r+b") as file:
+            if _lock(file.fileno()):
+                path.unlink()
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        os.fsync(file.fileno())
+
+
+def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files of which none takes its name before all are written; they take them in this order."""
+    with ExitStack() as stack:
+        for path, data in reversed(files):
+            file = stack.enter_context(whole_file(path))
+            file.write(data)
+            _sync(file)
 
 
 def check_target(path: Path) -> None:

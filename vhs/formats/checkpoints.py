@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ class CheckpointInfo:
 
     timm: {"name", "kwargs"} with which timm.create_model builds it, or None where timm cannot.
     data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
-    to the checkpoint. recipe: the training options as resolved. weights: "raw" or "ema".
+    to the checkpoint. recipe: the training options as resolved. weights: "raw" or "ema". weights_id: their hash.
     """
 
     spec: Spec
@@ -53,10 +53,13 @@ class CheckpointInfo:
     step: int = 0
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    weights_id: str | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        """With a checksum of all the rest."""
+        plain = asdict(self)
+        return json.dumps(plain | {"checksum": checksum(plain)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> CheckpointInfo:
@@ -126,7 +129,14 @@ def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    info = replace(info, weights_id=weights_id(tensors))
     write_whole(path, to_bytes(tensors, metadata={KEY: info.to_json()}))
+
+
+def checksum(description: dict[str, Any]) -> str:
+    """16 hex digits that stand for a description, without a checksum it holds."""
+    plain = {name: value for name, value in description.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -139,6 +149,9 @@ def read_info(path: Path) -> CheckpointInfo:
         )
     info = CheckpointInfo.from_json(metadata[KEY], str(path))
     _compare(shapes, info.spec, path)
+    raw = json.loads(metadata[KEY])
+    if raw.get("checksum", checksum(raw)) != checksum(raw):  # vhs 0.1.0 wrote none
+        raise InputError(f"{path}: its `{KEY}` description is damaged (another checksum). Copy or train it again.")
     return info
 
 
@@ -152,9 +165,14 @@ def load(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
 
     info = read_info(path)
     try:
-        return info, {name: _float(tensor) for name, tensor in load_file(path).items()}
+        state = {name: _float(tensor) for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Copy or train it again.") from error
+    if info.weights_id is not None and info.weights_id != weights_id(state):
+        raise InputError(
+            f"{path}: its weights are damaged: they are not those it was saved with. Copy or train it again."
+        )
+    return info, state
 
 
 def _float(tensor: Tensor) -> Tensor:

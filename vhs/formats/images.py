@@ -73,6 +73,8 @@ def _pixels(image: Image.Image, channels: int) -> np.ndarray:
     """uint8 [H, W, C]. For a 28 x 28 PNG Pillow's wrapping costs ten times the decoding, so nothing is done twice."""
     _check_size(*image.size)
     mode = "RGB" if channels == 3 else "L"
+    if image.mode.startswith("I;16"):  # Pillow would clip; the upper byte, as it takes of coloured 16-bit images
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode != mode:
         image = image.convert(mode)
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)

@@ -96,7 +96,8 @@ def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> 
     )
     model = Model(
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=info.classes, name=name,
-        weights_id=checkpoints.weights_id(state), step=info.step, seed=info.seed, precision=precision,
+        weights_id=info.weights_id or checkpoints.weights_id(state), step=info.step, seed=info.seed,
+        precision=precision,
     )  # fmt: skip
     return Loaded(model, path, info)
 

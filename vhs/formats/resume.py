@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from vhs.formats.atomic import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEY = "vhs-resume"
+KEY, DIGEST = "vhs-resume", "digest"
 
 
 def path_of(checkpoint: Path) -> Path:
@@ -23,7 +24,8 @@ def save(path: Path, tensors: dict[str, Tensor], described: dict[str, Any]) -> N
     from safetensors.torch import save as to_bytes
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(path, to_bytes(plain, metadata={KEY: json.dumps(described, sort_keys=True)}))
+    words = json.dumps(described, sort_keys=True)
+    write_whole(path, to_bytes(plain, metadata={KEY: words, DIGEST: _digest(plain, words)}))
 
 
 def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,13 +34,27 @@ def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[
 
     try:
         with safe_open(path, framework="pt") as file:
-            described = dict(json.loads((file.metadata() or {})[KEY]))
+            metadata = file.metadata() or {}
+            described = dict(json.loads(metadata[KEY]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata[DIGEST] != _digest(tensors, metadata[KEY]):
+            raise ValueError("it is damaged")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no training state: {error}. Remove it to start anew.") from error
     for key, value in expected.items():
         _compare(path, key, described.get(key), json.loads(json.dumps(value)))
     return tensors, described
+
+
+def _digest(tensors: dict[str, Tensor], words: str) -> str:
+    """Of all tensors' bytes and the description."""
+    import torch
+
+    digest = hashlib.sha256(words.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _compare(path: Path, key: str, stored: Any, now: Any) -> None:

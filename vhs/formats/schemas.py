@@ -109,7 +109,7 @@ _UNIT = (
     _count("head", "head, 0-based; empty for the sham", "", nullable=True),
     _count("layer_b", "second head of a pair: its block", "", nullable=True),
     _count("head_b", "second head of a pair", "", nullable=True),
-    _text("heads", "heads removed, `layer.head`, joined by `+`; empty for the sham", nullable=True),
+    _text("heads", "heads removed, `L3H1` (layer 3, head 1), joined by `+`; empty for the sham", nullable=True),
     _text(
         "fill",
         "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `uniform`, `mean-map`, `twin` or "
@@ -271,7 +271,9 @@ OUTCOMES = Schema(
         *MEASURED,
         _text("sample", "id of the sample"),
         _text("class", "its class"),
-        _text("units", "what the bits stand for, in order: `intact`, `none` (the sham), then `layer.head`, by spaces"),
+        _text(
+            "units", "what the bits stand for, in order: `intact`, `none` (the sham), then `L3H1` and so on, by spaces"
+        ),
         _text("right", "hexadecimal bytes, the lowest bit first; 1: answered right"),
     ),
     ("sample", "units", "right"),
@@ -352,7 +354,7 @@ VERSUS = Schema(
         _text("model_a", "name of the first model"),
         _text("model_b", "name of the second model"),
         *(column for column in MEASURED if column.name in ("data", "shift", "category", "corruption", "severity")),
-        _text("unit", "`intact`, `none` (the sham), or the head removed from both, `layer.head`"),
+        _text("unit", "`intact`, `none` (the sham), or the head removed from both, `L3H1`"),
         _count("n", "samples scored by both"),
         _count("n_correct_a", "answered right by a"),
         _count("n_correct_b", "answered right by b"),

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from mmap import mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vhs.errors import InputError, UsageError
+from vhs.formats import digests
 from vhs.formats.atomic import sha256, sha256_file, write_whole
+from vhs.formats.digests import Collected, Digests
 from vhs.formats.images import decode, suffix_of
-from vhs.formats.shards import MANIFEST, Manifest, TarEntry
-from vhs.formats.split import Split
-from vhs.formats.tar import tar_bytes
+from vhs.formats.shards import MANIFEST, Manifest, ShardSet, TarEntry, grouped
+from vhs.formats.split import Split, check_texts
+from vhs.formats.tar import members, open_tar, tar_bytes
 from vhs.progress import Progress, silent
 
 JOURNAL = "shards.partial.json"
 PER_TAR = 1000
+BLOCK = 1 << 20
+"""Pixels summed at a time."""
 
 
 class Encoded(NamedTuple):
@@ -51,27 +57,61 @@ def write_set(
 ) -> tuple[Manifest, list[str]]:  # fmt: skip
     """Write `split` as a shard set to the folder `out`; returns its manifest and the messages of skipped samples.
 
-    A complete set of the same plan is left alone; one of another plan is refused. Complete tars of an
-    interrupted run of the same plan are kept. Images are decoded once, so a bad one is found here.
+    Of a complete set of the same plan, and of an interrupted run of it, tars that are missing or not what was recorded
+    are made again and the others kept; a complete set of another plan is refused. Images are decoded once, so a bad one
+    is found here.
     """
     if not len(split.ids):
         raise InputError(f"{split.name}/{split.split}: has no samples.")
+    check_texts(split)
     plan = _plan(split, per_tar, skip_bad)
     done = _finished(out, plan)
-    if done is not None:
-        return done, []
-    state = _resumed(out, plan)
+    state = Written() if done is not None else _resumed(out, plan)
+    recorded = done.tars if done is not None else tuple(TarEntry(**entry) for entry in state.tars)
+    collected = Collected()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number in range(len(state.tars), -(-len(split.ids) // per_tar)):
+        for number in range(-(-len(split.ids) // per_tar)):
             chunk = range(number * per_tar, min((number + 1) * per_tar, len(split.ids)))
             progress(str(out), chunk.start, len(split.ids))
-            _write_tar(out, f"{number:06d}.tar", _encode(split, chunk, pool, skip_bad, state.skipped), state)
-            _save_journal(out, plan, state)
+            samples = partial(_encode, split, chunk, pool, skip_bad)
+            if number < len(recorded):
+                data = _mended(out, recorded[number], samples)
+            else:
+                data = _write_tar(out, f"{number:06d}.tar", samples(state.skipped), state)
+                _save_journal(out, plan, state)
+            _collect(collected, data, out / f"{number:06d}.tar")
     progress(str(out), len(split.ids), len(split.ids))
-    manifest = _manifest(split, state, plan)
-    write_whole(out / MANIFEST, manifest.to_bytes())
+    return _completed(out, done or _manifest(split, state, plan), collected.digests()), state.skipped
+
+
+def _mended(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
+    """A tar that is there already, made again where it is missing or not what was recorded of it."""
+    path = out / entry.name
+    if path.is_file() and path.stat().st_size == entry.bytes and sha256_file(path) == entry.sha256:
+        return open_tar(path)
+    data = _tar(samples([]))[0]
+    if sha256(data) != entry.sha256:
+        raise InputError(
+            f"{path}: is damaged, and its source no longer gives what it held. Remove {out}; shard it anew."
+        )
+    write_whole(path, data)
+    return data
+
+
+def _collect(collected: Collected, data: mmap | bytes, path: Path) -> None:
+    view = memoryview(data)
+    for key, parts in grouped(members(data, path), path):
+        collected.add(key, {suffix: view[part.offset : part.offset + part.size] for suffix, part in parts.items()})
+
+
+def _completed(out: Path, manifest: Manifest, collected: Digests) -> Manifest:
+    """Write what a complete set has beside its tars, the manifest last; what is there already stays untouched."""
+    if digests.read(out, manifest.hash, manifest.samples) != collected:
+        digests.write(out, manifest.hash, collected)
+    if not (out / MANIFEST).exists():
+        write_whole(out / MANIFEST, manifest.to_bytes())
     (out / JOURNAL).unlink(missing_ok=True)
-    return manifest, state.skipped
+    return manifest
 
 
 def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
@@ -88,22 +128,27 @@ def _finished(out: Path, plan: str) -> Manifest | None:
     path = out / MANIFEST
     if not path.exists():
         return None
-    manifest = Manifest.from_bytes(path.read_bytes(), path)
+    manifest = ShardSet.open(out).manifest
     if manifest.extra.get("plan") != plan:
         raise UsageError(f"{out}: already holds another shard set. Name another folder, or remove this one.")
     return manifest
 
 
 def _resumed(out: Path, plan: str) -> Written:
-    """The state of an interrupted run of this plan whose tars are still whole; else a fresh start."""
+    """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
     try:
         saved = json.loads((out / JOURNAL).read_bytes())
         state = Written(**saved["state"])
-    except (OSError, ValueError, KeyError, TypeError):
+        entries = [TarEntry(**entry) for entry in state.tars]
+    except FileNotFoundError:
         return Written()
-    entries = [TarEntry(**entry) for entry in state.tars]
-    whole = all((out / e.name).is_file() and sha256_file(out / e.name) == e.sha256 for e in entries)
-    return state if saved["plan"] == plan and whole else Written()
+    except (OSError, ValueError, KeyError, TypeError):
+        saved, state, entries = {}, Written(), []
+    if saved.get("plan") == plan:
+        return state
+    for path in [out / Path(entry.name).name for entry in entries] or list(out.glob("[0-9]" * 6 + ".tar")):
+        path.unlink(missing_ok=True)
+    return Written()
 
 
 def _encode(
@@ -129,7 +174,7 @@ def _sample(split: Split, position: int) -> Encoded:
     if not split.targets and not 0 <= label < len(split.classes):
         raise InputError(f"{split.name}: {key}: label {label}, expected a class below {len(split.classes)}.")
     data = split.encoded(position)
-    values = decode(data, split.channels, f"{split.name}/{split.split}: {key}").astype(np.int64)
+    pixels = decode(data, split.channels, f"{split.name}/{split.split}: {key}")
     members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
     told: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
     told |= {name: float(values[position]) for name, values in split.targets.items()}
@@ -137,18 +182,34 @@ def _sample(split: Split, position: int) -> Encoded:
         members.append((f"{key}.json", json.dumps(told, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
     members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
-    return Encoded(members, values.sum((0, 1)), (values**2).sum((0, 1)), values.shape[:2])
+    return Encoded(members, *_sums(pixels), pixels.shape[:2])
 
 
-def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written) -> None:
+def _sums(pixels_HWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [C]: sums of values and of squares, by blocks of rows, since 8 bytes a value are many."""
+    rows = max(1, BLOCK // pixels_HWC.shape[1])
+    first, second = np.zeros((2, pixels_HWC.shape[-1]), np.int64)
+    for start in range(0, len(pixels_HWC), rows):
+        block = pixels_HWC[start : start + rows].astype(np.int64)
+        first += block.sum((0, 1))
+        second += (block**2).sum((0, 1))
+    return first, second
+
+
+def _tar(samples: Iterator[Encoded]) -> tuple[bytes, list[Encoded]]:
     encoded = list(samples)
-    data = tar_bytes(member for sample in encoded for member in sample.members)
+    return tar_bytes(member for sample in encoded for member in sample.members), encoded
+
+
+def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written) -> bytes:
+    data, encoded = _tar(samples)
     write_whole(out / name, data)
     state.tars.append(TarEntry(name, len(encoded), len(data), sha256(data))._asdict())
     state.sums.append(sum((sample.sums for sample in encoded), np.zeros(1, int)).tolist())
     state.squares.append(sum((sample.squares for sample in encoded), np.zeros(1, int)).tolist())
     state.sizes.append(sorted({sample.size for sample in encoded})[:2])  # type: ignore[arg-type]
     state.pixels.append(sum(sample.size[0] * sample.size[1] for sample in encoded))
+    return data
 
 
 def _save_journal(out: Path, plan: str, state: Written) -> None:

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vhs.errors import InputError
-from vhs.formats import tar
+from vhs.formats import digests, manifest_checks, regular, tar
 from vhs.formats.atomic import sha256
+from vhs.formats.digests import Digests, Told
 from vhs.formats.images import SUFFIXES, decode
 
 MANIFEST = "shards.json"
 FORMAT = 1
-MAX_SIDE = 16384
 FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 
@@ -105,51 +105,16 @@ class Manifest:
             raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
 
     def _checked(self, where: Path) -> Manifest:
-        wrong = self._wrong_counts() or self._wrong_names() or self._wrong_pixels()
+        wrong = manifest_checks.wrong(self)
         if wrong:
             raise InputError(f"{where}: {wrong}")
-        for entry in self.tars:
-            name = entry.name
-            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".tar"):
-                raise InputError(f"{where}: tar name {name!r} leaves the folder.")
         return self
-
-    def _wrong_counts(self) -> str | None:
-        counts = [self.samples, *(entry.samples for entry in self.tars), *(entry.bytes for entry in self.tars)]
-        if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
-            return "is not a shard manifest: its counts are not whole numbers."
-        if self.samples != sum(entry.samples for entry in self.tars):
-            return f"says {self.samples} samples, its tars hold another number."
-        return "the shard set is empty. Was the source folder empty?" if self.samples < 1 or not self.tars else None
-
-    def _wrong_names(self) -> str | None:
-        told = (
-            self.name,
-            self.split,
-            *self.classes,
-            *self.groups,
-            *(v for values in self.values.values() for v in values),
-        )
-        if not all(isinstance(name, str) for name in told):
-            return "is not a shard manifest: its names are not text."
-        return None if set(self.values) == set(self.groups) else "is not a shard manifest: groups without their values."
-
-    def _wrong_pixels(self) -> str | None:
-        sides = (self.height, self.width)
-        if sides != (None, None) and not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-            return f"images of {self.height!r} x {self.width!r} px; expected 1 to {MAX_SIDE}."
-        numbers = (*self.mean, *self.std)
-        if not all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers) or min(self.std, default=1) <= 0:
-            return "pixel mean and std must be numbers, std above 0."
-        known = type(self.channels) is int and self.channels in (1, 3)
-        if not known or len(self.mean) != self.channels or len(self.std) != self.channels:
-            return f"{self.channels} channels with {len(self.mean)} means; expected 1 or 3."
-        return None
 
 
 class Sample(NamedTuple):
     """One sample as stored: id, label (-1 where there are targets), encoded image (a view of the mapped tar), a value
-    a group column, a number a target; further: its other images by suffix, `regions.png` and `bare.png`."""
+    a group column, a number a target; further: its other images by suffix, `regions.png` and `bare.png`; place: its
+    position in stored order."""
 
     id: str
     label: int
@@ -158,46 +123,59 @@ class Sample(NamedTuple):
     attributes: tuple[str, ...] = ()
     targets: tuple[float, ...] = ()
     further: Mapping[str, memoryview] = MappingProxyType({})
+    place: int = 0
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A complete shard set on disk."""
+    """A complete shard set on disk. verify: whether what is read is compared with its hashes."""
 
     folder: Path
     manifest: Manifest
+    verify: bool = True
 
     @classmethod
     def open(cls, folder: Path) -> ShardSet:
         """Raises InputError when the folder holds no complete set."""
         path = folder / MANIFEST
-        try:
-            data = path.read_bytes()
-        except OSError:
-            if folder.is_file():
-                raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.") from None
-            why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
-            raise InputError(f"{folder}: {why}. Make one with `vhs shard SOURCE {folder}`.") from None
-        return cls(folder, Manifest.from_bytes(data, path))
+        if path.exists():
+            return cls(folder, Manifest.from_bytes(regular.read(path), path))
+        if folder.is_file():
+            raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.")
+        why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
+        raise InputError(f"{folder}: {why}. Make one with `vhs shard SOURCE {folder}`.")
+
+    @cached_property
+    def digests(self) -> Digests | None:
+        """The digests of its samples; None for a set that was written without."""
+        return digests.read(self.folder, self.manifest.hash, self.manifest.samples)
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample once, in stored order. Raises InputError naming tar and member for what is wrong."""
-        seen: set[str] = set()
-        for entry in self.manifest.tars:
-            yield from self._tar_samples(entry, seen)
+        """Every sample once, in stored order.
 
-    def _tar_samples(self, entry: TarEntry, seen: set[str]) -> Iterator[Sample]:
+        Raises InputError naming tar and member for what is wrong, at the end for ids, labels or attributes that are
+        not those that were sharded.
+        """
+        seen: set[str] = set()
+        told = Told()
+        for entry in self.manifest.tars:
+            yield from self._tar_samples(entry, seen, told)
+        if self.verify and self.digests is not None and told.value() != self.digests.told:
+            raise InputError(f"{self.folder}: its labels or ids are not what was sharded. Shard it again.")
+
+    def _tar_samples(self, entry: TarEntry, seen: set[str], told: Told) -> Iterator[Sample]:
         path = self.folder / entry.name
         data = tar.open_tar(path)
         if len(data) != entry.bytes:
             raise InputError(f"{path}: {len(data)} bytes, {MANIFEST} says {entry.bytes}; truncated? Shard it again.")
         count = 0
-        for key, parts in _grouped(tar.members(data, path), path):
+        for key, parts in grouped(tar.members(data, path), path):
             if key in seen:
                 raise InputError(f"{path}: {key}: this sample id stands twice in the set.")
+            told.add(key, *(_bytes(data, parts[kind]) if kind in parts else b"" for kind in ("cls", "json")))
+            yield self._sample(key, parts, data, path)._replace(place=len(seen))
             seen.add(key)
             count += 1
-            yield self._sample(key, parts, data, path)
         if count != entry.samples:
             raise InputError(f"{path}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
 
@@ -248,8 +226,11 @@ def _bytes(data: Any, member: tar.Member) -> bytes:
     return bytes(data[member.offset : member.offset + member.size])
 
 
-def _grouped(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
-    """Consecutive members with the same key; the key ends at the first dot of the file name."""
+def grouped(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+    """Key and members by suffix of each sample of a tar.
+
+    A sample is consecutive members with the same key, which ends at the first dot of the file name.
+    """
     key, parts = None, {}
     for member in members:
         folder, slash, base = member.name.rpartition("/")

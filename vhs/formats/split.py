@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,13 +62,17 @@ def from_arrays(
     if len(images) != len(labels):
         raise InputError(f"{source or name}: {len(images)} images and {len(labels)} labels; expected as many.")
     pixels = images[..., None] if images.ndim == 3 else images
+    if not all(pixels.shape[1:]):
+        raise InputError(f"{source or name}: images of {pixels.shape[1]}x{pixels.shape[2]} px; expected 1 px or more.")
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(labels, np.int64).data)
     order = np.arange(len(labels)) if indices is None else indices
     digits = max(5, len(str(int(order.max(initial=0)))))
     return Split(
         name=name, split=split, classes=tuple(classes), labels=labels.astype(int).tolist(), channels=pixels.shape[-1],
         ids=[f"{prefix}-{index:0{digits}d}" for index in order.tolist()],
         encoded=lambda position: encode_png(pixels[position]),
-        fingerprint=sha256(pixels.tobytes() + labels.astype(np.int64).tobytes()), source=source, licence=licence,
+        fingerprint=digest.hexdigest(), source=source, licence=licence,
     )  # fmt: skip
 
 
@@ -124,6 +129,16 @@ def target_stats(split: Split) -> dict[str, tuple[float, float]]:
     """Mean and deviation of each target, by which it is standardised."""
     numbers = {name: np.array(values, float) for name, values in split.targets.items()}
     return {name: (float(values.mean()), float(values.std()) or 1.0) for name, values in numbers.items()}
+
+
+def check_texts(split: Split) -> None:
+    """Raises InputError for a name that is not UTF-8, as a file name may be: tables and manifests could not hold it."""
+    values = (value for column in split.attributes.values() for value in column)
+    for text in (split.name, split.source, split.folder, *split.classes, *split.attributes, *values):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{text!r}: is a name that is not UTF-8. Rename it.") from None
 
 
 def class_names(labels: np.ndarray, where: str) -> tuple[str, ...]:

@@ -1,24 +1,57 @@
 """Reading and writing the tables of `schemas`: CSV, Parquet and JSON lines.
 
-A null is empty; floats round-trip; readers check what they read and name file, row and column.
+A null is empty; floats round-trip; readers check what they read and name file, row and column. What is written ends
+with a column TABLE_ROWS, empty but in the last row, where it is the number of rows: by it a reader sees that a table
+was cut off between two rows. It is in no schema, and readers take it off.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from vhs.errors import InputError, UsageError, choices
-from vhs.formats.atomic import is_ordinary
+from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.formats.atomic import is_ordinary, sha256_file
 from vhs.formats.schemas import FLAG, INTEGER, REAL, STRING, Schema, recognise
 from vhs.formats.stdin import read_stdin
+from vhs.progress import Note, unheard
 
 DTYPES = {STRING: pl.String, INTEGER: pl.Int64, REAL: pl.Float64, FLAG: pl.Boolean}
 FORMATS = ("csv", "parquet", "jsonl")
+TABLE_ROWS = "table_rows"
+HEADED = ("heads", "units", "unit")
+"""Columns that name heads."""
+PART = "part of a table"
+"""What figures and sentences of an incomplete table say."""
+MAX_VALUES, MAX_SQUEEZED = 1 << 22, 100
+"""A Parquet file of more values (rows times columns) than both MAX_VALUES and MAX_SQUEEZED a byte is not read: our
+tables hold 1 to 10 values a byte, and a few kilobytes could unfold to gigabytes of equal rows."""
+
+
+class Ends(Enum):
+    """Which tables whose end is missing are read: those of files, with a warning; those of pipes too; none."""
+
+    USUAL = "usual"
+    PARTIAL = "partial"
+    WHOLE = "whole"
+
+
+class Table(NamedTuple):
+    """A table as it was read. part: whether its end is missing."""
+
+    schema: Schema
+    rows: pl.DataFrame
+    part: bool
 
 
 def frame(schema: Schema, rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -27,32 +60,36 @@ def frame(schema: Schema, rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(complete, schema=_dtypes(schema), orient="row")
 
 
-def read(path: str) -> tuple[Schema, pl.DataFrame]:
+def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
     """A table from a file, or from stdin for `-`; its kind is recognised by its columns.
 
-    Raises InputError naming file, row and column.
+    Raises InputError naming file, row and column, or that the table has no end where `ends` wants one.
     """
     where = "stdin" if path == "-" else path
-    data = _bytes(path)
-    if not data:
-        raise InputError(f"{where}: is empty, a table was expected. Did the command before it fail?")
-    if data.startswith(b"PAR1"):
-        table = _parse(where, lambda: pl.read_parquet(io.BytesIO(data)))
-    elif b"\0" in data[:4096]:
-        raise InputError(f"{where}: is no table but a binary file. CSV, Parquet or JSON lines were expected.")
-    elif not data.endswith(b"\n"):
-        raise InputError(f"{where}: ends in the middle of a row; the table was cut off. Write it again.")
-    elif data.startswith(b"{"):
-        table = _parse(where, lambda: pl.read_ndjson(io.BytesIO(data), infer_schema_length=None))
-    else:
-        table = _parse(where, lambda: pl.read_csv(io.BytesIO(data), infer_schema=False))
-    schema = recognise(table.columns, where)
-    return schema, _checked(table, schema, where)
+    table = _parsed(_bytes(path), where)
+    schema = recognise([name for name in table.columns if name != TABLE_ROWS], where)
+    rows = _checked(table.drop(TABLE_ROWS, strict=False), schema, where)
+    part = not _ended(table, where)
+    if part:
+        _refuse_part(where, ends, piped=path == "-" and not _is_redirected())
+        note(f"{where}: is {PART}: its last row does not say how many there are. Was it cut off, or filtered?")
+    return Table(schema, rows, part)
 
 
-def render(table: pl.DataFrame, form: str, *, header: bool = True, provenance: dict[str, Any] | None = None) -> bytes:
-    """The bytes of a table in one of FORMATS; `header` is for CSV, `provenance` for Parquet."""
+def render(table: pl.DataFrame, form: str, *, provenance: dict[str, Any] | None = None) -> bytes:
+    """The bytes of a whole table in one of FORMATS; `provenance` is for Parquet."""
+    return render_part(table, form, total=len(table), provenance=provenance)
+
+
+def render_part(
+    table: pl.DataFrame, form: str, *, header: bool = True, total: int | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> bytes:  # fmt: skip
+    """The bytes of some rows of a table. header: for CSV; total: where these are the last rows, how many all are."""
     buffer = io.BytesIO()
+    table = table.with_columns(
+        pl.Series(TABLE_ROWS, [None] * max(len(table) - 1, 0) + [total] * bool(len(table)), pl.Int64)
+    )
     if form == "csv":
         table.write_csv(buffer, include_header=header)
     elif form == "jsonl":
@@ -66,9 +103,20 @@ def render(table: pl.DataFrame, form: str, *, header: bool = True, provenance: d
 def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance a Parquet file of ours carries; empty for any other."""
     try:
-        return json.loads(pl.read_parquet_metadata(path).get("vhs", "{}"))
-    except (pl.exceptions.PolarsError, OSError, ValueError):
+        with _quiet_panics():
+            return dict(json.loads(pl.read_parquet_metadata(path).get("vhs", "{}")))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, TypeError, RecursionError):
         return {}
+
+
+def check_beside(path: Path, main: Path) -> None:
+    """Raises MismatchError where the Parquet file `path` was written beside another table than `main`."""
+    recorded = read_provenance(path).get("beside")
+    if isinstance(recorded, dict) and recorded.get("sha256") != sha256_file(main):
+        raise MismatchError(
+            f"{path}: was written beside another {main.name}, which was changed or replaced since. "
+            f"Run `vhs ablate` again, or name {path.name} alone."
+        )
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
@@ -114,16 +162,82 @@ def _bytes(path: str) -> bytes:
         return read_stdin("a table")
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}. Name an existing table.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: {reason}. Name an existing table.") from error
+
+
+def _is_redirected() -> bool:
+    """Whether stdin is a file, not a pipe."""
+    return sys.stdin is not None and stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+
+
+def _parsed(data: bytes, where: str) -> pl.DataFrame:
+    """Raises InputError for what is no table, or unfolds beyond measure."""
+    if not data:
+        raise InputError(f"{where}: is empty, a table was expected. Did the command before it fail?")
+    if data.startswith(b"PAR1"):
+        return _parse(where, lambda: _parquet(data))
+    if b"\0" in data[:4096]:
+        raise InputError(f"{where}: is no table but a binary file. CSV, Parquet or JSON lines were expected.")
+    if not data.endswith(b"\n"):
+        raise InputError(f"{where}: ends in the middle of a row; the table was cut off. Write it again.")
+    if data.startswith(b"{"):
+        return _parse(where, lambda: pl.read_ndjson(io.BytesIO(data), infer_schema_length=None))
+    return _parse(where, lambda: pl.read_csv(io.BytesIO(data), infer_schema=False))
+
+
+def _parquet(data: bytes) -> pl.DataFrame:
+    """Raises ValueError where the footer promises more values than are read."""
+    lazy = pl.scan_parquet(io.BytesIO(data))
+    rows = int(lazy.select(pl.len()).collect().item())
+    columns = len(lazy.collect_schema())
+    if rows * columns > max(MAX_VALUES, MAX_SQUEEZED * len(data)):
+        raise ValueError(f"{rows} rows of {columns} columns in {len(data)} bytes")
+    return lazy.collect()
 
 
 def _parse(where: str, parser: Any) -> pl.DataFrame:
     try:
-        return parser()
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError, ValueError) as error:
+        with _quiet_panics():
+            return parser()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{where}: is no CSV, Parquet or JSON-lines table: {reason}.") from error
+
+
+@contextmanager
+def _quiet_panics() -> Iterator[None]:
+    """What polars' Rust side prints of a panic, straight to the file descriptor, is not ours to show."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _ended(table: pl.DataFrame, where: str) -> bool:
+    """Whether the table's marks add up to its rows; a table without the column has no end to miss."""
+    if TABLE_ROWS not in table.columns:
+        return True
+    marks = table[TABLE_ROWS].cast(pl.Int64, strict=False)
+    if (marks.is_null() & table[TABLE_ROWS].is_not_null()).any() or (marks < 1).any():
+        raise InputError(f"{where}: column `{TABLE_ROWS}` holds something else than numbers of rows. Was it edited?")
+    return marks.sum() == len(table)
+
+
+def _refuse_part(where: str, ends: Ends, *, piped: bool) -> None:
+    if ends is Ends.WHOLE or (piped and ends is Ends.USUAL):
+        instead = "Write it again." if ends is Ends.WHOLE else "--partial reads it."
+        raise InputError(f"{where}: the table was cut off or filtered: its end is missing. {instead}")
+
+
+def _renamed(heads: pl.Series) -> pl.Series:
+    """`3.1+5.0`, as vhs 0.1.0 wrote heads, as `L3H1+L5H0`."""
+    return heads.str.replace_all(r"(\d+)\.(\d+)", "L${1}H${2}")
 
 
 def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
@@ -148,7 +262,7 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
                 f"{where}: row {row + 1}: column `{column.name}` is {value}, expected a value of type {column.kind}. "
                 f"Was the table cut off or edited?"
             )
-        columns.append(cast)
+        columns.append(_renamed(cast) if column.name in HEADED else cast)
     return pl.DataFrame(columns)
 
 

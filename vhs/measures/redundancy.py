@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vhs.counts import Counts
+from vhs.errors import UsageError
 from vhs.measures.intervals import bonett_price
 from vhs.seeds import hash64
 
@@ -30,7 +31,10 @@ def redundancy(sums: Counts, tolerance: float, *, seed: int = 0) -> Redundancy:
 
     sums: Counts [H, F]. "Not significant" is not "redundant": a head counts as redundant when the upper
     bound of its drop lies below the tolerance, an equivalence statement (one-sided at 2.5 %).
+    Raises UsageError for a tolerance outside 0 to 1.
     """
+    if not 0 <= tolerance <= 1:
+        raise UsageError(f"tolerance is {tolerance:g}; expected a share of all answers, such as .005 for half a point.")
     lo, hi = bonett_price(sums.total("n_lost"), sums.total("n_gained"), sums.total("n"))
     redundant, needed = int((hi < tolerance).sum()), int((lo > tolerance).sum())
     return Redundancy(redundant, needed, len(lo) - redundant - needed, equality_p(sums, seed=seed))

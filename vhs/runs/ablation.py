@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -18,11 +17,8 @@ from vhs.models.model import Model
 from vhs.runs import cache, regression
 from vhs.runs.conditions import Condition
 from vhs.runs.frames import ablation_frames, by_fill, fold_frame, outcome_frame
-from vhs.runs.journal import Journal, Results
+from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
 from vhs.runs.run import Run, sweep
-from vhs.world import is_first
-
-TILE = ("tile", "group")
 
 
 @dataclass(frozen=True)
@@ -34,15 +30,8 @@ class Ablated:
     outcomes: pl.DataFrame
 
 
-def ablate(
-    run: Run, *, out: Path | None = None, resume: bool = False, keep: bool = False, new_tile: bool = False
-) -> Iterator[Ablated]:
-    """Yield each finished condition of all models.
-
-    out: the file the rows will be written to; finished conditions are kept beside it until the iterator is
-    exhausted, and `resume` continues from them; new_tile: also at another tile. keep: whether to keep each
-    sample's outcomes.
-    """
+def ablate(run: Run, keeping: Keeping = NOTHING_KEPT, *, outcomes: bool = False) -> Iterator[Ablated]:
+    """Yield each finished condition of all models. outcomes: whether to give each sample's, too."""
     banks = banks_of(run)
 
     numbers = regression.is_regression(run)
@@ -52,19 +41,11 @@ def ablate(
         if numbers:
             return regression.ablation(run, model, bank)
         return HeadAblation(
-            model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale, keep=keep
+            model, scope, run.group, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale, keep=outcomes
         )
 
-    fingerprint = run.fingerprint() | {"measure": "ablate", "per_sample": keep}
-    journal = Journal(out if is_first() else None, fingerprint, resume=resume, may_differ=TILE if new_tile else ())
-    if resume:
-        run.note(f"continuing after {journal.found} of {len(run.conditions)} conditions")
-    elif journal.dropped:
-        run.note(
-            f"starting anew; {journal.dropped} finished conditions of an earlier run dropped (--resume keeps them)"
-        )
-    for condition, results in sweep(run, make, journal):
-        yield _told(run, condition, results, numbers=numbers, keep=keep)
+    for condition, results in sweep(run, make, keeping, {"measure": "ablate", "per_sample": outcomes}):
+        yield _told(run, condition, results, numbers=numbers, keep=outcomes)
 
 
 def banks_of(run: Run) -> dict[int, Bank]:

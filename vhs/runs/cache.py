@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from vhs.batch import Batch
-from vhs.errors import InputError
+from vhs.errors import InputError, UsageError, VhsError
 from vhs.formats.shards import Manifest, Sample, ShardSet
+from vhs.formats.verification import verified
 from vhs.progress import Progress, silent
 from vhs.runs import decoding
 from vhs.runs.decoding import IMAGENET, Geometry
@@ -81,7 +82,12 @@ class Decoded:
 
 
 def chosen(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:
-    """The samples of a set, or a nested class-stratified subset of `max_samples`, in stored order."""
+    """The samples of a set, or a nested class-stratified subset of `max_samples`, in stored order.
+
+    Raises UsageError for a number below 1.
+    """
+    if max_samples is not None and max_samples < 1:
+        raise UsageError(f"max_samples is {max_samples}; expected 1 or more, or None for all.")
     samples = list(data.samples())
     if max_samples is None or max_samples >= len(samples):
         return samples
@@ -103,7 +109,8 @@ def decode(
     total, step = len(samples), tile or 1
     mine = [position for position in range(total) if position // step % ranks == rank]
     samples = [samples[position] for position in mine]
-    images, kept, skipped = _decode_all(data, samples, skip_bad, geometry, progress)
+    with verified(data, samples, (rank, ranks)):
+        images, kept, skipped = _decode_all(data, samples, skip_bad, geometry, progress)
     if not kept and (ranks == 1 or total == 0):
         raise InputError(f"{data.folder}: no sample could be decoded.")
     keys = sample_keys([sample.id for sample in kept])
@@ -158,8 +165,16 @@ def _decode_all(
 def _buffer(shape: tuple[int, ...]) -> np.ndarray:
     if np.prod(shape, dtype=float) <= memory_bytes() * MEMORY_SHARE:
         return np.empty(shape, np.uint8)
-    with tempfile.NamedTemporaryFile(prefix="vhs-") as scratch:  # the mapping outlives the name
-        return np.memmap(scratch.name, np.uint8, mode="w+", shape=shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    with tempfile.TemporaryFile(prefix="vhs-") as scratch:  # without a name; the mapping outlives the handle
+        try:
+            os.posix_fallocate(scratch.fileno(), 0, size)  # or a full disk would end the process at some later write
+        except OSError as error:
+            raise VhsError(
+                f"{tempfile.gettempdir()}: has no room for {size / 2**30:.1f} GiB of decoded images: {error.strerror}. "
+                f"Name another folder in $TMPDIR, or take --max-samples."
+            ) from error
+        return np.memmap(scratch, np.uint8, mode="r+", shape=shape)
 
 
 def _positions(mine: Sequence[int], samples: Sequence[Sample], kept: Sequence[Sample]) -> torch.Tensor:

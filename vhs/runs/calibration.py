@@ -6,16 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.measures.fills import BANKED, FILLS, SPREAD, check_spread
-from vhs.runs import cache
+from vhs.runs import cache, ranks
 from vhs.runs.data import resolve
 from vhs.runs.run import Calibration, Run
+from vhs.seeds import nested_order
 
 SAMPLES = 512
 BATCH = 32
+TWICE = 0.02
+"""Share of the calibration images that may be scored too (data sets have some images twice); they are left out."""
+SPOTS = 256
+"""Values of an image that are compared before all are."""
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -34,7 +42,7 @@ def calibrated(
 
     They are the SAMPLES of the training split that come first in its nested order (by the run's seed), at
     the evaluation geometry. data: --fill-data, instead of the split the checkpoint records. Raises
-    MismatchError when one of them is scored.
+    MismatchError when one of them is scored: by its id in a set of the same name, or by its pixels.
     """
     run = replace(run, fills=tuple(kinds))
     twinned = [kind for kind in kinds if kind.startswith("twin")]
@@ -55,12 +63,40 @@ def calibrated(
             raise MismatchError(
                 f"{source.folder}: {both} would be calibration and scored image. Name other --fill-data."
             )
-    batch = min(BATCH, len(chosen))
-    decoded = cache.decode(source, chosen[: len(chosen) // batch * batch], skip_bad=run.skip_bad)
-    batches = [part.to(run.device) for part in decoded.images_NCHW.split(batch) if len(part) == batch]
-    used = decoded.ids[: batch * len(batches)]
+    decoded = cache.decode(source, chosen, skip_bad=run.skip_bad)
+    kept = _unscored(decoded, run, warn)
+    batch = min(BATCH, len(kept))
+    order = nested_order(decoded.keys_N.numpy().view(np.uint64)[kept], decoded.labels_N.numpy()[kept], run.seed)
+    used = kept[np.sort(order[: len(order) // batch * batch])]  # equal batches, and what is left out is of any class
+    batches = [part.to(run.device) for part in decoded.images_NCHW[torch.from_numpy(used)].split(batch)]
     name = f"{source.manifest.name}/{source.manifest.split} clean, {len(used)} images"
-    return replace(run, calibration=Calibration(batches, name, used))
+    return replace(run, calibration=Calibration(batches, name, tuple(decoded.ids[index] for index in used)))
+
+
+def _unscored(decoded: cache.Decoded, run: Run, warn: Callable[[str], None]) -> np.ndarray:
+    """Positions of the images that are not scored under other ids; a few may be in both splits of a data set.
+
+    Raises MismatchError where more than TWICE of them are scored.
+    """
+    if decoded.images_NCHW.shape[1:] != run.data.images_NCHW.shape[1:]:
+        return np.arange(len(decoded))
+    few = slice(None, None, max(1, decoded.images_NCHW[0].numel() // SPOTS))
+    spots = {image.flatten()[few].numpy().tobytes(): place for place, image in enumerate(decoded.images_NCHW)}
+    scored = set()
+    for image in run.data.images_NCHW:
+        place = spots.get(image.flatten()[few].numpy().tobytes())
+        if place is not None and torch.equal(image, decoded.images_NCHW[place]):
+            scored.add(place)
+    both = sorted(set(ranks.gathered(sorted(scored))))
+    where = decoded.manifest.name
+    if len(both) > TWICE * len(decoded):
+        raise MismatchError(
+            f"{where}: {len(both)} of its {len(decoded)} calibration images, such as {decoded.ids[both[0]]}, are "
+            f"scored too, under these or other ids. Name other --fill-data."
+        )
+    if both:
+        warn(f"{where}: {len(both)} calibration images are scored too and are left out")
+    return np.setdiff1d(np.arange(len(decoded)), both)
 
 
 def _same(a: ShardSet, b: ShardSet) -> bool:

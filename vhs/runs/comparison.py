@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import polars as pl
 from vhs.counts import Counts
 from vhs.errors import InputError, MismatchError
 from vhs.formats import schemas, tables
-from vhs.formats.tables import condition_name, frame
+from vhs.formats.tables import Table, condition_name, frame
 from vhs.measures import contrast, correlation
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
@@ -38,12 +38,13 @@ class Pair(NamedTuple):
     heads: np.ndarray
 
 
-def read_folds(paths: Sequence[str]) -> pl.DataFrame:
+def read_folds(paths: Sequence[str], read: Callable[[str], Table] = tables.read) -> pl.DataFrame:
     """The folds of all `paths`: folds tables, or ablation tables with `.folds.parquet` beside them.
 
-    Equal duplicate rows are dropped; rows that share keys and differ are a MismatchError.
+    Equal duplicate rows are dropped; rows that share keys and differ, and folds that were written beside another
+    table, are a MismatchError.
     """
-    joined = pl.concat([_folds_of(path) for path in paths]).unique(maintain_order=True)
+    joined = pl.concat([_folds_of(path, read) for path in paths]).unique(maintain_order=True)
     twice = joined.filter(pl.struct(KEYS).is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -128,8 +129,8 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
     return Pair(keys, condition, "clean", name, a, b, grid["layer"].to_numpy(), grid["head"].to_numpy())
 
 
-def _folds_of(path: str) -> pl.DataFrame:
-    schema, table = tables.read(path)
+def _folds_of(path: str, read: Callable[[str], Table]) -> pl.DataFrame:
+    schema, table, _ = read(path)
     if schema is schemas.FOLDS:
         return table
     if schema is not schemas.ABLATE:
@@ -138,4 +139,5 @@ def _folds_of(path: str) -> pl.DataFrame:
     if path == "-" or not beside.exists():
         hint = "`vhs ablate … --folds -` sends them down the pipe" if path == "-" else f"{beside} is not there"
         raise InputError(f"{'stdin' if path == '-' else path}: has no folds: {hint}.")
-    return tables.read(str(beside))[1]
+    tables.check_beside(beside, Path(path))
+    return read(str(beside)).rows

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhs.batch import Batch
 from vhs.errors import UsageError
 from vhs.formats.shards import MANIFEST, ShardSet, find_sets
-from vhs.shifts.names import CATEGORY, CORRUPTION_NAMES, EXTRA, FAMILY, FAMILY_EXTRA, SEVERITIES, TEXTURE_SHAPE
+from vhs.shifts.names import (
+    CATEGORY,
+    CORRUPTION_NAMES,
+    EVERY_NAME,
+    EXTRA,
+    FAMILY,
+    FAMILY_EXTRA,
+    SEVERITIES,
+    TEXTURE_SHAPE,
+)
 
 if TYPE_CHECKING:
     from vhs.shifts.textures import Textures
@@ -102,9 +112,10 @@ def _hash(condition: Condition) -> str | None:
 
 
 def _parse_one(text: str) -> list[Condition]:
-    from vhs.shifts.corruption import CORRUPTIONS
-
-    families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA}
+    if not text.strip():
+        raise UsageError("--shift: is empty; name a shift such as imagenet-c or contrast:3.")
+    categories = {name: tuple(c for c, of in CATEGORY.items() if of == name) for name in CATEGORY.values()}
+    families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA} | categories
     if text == CLEAN:
         return []
     if text == CLEAN_OWN:
@@ -112,7 +123,7 @@ def _parse_one(text: str) -> list[Condition]:
     if text in families:
         return [_corruption(name, severity) for name in families[text] for severity in _severities(text, name, "")]
     name, _, wanted = text.partition(":")
-    if name in CORRUPTIONS:
+    if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
     if (Path(text) / MANIFEST).exists():
         return [_stored(ShardSet.open(Path(text)))]
@@ -121,8 +132,10 @@ def _parse_one(text: str) -> list[Condition]:
         return sorted(below, key=_published_order)
     if name in families:
         raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
-    legal = ", ".join([CLEAN, CLEAN_OWN, *families, *CORRUPTIONS])
-    raise UsageError(f"--shift {text}: is no shift ({legal}) and no shard set.")
+    legal = [CLEAN, CLEAN_OWN, *families, *EVERY_NAME]
+    near = get_close_matches(name, legal, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UsageError(f"--shift {text}: is no shift and no shard set.{hint} Shifts are {', '.join(legal)}.")
 
 
 def _stored(data: ShardSet) -> Condition:

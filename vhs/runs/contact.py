@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from vhs.errors import InputError, MismatchError
+from vhs.formats import regular
 from vhs.formats.images import decode
-from vhs.formats.shards import MANIFEST, ShardSet
+from vhs.formats.shards import MANIFEST, Sample, ShardSet
+from vhs.formats.verification import verified
 from vhs.runs import decoding, frost
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
@@ -58,6 +60,13 @@ def with_regions(path: str) -> tuple[dict[str, list[np.ndarray]], list[np.ndarra
     if data is None or not data.manifest.regions:
         return None
     samples = [sample for sample in itertools.islice(data.samples(), SHOWN) if "regions.png" in sample.further]
+    with verified(data, samples):
+        return _mapped(path, data, samples)
+
+
+def _mapped(
+    path: str, data: ShardSet, samples: Sequence[Sample]
+) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray], tuple[str, ...], str]:
     rows = {"image": [data.decoded(sample) for sample in samples]}
     twins = [sample.further["bare.png"] for sample in samples if "bare.png" in sample.further]
     if twins:
@@ -69,8 +78,10 @@ def with_regions(path: str) -> tuple[dict[str, list[np.ndarray]], list[np.ndarra
 def _of_class(data: ShardSet, name: str) -> Iterator[np.ndarray]:
     label = data.manifest.classes.index(name)
     found = (sample for sample in data.samples() if sample.label == label)
-    for sample in itertools.islice(found, SHOWN):
-        yield decoding.decoded(data, sample).transpose(1, 2, 0)
+    samples = list(itertools.islice(found, SHOWN))
+    with verified(data, samples):
+        for sample in samples:
+            yield decoding.decoded(data, sample).transpose(1, 2, 0)
 
 
 def _title(data: ShardSet) -> str:
@@ -83,9 +94,6 @@ def _image(path: Path) -> tuple[np.ndarray, str]:
     if (path / MANIFEST).exists():
         data = ShardSet.open(path)
         sample = next(data.samples())
-        return decoding.decoded(data, sample), sample.id
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}.") from error
-    return decoding.resize_and_crop(decode(encoded, 3, str(path))), path.stem
+        with verified(data, [sample]):
+            return decoding.decoded(data, sample), sample.id
+    return decoding.resize_and_crop(decode(regular.read(path), 3, str(path))), path.stem

@@ -12,6 +12,7 @@ from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import intervals
+from vhs.runs.journal import NOTHING_KEPT, Keeping
 
 if TYPE_CHECKING:
     from vhs.counts import Counts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 KEYS = ["model", "model_id", "data", "shift", "category", "corruption", "severity", "fill"]
 
 
-def estimate(run: Run, method: str = "taylor") -> Iterator[Ablated]:
+def estimate(run: Run, method: str = "taylor", keeping: Keeping = NOTHING_KEPT) -> Iterator[Ablated]:
     """Yield each finished condition with the estimates rows of all models, of the run's first fill.
 
     method: `taylor` or `direct`.
@@ -42,7 +43,7 @@ def estimate(run: Run, method: str = "taylor") -> Iterator[Ablated]:
     def make(model: Model, scope: Scope) -> TaylorEstimate | DirectEstimate:
         return measure(model, scope, kind=run.fills[0], bank=banks.get(id(model)))
 
-    for condition, results in sweep(run, make):
+    for condition, results in sweep(run, make, keeping, {"measure": method}):
         pairs = zip(run.models, results, strict=True)
         rows = [row for model, tallies in pairs for row in _rows(run, condition, model, tallies["units"], method)]
         yield Ablated(frame(schemas.ESTIMATES, rows), pl.DataFrame(), pl.DataFrame())

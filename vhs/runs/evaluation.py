@@ -11,19 +11,22 @@ from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
 from vhs.runs import regression
 from vhs.runs.frames import evaluation_frames
+from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
 
 
-def evaluate(run: Run, folds: Folds | None = None) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+def evaluate(
+    run: Run, folds: Folds | None = None, keeping: Keeping = NOTHING_KEPT
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Yield, by finished condition, the evalshift rows and the calibration rows of all models.
 
     folds: filled with the fold tallies of corruptions, for `mce.summarise`.
     """
     if regression.is_regression(run):
-        yield from ((rows, frame(schemas.CALIBRATION, [])) for rows in regression.evaluate(run))
+        yield from ((rows, frame(schemas.CALIBRATION, [])) for rows in regression.evaluate(run, keeping))
         return
-    for condition, results in sweep(run, Evaluation):
+    for condition, results in sweep(run, Evaluation, keeping, {"measure": "evalshift"}):
         pairs = list(zip(run.models, results, strict=True))
         if folds is not None and condition.corruption:
             for model, tallies in pairs:

@@ -12,7 +12,7 @@ from vhs.counts import Counts, from_fixed
 from vhs.formats import schemas
 from vhs.formats.shards import Sample
 from vhs.formats.tables import frame
-from vhs.grid import Unit
+from vhs.grid import Unit, head_name
 from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
 from vhs.measures.fills import BANKED
@@ -227,16 +227,18 @@ def unit_keys(run: Run, condition: Condition, model: Model, kind: str) -> Iterat
 
 
 def _place(model: Model, unit: Unit) -> Row:
-    heads = "+".join(f"{layer}.{head}" for layer, head in unit.removed) or None
+    heads = "+".join(head_name(*head) for head in unit.removed) or None
     module = None if unit.layer is None else model.grid.module(unit.layer)
     where = {"layer": unit.layer, "head": unit.head, "head_b": unit.head_b}
     return {"heads": heads, "module": module, "layer_b": None if unit.head_b is None else unit.layer} | where
 
 
 def _told(unit: Unit) -> str:
-    """A unit in one word: `none`, `3.1`, `layer3`, `only3.1`, `pair3.1+3.2`, `mlp3`, `set3.1+5.0`."""
-    heads = "+".join(f"{layer}.{head}" for layer, head in unit.removed)
-    where = {"only": f"{unit.layer}.{unit.head}", "layer": unit.layer, "mlp": unit.layer}.get(unit.kind, heads)
+    """A unit in one word: `none`, `L3H1`, `layer3`, `onlyL3H1`, `pairL3H1+L3H2`, `mlp3`, `setL3H1+L5H0`."""
+    heads = "+".join(head_name(*head) for head in unit.removed)
+    where = {"only": head_name(unit.layer or 0, unit.head or 0), "layer": unit.layer, "mlp": unit.layer}.get(
+        unit.kind, heads
+    )
     return {"none": "none", "head": heads}.get(unit.kind, f"{unit.kind}{where}")
 
 

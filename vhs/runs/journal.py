@@ -1,24 +1,33 @@
 """Finished conditions of a long run, kept on disk until the run's output is written.
 
 A folder `OUT.partial` holds the run's fingerprint and, for each finished condition, its integer
-tallies. Everything is written whole or not at all.
+tallies behind a digest of tallies and fingerprint. Everything is written whole or not at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vhs.counts import Counts
-from vhs.errors import InputError, MismatchError, UsageError, VhsError
+from vhs.errors import InputError, MismatchError, VhsError
 from vhs.formats.atomic import sha256, write_whole
+from vhs.progress import Note, unheard
+from vhs.world import is_first
 
 FINGERPRINT = "fingerprint.json"
+ENTRY = ".tallies"
+DIGEST = 32
+"""Bytes before the tallies of an entry."""
+TILE = ("tile", "group")
 Results = list[dict[str, Counts]]
 """For each model, its named tallies under one condition."""
 
@@ -27,53 +36,53 @@ class Journal:
     """Where finished conditions are kept; `None` as the folder keeps nothing."""
 
     def __init__(
-        self, out: Path | None, fingerprint: Mapping[str, Any], *, resume: bool, may_differ: Collection[str] = ()
-    ) -> None:
+        self, out: Path | None, fingerprint: Mapping[str, Any], *, resume: bool = False,
+        may_differ: Collection[str] = (), note: Note = unheard,
+    ) -> None:  # fmt: skip
         """Raises MismatchError when --resume finds a run with another fingerprint, naming the difference.
 
         may_differ: what a resumed run may have changed (the tile, when it was named because memory ran out).
         """
-        self._may_differ = may_differ
+        self._may_differ, self._note = may_differ, note
+        self._key = b""
         self.folder = _folder(out) if out is not None else None
         self.found = self.dropped = 0
-        if self.folder is None:
-            if resume:
-                raise UsageError("--resume needs -o FILE: without it nothing was kept.")
-            return
-        self._open(self.folder, json.loads(json.dumps(fingerprint)), resume)
+        if self.folder is not None:
+            self._open(self.folder, json.loads(json.dumps(fingerprint)), resume)
 
     def _open(self, folder: Path, fingerprint: dict[str, Any], resume: bool) -> None:
         stored = folder / FINGERPRINT
         if resume and stored.exists():
             self._compare(_stored(stored), fingerprint)
-            self.found = len(list(folder.glob("*.npz")))
-            return
-        self.dropped = len(list(folder.glob("*.npz"))) if folder.exists() else 0
-        _remove(folder)
-        if folder.exists():
-            raise VhsError(f"{folder}: holds files that are not ours. Move them, or name another output.")
-        write_whole(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
+            self.found = len(list(folder.glob(f"*{ENTRY}")))
+        else:
+            self.dropped = len(list(folder.glob(f"*{ENTRY}"))) if folder.exists() else 0
+            _remove(folder)
+            if folder.exists():
+                raise VhsError(f"{folder}: holds files that are not ours. Move them, or name another output.")
+            write_whole(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
+        self._key = hashlib.sha256(stored.read_bytes()).digest()
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
-        for key in sorted(set(stored) | set(now)):
+        for key in sorted(set(stored) | set(now), key=_order):
             if stored.get(key) != now.get(key) and key not in self._may_differ:
                 raise MismatchError(
-                    f"{self.folder}: was begun with {key} {stored.get(key)!r}, now it is {now.get(key)!r}. "
-                    f"Go back to the old value, or start anew without --resume."
+                    f"{self.folder}: was begun with {in_words(key)} {_short(stored.get(key))}, now it is "
+                    f"{_short(now.get(key))}. Go back to the old value, or start anew without --resume."
                 )
 
     def load(self, condition: str) -> Results | None:
-        """The tallies of a finished condition, or None."""
+        """The tallies of a finished condition; None where there are none, or none that are sound, which is said."""
         if self.folder is None or not self._path(condition).exists():
             return None
-        with np.load(self._path(condition), allow_pickle=False) as archive:
-            results: dict[int, dict[str, Counts]] = {}
-            for name in archive.files:
-                model, tally, fields = name.split("|")
-                results.setdefault(int(model), {})[tally] = Counts(archive[name], tuple(fields.split(",")))
-        return [results[model] for model in sorted(results)]
+        try:
+            return _unpacked(self._path(condition).read_bytes(), self._key)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            self._note(f"{condition}: what was kept of it is damaged or another run's; it is measured again")
+            return None
 
     def store(self, condition: str, results: Results) -> None:
+        """Keep the tallies of a finished condition."""
         if self.folder is None:
             return
         arrays = {
@@ -83,16 +92,88 @@ class Journal:
         }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_whole(self._path(condition), buffer.getvalue())
-
-    @staticmethod
-    def discard(out: Path) -> None:
-        """The output is written: forget the parts."""
-        _remove(_folder(out))
+        tallies = buffer.getvalue()
+        write_whole(self._path(condition), _digest(tallies, self._key) + tallies)
 
     def _path(self, condition: str) -> Path:
         assert self.folder is not None
-        return self.folder / f"{sha256(condition.encode())[:24]}.npz"
+        return self.folder / f"{sha256(condition.encode())[:24]}{ENTRY}"
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Whether and where a run keeps its finished conditions.
+
+    out: the file its main table will be written to, None keeps nothing; resume: continue what is kept;
+    new_tile: also at another tile.
+    """
+
+    out: Path | None = None
+    resume: bool = False
+    new_tile: bool = False
+
+    def discard(self) -> None:
+        """The output is written: forget the parts."""
+        if self.out is not None and is_first():
+            _remove(_folder(self.out))
+
+    def open(self, fingerprint: Mapping[str, Any], conditions: int, note: Note) -> Journal:
+        """The journal of a run of so many conditions; says what was found there. The first process keeps it."""
+        journal = Journal(
+            self.out if is_first() else None, fingerprint, resume=self.resume,
+            may_differ=TILE if self.new_tile else (), note=note,
+        )  # fmt: skip
+        if self.resume:
+            note(f"continuing after {journal.found} of {conditions} conditions")
+        elif journal.dropped:
+            note(
+                f"starting anew; {journal.dropped} finished conditions of an earlier run dropped (--resume keeps them)"
+            )
+        return journal
+
+
+NOTHING_KEPT = Keeping()
+
+
+def in_words(key: str) -> str:
+    """What the user gave for a part of the fingerprint: an option where there is one."""
+    return OPTIONS.get(key, key)
+
+
+OPTIONS = {
+    "measure": "command or --method", "names": "models", "models": "weights", "data": "data (--data)",
+    "conditions": "--shift", "max_samples": "--max-samples", "seed": "--seed", "skip_bad": "--skip-bad", "by": "--by",
+    "unit": "--unit or --select", "rescale": "--rescale", "fills": "--fill", "fill_data": "--fill-data",
+    "per_sample": "--per-sample", "across": "--within-layer", "precision": "--precision", "device": "--device",
+    "threads": "--threads", "versions": "versions", "tile": "--tile", "group": "variants at once (--tile)",
+}  # fmt: skip
+"""Parts of a fingerprint and what a user calls them; what follows from others comes last."""
+
+
+def _order(key: str) -> int:
+    return list(OPTIONS).index(key) if key in OPTIONS else len(OPTIONS)
+
+
+def _unpacked(data: bytes, key: bytes) -> Results:
+    """Raises ValueError for an entry whose digest is another."""
+    digest, tallies = data[:DIGEST], data[DIGEST:]
+    if digest != _digest(tallies, key):
+        raise ValueError
+    with np.load(io.BytesIO(tallies), allow_pickle=False) as archive:
+        results: dict[int, dict[str, Counts]] = {}
+        for name in archive.files:
+            model, tally, fields = name.split("|")
+            results.setdefault(int(model), {})[tally] = Counts(archive[name], tuple(fields.split(",")))
+    return [results[model] for model in sorted(results)]
+
+
+def _digest(tallies: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(tallies, digest_size=DIGEST, key=key).digest()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _folder(out: Path) -> Path:
@@ -108,7 +189,7 @@ def _remove(folder: Path) -> None:
         return
     ours = list(folder.glob(".*.tmp"))
     if (folder / FINGERPRINT).is_file():
-        ours += [*folder.glob("*.npz"), folder / FINGERPRINT]
+        ours += [*folder.glob(f"*{ENTRY}"), *folder.glob("*.npz"), folder / FINGERPRINT]  # .npz: of vhs 0.1.0
     for path in ours:
         path.unlink()
     if not any(folder.iterdir()):
@@ -118,5 +199,5 @@ def _remove(folder: Path) -> None:
 def _stored(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: is damaged. Start anew without --resume.") from error

@@ -121,7 +121,7 @@ def _from_table(path: str) -> Normaliser:
         return Normaliser(
             Path(path).stem, _errors(cells, f"{path}: "), 1 - clean["n_correct"][0] if len(clean) else None
         )
-    schema, table = tables.read(path)
+    schema, table, _ = tables.read(path)
     if schema is not schemas.EVALSHIFT or table["model_id"].n_unique() != 1:
         raise InputError(f"{path}: expected the shift table of one model, or corruption,severity,error.")
     cells, clean_error = _parts(table)

@@ -20,6 +20,7 @@ from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.conditions import Condition
 from vhs.runs.frames import by_fill, measured, number, unit_keys
+from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
 
 
@@ -38,14 +39,14 @@ def ablation(run: Run, model: Model, bank: Bank | None) -> RegressionAblation:
     return RegressionAblation(model, run.group, targets, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale)
 
 
-def evaluate(run: Run) -> Iterator[pl.DataFrame]:
+def evaluate(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame]:
     """Yield, by finished condition, the evalshift_regression rows of all models."""
     targets = len(run.data.manifest.targets)
 
     def make(model: Model, _scope: Scope) -> RegressionEvaluation:
         return RegressionEvaluation(model, targets)
 
-    for condition, results in sweep(run, make):
+    for condition, results in sweep(run, make, keeping, {"measure": "evalshift"}):
         pairs = zip(run.models, results, strict=True)
         rows = [row for model, tallies in pairs for row in _evaluation(run, condition, model, tallies["targets"])]
         yield frame(schemas.EVALSHIFT_REGRESSION, rows)

@@ -6,8 +6,9 @@ condition, and a finished condition is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -24,7 +25,7 @@ from vhs.runs import cache, grouping, ranks, remarks, runtime, scopes
 from vhs.runs.conditions import CLEAN_OWN, Condition
 from vhs.runs.decoding import Geometry
 from vhs.runs.grouping import LABEL
-from vhs.runs.journal import Journal, Results
+from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
 
 
 class Measure(Protocol):
@@ -194,15 +195,19 @@ def reopened(run: Run, samples: int) -> Run:
 
 
 def sweep(
-    run: Run, make: Callable[[Model, Scope], Measure], journal: Journal | None = None
-) -> Iterator[tuple[Condition, Results]]:
-    """Yield each condition, in order, with the tallies of every model under it."""
+    run: Run, make: Callable[[Model, Scope], Measure], keeping: Keeping = NOTHING_KEPT,
+    measure: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[tuple[Condition, Results]]:  # fmt: skip
+    """Yield each condition, in order, with the tallies of every model under it.
+
+    keeping: where finished conditions are kept; measure: what else than `run` must be equal to continue from them.
+    """
+    journal = keeping.open(run.fingerprint() | dict(measure), len(run.conditions), run.note)
     for condition in run.conditions:
-        results = ranks.from_first(journal.load(condition.name) if journal else None)
+        results = ranks.from_first(journal.load(condition.name))
         if results is None:
             results = _measure(run, condition, make)
-            if journal:
-                journal.store(condition.name, results)
+            journal.store(condition.name, results)
         yield condition, results
 
 
@@ -252,15 +257,15 @@ def _passed(
     """One pass over `data` for `models`."""
     scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
     measures = [make(model, scope) for model in models]
+    number, conditions, each = run.conditions.index(condition), len(run.conditions), len(run.data)
     done = 0
-    what = f"{condition.name} ({run.conditions.index(condition) + 1}/{len(run.conditions)})"
     for batch in data.tiles(run.tile, run.device):
-        run.progress(what, done, len(data))
+        so_far = number * each + done * each // max(len(data), 1)  # all conditions count alike, whatever their size
+        run.progress(f"{condition.name} ({number + 1}/{conditions})", so_far, conditions * each)
         shifted = condition.apply(batch, run.seed)
         for measure in measures:
             measure.add(shifted)
         done += batch.size
-    run.progress(what, done, len(data))
     return [measure.results() for measure in measures]
 
 

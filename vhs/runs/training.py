@@ -14,11 +14,13 @@ import torch
 
 from vhs.errors import UsageError, VhsError
 from vhs.formats import checkpoints, resume, schemas
+from vhs.formats.atomic import write_whole
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
-from vhs.formats.tables import frame
+from vhs.formats.tables import format_of, frame, render
+from vhs.formats.verification import Verification
 from vhs.models.model import Preprocess
-from vhs.progress import Progress, silent
+from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, initial, ranks, runtime, training_state, validation
 from vhs.runs.data import record
 from vhs.runs.initial import Size
@@ -42,7 +44,7 @@ class Training:
     """One training run. stop: asked after every update; a true answer saves the state and ends the run.
 
     begin: the model whose weights it starts with; workers: processes that read images where the recipe augments them
-    one by one; tracker: where the log goes too.
+    one by one; tracker: where the log goes too; log_file: where it is written; epoch_done: told each epoch's scores.
     """
 
     out: Path
@@ -59,9 +61,12 @@ class Training:
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
     tracker: Tracker | None = None
+    log_file: Path | None = None
+    epoch_done: Note = unheard
     notes: list[str] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     elapsed_before: float = 0.0
+    _reading: Verification | None = None
 
     def __post_init__(self) -> None:
         if self.begin:
@@ -96,7 +101,10 @@ class Training:
             at_epoch_end = state.step % state.per_epoch == 0 or finished
             stopping = not finished and ranks.any_of(self.stop())
             saving = not finished and (at_epoch_end or stopping or seconds - self._saved_at >= KEPT)
-            self._check_finite(state, now=at_epoch_end or saving or state.step in self.snapshots)
+            keeping = at_epoch_end or saving or state.step in self.snapshots
+            self._check_finite(state, now=keeping)
+            if keeping and self._reading is not None:
+                self._reading.join()
             if at_epoch_end:
                 self._finish_epoch(state, rate)
             if state.step in self.snapshots:
@@ -126,6 +134,7 @@ class Training:
         if self.skip_bad:
             raise UsageError("--skip-bad: images are read while training here. Leave bad ones out with `vhs shard`.")
         chosen = cache.chosen(self.train)
+        self._reading = Verification(self.train, chosen)
         keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64))
         samples = feed.Samples(cache.answers(self.train.manifest, chosen).to(self.device), keys.to(self.device))
         reader = Reader(self.train, chosen, self.recipe, (size.height, size.width))
@@ -161,15 +170,22 @@ class Training:
         self.log += [shared | row for row in told]
         if self.tracker:
             self.tracker.log(shared | {_sent(name, row): value for row in told for name, value in row.items()})
-        self.progress(f"epoch {epoch}: {validation.in_words(told)}", state.step, state.total)
+        self.epoch_done(f"epoch {epoch} of {self.recipe.epochs}: {validation.in_words(told)}")
+        self.progress(f"epoch {epoch}", state.step, state.total)
 
     def _finish(self, state: loop.TrainingState) -> None:
         if state.total < state.planned and self.minutes is not None:
             cut = f"{state.planned} planned updates to {state.total}"
             self.notes.append(f"the budget of {self.minutes:g} min cut {cut}")
-        self._save(self.out, state)
+        self.write_log()
+        self._save(self.out, state)  # last: a checkpoint that is there has its log beside it
         if is_first():
             resume.path_of(self.out).unlink(missing_ok=True)
+
+    def write_log(self) -> None:
+        """Write the log so far, whole or not at all."""
+        if self.log_file is not None and self.log and is_first():
+            write_whole(self.log_file, render(self.table(), format_of(self.log_file, None)))
 
     def _save(self, path: Path, state: loop.TrainingState) -> None:
         if is_first():

@@ -18,4 +18,7 @@ EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 CATEGORY = {name: category for category, names in IMAGENET_C.items() for name in names}
 CORRUPTION_NAMES = (*CATEGORY, *EXTRA)
+TEXTURE_SHAPE_NAMES = ("grayscale", "low_pass", "high_pass", "patch_shuffle")
+EVERY_NAME = (*CORRUPTION_NAMES, *TEXTURE_SHAPE_NAMES)
+"""As in corruption.CORRUPTIONS, which needs torch; a test compares them."""
 SEVERITIES = (1, 2, 3, 4, 5)

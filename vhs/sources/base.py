@@ -8,6 +8,7 @@ from pathlib import Path
 from vhs.errors import MismatchError
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split
+from vhs.formats.verification import check_tars
 
 
 def shifted(split: Split, folder: Path) -> Split:
@@ -25,6 +26,8 @@ def shifted(split: Split, folder: Path) -> Split:
         raise MismatchError(f"{split.name}: class {unknown[0]} is not among the {len(names)} of {folder}.")
     place = list(range(len(names))) if numbered else [names.index(name) for name in split.classes]
     labels = [place[label] for label in split.labels]
+    if clean.digests is None:
+        check_tars(clean)
     samples = {sample.id: sample for sample in clean.samples()}
     known = {name: sample.label for name, sample in samples.items()}
     for name, label in zip(split.ids, labels, strict=True):

@@ -12,12 +12,15 @@ from pathlib import Path
 from PIL import Image
 
 from vhs.errors import InputError
+from vhs.formats import regular
 from vhs.formats.atomic import sha256
 from vhs.formats.images import SUFFIXES
 from vhs.formats.split import Split, sample_ids
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 IMAGENET_CLASSES = 1000
+MOST = 1 << 30
+"""Bytes of an image."""
 PROBED = 100
 """Images looked at to tell a grey set from a coloured one."""
 
@@ -73,9 +76,11 @@ def split_of_paths(
         ]
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}. Is the set complete?") from error
+    except ValueError as error:  # a NUL in a name
+        raise InputError(f"{folder}: a file name cannot be: {error}.") from error
     return Split(
         name=name, split=split, classes=classes, ids=sample_ids(relative), labels=labels,
-        encoded=lambda position: _read(paths[position]), channels=_channels(paths[:PROBED]),
+        encoded=lambda position: regular.read(paths[position], MOST), channels=_channels(paths[:PROBED]),
         fingerprint=sha256("\n".join(sizes).encode()), source=folder.name, attributes=attributes or {},
     )  # fmt: skip
 
@@ -88,17 +93,12 @@ def _class_folders(folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}.") from error
-
-
 def _channels(paths: list[Path]) -> int:
     """1 when every image looked at is grey, else 3."""
     modes = set()
     for path in paths:
+        if not path.is_file():  # a FIFO would wait for its writer
+            continue
         try:
             with Image.open(path) as image:
                 modes.add(image.mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vhs.errors import InputError
+from vhs.formats import regular
 from vhs.formats.split import Split, class_names, from_arrays
 from vhs.sources import fashion
 
@@ -43,7 +45,7 @@ def parse(data: bytes, where: str) -> tuple[np.ndarray, bytes]:
     end = head + count * dtype.itemsize
     if count > MAX_VALUES or len(data) < end:
         raise InputError(f"{where}: says {shape}, which is {end} bytes, but has {len(data)}; truncated?")
-    return np.frombuffer(data[head:end], dtype).reshape(shape), data[end:]
+    return np.frombuffer(data, dtype, count, head).reshape(shape), data[end:]
 
 
 def _pair(folder: Path, prefix: str, split: str) -> Split:
@@ -71,8 +73,14 @@ def _find(folder: Path, prefix: str, kind: str) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
+    data = regular.read(path)
+    if data[:2] != b"\x1f\x8b":
+        return data
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            most = max(regular.MAX_UNPACKED, regular.MAX_SQUEEZED * len(data))
+            unpacked = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}. Copy it again.") from error
+    regular.check_unpacked(len(unpacked), len(data), str(path))
+    return unpacked

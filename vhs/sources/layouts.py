@@ -13,6 +13,7 @@ from vhs.sources import (
     fashion,
     folders,
     idx,
+    links,
     metadata,
     mnist_json,
     npz,
@@ -61,8 +62,10 @@ def detect(source: str) -> str:
     raise InputError(f"{source}: has neither class folders nor IDX files. See `vhs shard --help` for the layouts.")
 
 
-def read(source: str, layout: str, columns: str | None = None) -> list[Split]:
-    """The splits of `source` read as `layout`. columns: of `metadata`, which column is what."""
+def read(source: str, layout: str, columns: str | None = None, *, follow_links: bool = False) -> list[Split]:
+    """The splits of `source` read as `layout`. columns: of `metadata`, which column is what; follow_links: also what
+    lies outside the folder. Raises InputError for what cannot be read.
+    """
     if layout == fashion.NAME:
         return fashion.splits()
     path = Path(source)
@@ -70,6 +73,8 @@ def read(source: str, layout: str, columns: str | None = None) -> list[Split]:
         raise InputError(f"{source}: is not there.")
     if columns is not None and layout != "metadata":
         raise UsageError(f"--columns: {source} is of layout {layout}; only metadata has columns.")
+    if path.is_dir() and not follow_links:
+        links.check(path)
     readers = {
         "idx": idx.splits, "npz": npz.splits, "folders": folders.splits, "imagenet-c": corrupted.tree_splits,
         "cifar-c": corrupted.array_splits, "tiny-imagenet": tiny_imagenet.splits, "metadata": metadata.reader(columns),

