@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -50,13 +50,17 @@ class Wait(NamedTuple):
 class Watch(TorchDispatchMode):
     """Raises HostWaits for what is not in `allowed`; answers what is with zeros. seen: what was."""
 
-    def __init__(self, allowed: Collection[Wait]) -> None:
+    def __init__(self, allowed: Collection[Wait], *, fakes: bool) -> None:
+        """fakes: whether the device is one of fake tensors, or the CPU in its place."""
         super().__init__()
-        self.allowed = allowed
+        self.allowed, self.fakes = allowed, fakes
         self.seen: set[Wait] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
+        if self.fakes and on_host(args, kwargs):
+            with _disable_current_modes():  # host tensors stay real, so that host code does what it does
+                return func(*args, **kwargs)
         kind = None if func.namespace == "prim" else kind_of(func, args, kwargs)
         if kind is None:
             return func(*args, **kwargs)
@@ -81,6 +85,13 @@ class Reads(TorchFunctionMode):
         if func in READERS:
             self.watch.note(READ, func)
         return func(*args, **(kwargs or {}))
+
+
+def on_host(args: tuple, kwargs: dict) -> bool:
+    """Whether all that goes in lies on the host, and what comes out will."""
+    given = [part for whole in args for part in (whole if isinstance(whole, (list, tuple)) else (whole,))]
+    to = kwargs.get("device")
+    return (to is None or torch.device(to).type == "cpu") and not any(isinstance(part, FakeTensor) for part in given)
 
 
 def kind_of(func: Any, args: tuple, kwargs: dict) -> str | None:
@@ -150,7 +161,7 @@ def on_cuda(allowed: Collection[Wait] = ()) -> Iterator[Watch]:
 
     Gradients are off by no_grad: fake tensors made in inference mode could not be used outside it.
     """
-    watch = Watch(allowed)
+    watch = Watch(allowed, fakes=True)
     with (
         patch.object(torch, "inference_mode", _no_grad),
         patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
@@ -169,7 +180,7 @@ def _no_grad(mode: bool = True) -> AbstractContextManager[None]:
 @contextmanager
 def on_cpu(allowed: Collection[Wait] = ()) -> Iterator[Watch]:
     """Inside, real tensors on the CPU stand for a GPU's where fake ones do not do; waits that are not allowed raise."""
-    watch = Watch(allowed)
+    watch = Watch(allowed, fakes=False)
     with watch, Reads(watch):
         yield watch
 

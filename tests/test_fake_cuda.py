@@ -1,0 +1,315 @@
+"""The GPU path on fake tensors: devices never mix, and the host waits where the list below says and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from tests.fake_cuda import (
+    DEVICE, READ, TO_DEVICE, TO_HOST, HostWaits, Wait, Watch, fake, forget, moved, on_cpu, on_cuda,
+)  # fmt: skip
+from vhs.batch import Batch
+from vhs.formats.shards import ShardSet
+from vhs.measures.ablation import HeadAblation
+from vhs.measures.direct import DirectEstimate
+from vhs.measures.evaluation import Evaluation
+from vhs.measures.fills import FILLS, SPREAD, Bank
+from vhs.measures.regression import RegressionAblation, RegressionEvaluation
+from vhs.measures.scoring import Scope, View
+from vhs.measures.specialization import Specialization
+from vhs.measures.steadiness import settle
+from vhs.measures.taylor import TaylorEstimate
+from vhs.models.model import Model, Preprocess, build
+from vhs.models.spec import ViTSpec
+from vhs.runs import cache as decoded, conditions
+from vhs.runs.run import Run, sweep
+from vhs.runs.runtime import product_rate
+from vhs.runs.training import CHECKED, Training
+from vhs.seeds import FOLDS
+from vhs.shifts import fields
+from vhs.shifts.corruption import CORRUPTIONS, corrupt
+from vhs.training import augmentation, feed, loop, optimization
+from vhs.training.recipe import Recipe
+
+TABLES = {
+    Wait(f"shifts/{place}", TO_DEVICE)
+    for place in (
+        "blur.py:_scanned", "digital.py:_box", "digital.py:_corners", "digital.py:_nearest", "fields.py:normal_table",
+        "fields.py:poisson_table", "filters.py:_spectrum", "filters.py:blur_matrix", "spatter.py:_colour",
+        "spatter.py:_slope", "textures.py:Textures._placed", "textures.py:Textures.pixels_P3",
+    )
+} | {Wait("models/model.py:_levels", TO_DEVICE)}  # fmt: skip
+
+ALLOWED = {
+    "a table that a device gets once and keeps": TABLES,
+    "JPEG is encoded and decoded on the host, by the library that made the published files": {
+        Wait("shifts/digital.py:jpeg_compression", TO_HOST), Wait("shifts/digital.py:jpeg_compression", TO_DEVICE),
+    },
+    "a condition is over: its tallies are read, once": {
+        Wait("measures/scoring.py:Tally.counts", TO_HOST), Wait("measures/evaluation.py:Scores.sums", TO_HOST),
+        Wait("measures/evaluation.py:Scores.bins", TO_HOST), Wait("measures/ablation.py:HeadAblation._packed", TO_HOST),
+    },
+    "a condition begins: which of the model's outputs its classes are": {Wait("runs/scopes.py:_both", TO_DEVICE)},
+    "a run begins: one tile is moved about and compared": {
+        Wait("measures/steadiness.py:is_steady", READ), Wait("measures/steadiness.py:is_steady", TO_DEVICE),
+    },
+    "an epoch begins: its order": {Wait("training/feed.py:_batches", TO_DEVICE)},
+    "losses were finite: asked every 50 updates, and before anything is saved": {
+        Wait("training/loop.py:TrainingState.first_bad_step", READ),
+    },
+    "an epoch is over: its mean loss goes into the log": {Wait("runs/training.py:Training._finish_epoch", READ)},
+    "`info` times a product, and waits for it": {Wait("runs/runtime.py:product_rate", READ)},
+}  # fmt: skip
+"""Every place where the host may wait for a GPU, and why it must. A wait anywhere else fails the tests."""
+LISTED = set().union(*ALLOWED.values())
+EVERY_BATCH = ALLOWED["JPEG is encoded and decoded on the host, by the library that made the published files"]
+"""What may wait in every batch, with all tables there."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables() -> Iterator[None]:
+    """No table of other tests comes in, and none of fake tensors gets out."""
+    forget()
+    yield
+    forget()
+
+
+def images(count: int, *size: int) -> Tensor:
+    return torch.zeros(count, *size, dtype=torch.uint8, device=DEVICE)
+
+
+def numbers(*size: int) -> Tensor:
+    return torch.zeros(*size, dtype=torch.int64, device=DEVICE)
+
+
+# --- the harness itself ---
+
+
+@pytest.mark.parametrize(
+    ("planted", "kind"),
+    [
+        (lambda x: x.sum().item(), READ),
+        (lambda x: bool((x > 0).any()), READ),
+        (lambda x: x.tolist(), READ),
+        (lambda x: torch.equal(x, x), READ),
+        (lambda x: x.nonzero(), READ),
+        (lambda x: x[x > 0], READ),
+        (lambda x: x.masked_select(x > 0), READ),
+        (lambda x: x.unique(), READ),
+        (lambda x: torch.linalg.solve(x, x), READ),
+        (lambda x: x.cpu(), TO_HOST),
+        (lambda x: x.to("cpu", non_blocking=True), TO_HOST),
+        (lambda x: torch.zeros(3, 3).copy_(x), TO_HOST),
+        (lambda x: x[[0, 1]], TO_DEVICE),
+        (lambda x: x[torch.tensor([0, 1])], TO_DEVICE),
+        (lambda x: x.index_put_((torch.tensor([0]),), x[0]), TO_DEVICE),
+        (lambda x: x.new_tensor([1.0]), TO_DEVICE),
+        (lambda x: torch.tensor([1.0], device=x.device), TO_DEVICE),
+        (lambda x: torch.ones(3).to(x), TO_DEVICE),
+        (lambda x: x.copy_(torch.ones(3, 3)), TO_DEVICE),
+        (lambda x: torch.from_numpy(np.ones(3)).to(x.device), TO_DEVICE),
+    ],
+)
+def test_a_planted_wait_is_found(planted: Callable[[Tensor], object], kind: str) -> None:
+    with on_cuda(LISTED):
+        x = torch.zeros(3, 3, device=DEVICE)
+        with pytest.raises(HostWaits, match=kind):
+            planted(x)
+    with on_cuda({Wait("test_fake_cuda.py:test_a_planted_wait_is_found.<locals>", kind)}), pytest.raises(HostWaits):
+        planted(x)
+
+
+def test_what_does_not_wait_passes() -> None:
+    with on_cuda() as watch:
+        x = torch.zeros(3, 3, device=DEVICE)
+        assert torch.tensor([0, 1]).to(DEVICE, non_blocking=True).device == DEVICE
+        assert torch.tensor([3.0, 4.0]).tolist() == [3, 4] and torch.from_numpy(np.ones(2)).numpy().sum() == 2
+        x[:, 1:] = 1
+        assert torch.where(x > 0, 1.0, x).device == x.cumsum(0).device == DEVICE
+    assert not watch.seen
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda x: x + torch.ones(3, 3),
+        lambda x: torch.cat([x, torch.ones(1, 3)]),
+        lambda x: nn.Linear(3, 2).requires_grad_(False)(x),
+        lambda x: torch.where(x > 0, torch.ones(3, 3), x),
+        lambda x: x.gather(1, torch.zeros(3, 1, dtype=torch.int64)),
+        lambda x: x.index_select(0, torch.zeros(2, dtype=torch.int64)),
+    ],
+)
+def test_planted_mixed_devices_are_found(planted: Callable[[Tensor], object]) -> None:
+    with on_cuda(LISTED):
+        x = torch.zeros(3, 3, device=DEVICE)
+        with pytest.raises(RuntimeError, match="device"):
+            planted(x)
+
+
+def test_a_planted_wait_is_found_inside_vhs() -> None:
+    """In the middle of a corruption, by its own place; a listed place is good for its own kind only."""
+
+    def waiting(table: Tensor, index: Tensor) -> Tensor:
+        return table[: 1 + int(index.max())].index_select(0, index.flatten()).view(index.shape)
+
+    with patch.object(fields, "pick", waiting), on_cuda(LISTED), pytest.raises(HostWaits, match="fields.py:normal read"):
+        corrupt(images(2, 3, 32, 32), numbers(2), "gaussian_noise", 3, 0)
+
+
+BY_OPERATION = (
+    lambda x: x.sum().item(), lambda x: bool(x.sum() > 0), lambda x: float(x.sum()), lambda x: torch.equal(x, x),
+    lambda x: x.nonzero(), lambda x: x[x > 0],
+)  # fmt: skip
+BY_PYTHON = (lambda x: x.tolist(), lambda x: x.cpu(), lambda x: x.detach().numpy())
+
+
+@pytest.mark.parametrize("planted", BY_OPERATION + BY_PYTHON)
+def test_a_planted_wait_is_found_on_the_cpu_too(planted: Callable[[Tensor], object]) -> None:
+    with on_cpu(LISTED), pytest.raises(HostWaits):
+        planted(torch.ones(3))
+
+
+@pytest.mark.parametrize("planted", BY_OPERATION)
+def test_a_planted_wait_is_found_in_the_backward_pass(planted: Callable[[Tensor], object]) -> None:
+    x = torch.ones(3, requires_grad=True)
+    x.register_hook(lambda gradient: planted(gradient) and None)
+    with on_cpu(LISTED), pytest.raises(HostWaits):
+        (x**2).sum().backward()
+
+
+# --- corruptions ---
+
+
+def quick_field(blocks_BN: Tensor, _samples_BN: Tensor, _key: int, _stream: int) -> Tensor:
+    """In the place of the generator, whose hundreds of operations would be most of what these tests do."""
+    return blocks_BN.new_zeros(len(blocks_BN), 4 * blocks_BN.shape[1])
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corruptions(name: str) -> None:
+    """At two sizes, whose parameters and ways differ; with all tables there, only JPEG waits."""
+
+    def made(channels: int, side: int, severity: int) -> None:
+        given = images(2, channels, side, side)
+        got = corrupt(given, numbers(2), name, 2 if name == "patch_shuffle" else severity, 0)
+        assert (got.device, got.shape, got.dtype) == (DEVICE, given.shape, given.dtype)
+
+    strong = 1 if name == "grayscale" else 5
+    with on_cuda(TABLES | EVERY_BATCH), patch.object(fields, "philox", quick_field):
+        made(3, 224, strong)
+        made(1, 32, 1)
+        made(3, 32, strong)
+    with on_cuda(EVERY_BATCH):
+        made(3, 32, strong)
+
+
+# --- measures ---
+
+
+def on_device(net: nn.Module, size: tuple[int, int, int], classes: int = 5) -> Model:
+    """The network with its parameters on the device; where its heads are was found out before, with real tensors."""
+    channels, height, width = size
+    stats = Preprocess(height=height, width=width, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
+    model = Model(net=net.eval(), preprocess=stats, classes=("x",) * classes, name="net", weights_id="")
+    assert model.has_heads
+    moved(net)
+    assert model.device == DEVICE
+    return model
+
+
+def batch_of(model: Model, count: int = 8) -> Batch:
+    stats = model.preprocess
+    shape = (stats.channels, stats.height, stats.width)
+    return Batch(
+        images(count, *shape), numbers(count), numbers(count), numbers(count), numbers(2, count), count,
+        numbers(count), torch.zeros(count, 3, device=DEVICE), images(count, *shape),
+    )  # fmt: skip
+
+
+VIT = ViTSpec(
+    depth=2, dim=12, heads=3, head_width=4, hidden=8, patch=14, height=42, width=28, channels=1, classes=5, layer_scale=True
+)  # fmt: skip
+EVA = {"img_size": 28, "depth": 2, "num_classes": 5}
+SWIN = {"img_size": 56, "depths": (1, 1), "num_heads": (2, 3), "embed_dim": 12, "num_classes": 5}
+
+
+@cache
+def model_of(engine: str) -> Model:
+    if engine == "fast":
+        return on_device(build(VIT), (1, 42, 28))
+    if engine == "replay":
+        return on_device(timm.create_model("eva02_tiny_patch14_224", **EVA), (3, 28, 28))
+    return on_device(timm.create_model("swin_tiny_patch4_window7_224", **SWIN), (3, 56, 56))
+
+
+ENGINES = ("fast", "replay", "hooks")
+UNITS = ("head", "layer", "only", "pair", "mlp", "0.1+1.0 1.2")
+
+
+def ablation(model: Model, kinds: Sequence[str], unit: str = "head", *, rescale: bool = False, keep: bool = False):
+    """The measure with all that it can be asked for; a stack of three variants has the sham and heads in it."""
+    scope = replace(Scope.whole(5, DEVICE), groups=("a", "b"), samples=8)
+    bank = Bank(model, [images(8, *batch_of(model).images_BCHW.shape[1:])], maps=model.plain is not None)
+    return HeadAblation(model, scope, 3, kinds=kinds, bank=bank, unit=unit, rescale=rescale, keep=keep)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ablation(engine: str, unit: str) -> None:
+    """Single heads with every fill. What is removed knows nothing of what stands in, so other units get two, one of
+    them with the kept heads rescaled."""
+    model = model_of(engine)
+    assert model.engine.path == engine
+    fills = [kind for kind in FILLS if engine == "fast" or kind not in SPREAD] if unit == "head" else ["zero"]
+    with on_cuda(LISTED):
+        measures = ablation(model, fills, unit, keep=True), ablation(model, ["resample"], unit, rescale=True)
+        batch = batch_of(model)
+    with on_cuda():
+        for measure in measures:
+            measure.add(batch)
+    with on_cuda(LISTED):
+        assert set(measures[0].results()) == {"units", "groups", "outcomes"}
+
+
+PLAIN = {
+    "two distillation tokens' heads": lambda: timm.models.deit.VisionTransformerDistilled(
+        **{**VIT.timm_kwargs(), "class_token": True}
+    ),
+    "average pool, registers": lambda: build(replace(VIT, pool="avg", registers=2)),
+    "local attention, no last residual": lambda: build(replace(VIT, lsa=True, spt=True, last_residual=False)),
+    "norms of queries and patches": lambda: timm.models.VisionTransformer(**VIT.timm_kwargs(), qk_norm=True),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", PLAIN)
+def test_relatives_of_the_plain_vit(name: str, fused: bool, precision: str) -> None:
+    model = replace(on_device(PLAIN[name](), (1, 42, 28)), precision=precision)
+    for block in model.plain.blocks:
+        block.attn.fused_attn = fused
+    with on_cuda(LISTED):
+        measure, batch = ablation(model, ["zero", "uniform"]), batch_of(model)
+    with on_cuda():
+        measure.add(batch)
+
+
+def test_reduced_precision_is_what_is_tried() -> None:
+    """Autocast takes part: a product on the device is one in bf16."""
+    model = replace(model_of("fast"), precision="bf16")
+    with on_cuda(LISTED), model.autocast():
+        assert model.net(model.preprocess(batch_of(model).images_BCHW)).dtype == torch.bfloat16
