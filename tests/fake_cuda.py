@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -145,10 +146,15 @@ def place() -> str:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(VHS):
-            return f"{path.relative_to(VHS).as_posix()}:{frame.f_code.co_qualname}"
-        outside = outside or (f"{path.name}:{frame.f_code.co_qualname}" if path.name.startswith("test_") else "")
+            return f"{path.relative_to(VHS).as_posix()}:{_function(frame)}"
+        outside = outside or (f"{path.name}:{_function(frame)}" if path.name.startswith("test_") else "")
         frame = frame.f_back  # type: ignore[assignment]
     return outside
+
+
+def _function(frame: FrameType) -> str:
+    """Its name, of a comprehension or an inner function that of the one around it."""
+    return frame.f_code.co_qualname.partition(".<locals>")[0]
 
 
 MODE = FakeTensorMode(allow_non_fake_inputs=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -17,11 +16,23 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.fake_cuda import (
-    DEVICE, READ, TO_DEVICE, TO_HOST, HostWaits, Wait, Watch, fake, forget, moved, on_cpu, on_cuda,
+    DEVICE,
+    READ,
+    TO_DEVICE,
+    TO_HOST,
+    HostWaits,
+    Wait,
+    fake,
+    forget,
+    moved,
+    on_cpu,
+    on_cuda,
 )  # fmt: skip
 from vhs.batch import Batch
+from vhs.errors import VhsError
 from vhs.formats.shards import ShardSet
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
@@ -34,14 +45,14 @@ from vhs.measures.steadiness import settle
 from vhs.measures.taylor import TaylorEstimate
 from vhs.models.model import Model, Preprocess, build
 from vhs.models.spec import ViTSpec
-from vhs.runs import cache as decoded, conditions
+from vhs.runs import cache as decoded
+from vhs.runs import conditions, validation
 from vhs.runs.run import Run, sweep
 from vhs.runs.runtime import product_rate
 from vhs.runs.training import CHECKED, Training
-from vhs.seeds import FOLDS
 from vhs.shifts import fields
 from vhs.shifts.corruption import CORRUPTIONS, corrupt
-from vhs.training import augmentation, feed, loop, optimization
+from vhs.training import feed, loop, optimization
 from vhs.training.recipe import Recipe
 
 TABLES = {
@@ -128,7 +139,8 @@ def test_a_planted_wait_is_found(planted: Callable[[Tensor], object], kind: str)
         x = torch.zeros(3, 3, device=DEVICE)
         with pytest.raises(HostWaits, match=kind):
             planted(x)
-    with on_cuda({Wait("test_fake_cuda.py:test_a_planted_wait_is_found.<locals>", kind)}), pytest.raises(HostWaits):
+    others = {Wait("test_fake_cuda.py:<lambda>", other) for other in (READ, TO_HOST, TO_DEVICE) if other != kind}
+    with on_cuda(others), pytest.raises(HostWaits):  # a place is listed for one kind of waiting only
         planted(x)
 
 
@@ -166,7 +178,11 @@ def test_a_planted_wait_is_found_inside_vhs() -> None:
     def waiting(table: Tensor, index: Tensor) -> Tensor:
         return table[: 1 + int(index.max())].index_select(0, index.flatten()).view(index.shape)
 
-    with patch.object(fields, "pick", waiting), on_cuda(LISTED), pytest.raises(HostWaits, match="fields.py:normal read"):
+    with (
+        patch.object(fields, "pick", waiting),
+        on_cuda(LISTED),
+        pytest.raises(HostWaits, match=r"fields\.py:normal read"),
+    ):
         corrupt(images(2, 3, 32, 32), numbers(2), "gaussian_noise", 3, 0)
 
 
@@ -313,3 +329,280 @@ def test_reduced_precision_is_what_is_tried() -> None:
     model = replace(model_of("fast"), precision="bf16")
     with on_cuda(LISTED), model.autocast():
         assert model.net(model.preprocess(batch_of(model).images_BCHW)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_squared_errors(engine: str) -> None:
+    model = model_of(engine)
+    with on_cuda(LISTED):
+        batch = replace(batch_of(model), targets_BT=torch.zeros(8, 5, device=DEVICE))
+        measures = RegressionAblation(model, 3, 5, kinds=("zero", "twin")), RegressionEvaluation(model, 5)
+        model.preprocess(batch.images_BCHW)
+    with on_cuda():
+        for measure in measures:
+            measure.add(batch)
+    with on_cuda(LISTED):
+        assert [set(measure.results()) for measure in measures] == [{"units"}, {"targets"}]
+
+
+@pytest.mark.parametrize("kind", ["zero", "mean", "uniform", "twin"])
+@pytest.mark.parametrize("name", [*list(PLAIN)[:2], "norms of queries and patches"])
+def test_direct_estimates(name: str, kind: str) -> None:
+    model = on_device(PLAIN[name](), (1, 42, 28))
+    with on_cuda(LISTED):
+        batch = batch_of(model)
+        measure = DirectEstimate(model, Scope.whole(5, DEVICE), kind=kind, bank=Bank(model, [batch.images_BCHW]))
+    with on_cuda():
+        measure.add(batch)
+    with on_cuda(LISTED):
+        measure.results()
+
+
+@pytest.mark.parametrize("kind", FILLS)
+def test_taylor_estimates(kind: str) -> None:
+    """The devices on fake tensors, with a gradient from nowhere; the backward pass on the CPU."""
+    model = model_of("fast")
+    with on_cuda(LISTED), patch.object(Tensor, "backward", lambda _loss: None), patch.object(
+        Tensor, "retain_grad", _given_gradient
+    ):  # fmt: skip
+        batch = batch_of(model)
+        measure = TaylorEstimate(
+            model, Scope.whole(5, DEVICE), kind=kind, bank=Bank(model, [batch.images_BCHW], maps=True)
+        )
+    with on_cuda(), patch.object(Tensor, "backward", lambda _loss: None), patch.object(
+        Tensor, "retain_grad", _given_gradient
+    ):  # fmt: skip
+        measure.add(batch)
+    real = Model(net=build(VIT).eval(), preprocess=model.preprocess, classes=model.classes, name="", weights_id="")
+    batch = Batch(
+        *(
+            torch.zeros(part.shape, dtype=part.dtype) if isinstance(part, Tensor) else part
+            for part in vars(batch).values()
+        )
+    )
+    bank = Bank(real, [batch.images_BCHW], maps=True)
+    estimate = TaylorEstimate(real, Scope.whole(5, real.device), kind=kind, bank=bank)
+    with on_cpu():
+        estimate.add(batch)
+    assert estimate.results()["units"]["n"].sum() == 8 * 6
+
+
+retain_grad = Tensor.retain_grad
+
+
+def _given_gradient(received: Tensor) -> None:
+    retain_grad(received)
+    received.grad = torch.zeros_like(received)
+
+
+# --- runs: tiles from the host, conditions, tallies back ---
+
+
+@pytest.fixture(scope="module")
+def run(toy_shards: Path) -> Run:
+    source = ShardSet.open(toy_shards / "val")
+    samples = decoded.chosen(source, 20)
+    names = (*source.manifest.classes, "fox", "gnu")
+    model = replace(on_device(build(replace(VIT, classes=len(names))), (1, 42, 28)), classes=names)
+    return Run(
+        models=[model], source=source, data=decoded.decode(source, samples, tile=16), seed=0, tile=16, group=3,
+        conditions=conditions.parse(["contrast:3", "fog:2"], rejpeg=True), max_samples=20,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Evaluation,
+        lambda model, scope: HeadAblation(model, scope, 3, keep=True),
+        lambda model, _: Specialization(model, across=True),
+        lambda model, _: Specialization(model, across=False),
+        DirectEstimate,
+    ],
+)
+def test_runs(run: Run, make: Callable[[Model, Scope], Evaluation]) -> None:
+    with on_cuda(LISTED):
+        names = [condition.name for condition, _ in sweep(run, make)]
+    assert names == ["clean", "clean_c", "imagenet-c/contrast:3", "imagenet-c/fog:2"]
+
+
+@pytest.mark.parametrize("make", [Evaluation, lambda model, _: Specialization(model, across=True)])
+def test_a_batch_waits_for_nothing(run: Run, make: Callable[[Model, Scope], Evaluation]) -> None:
+    with on_cuda(LISTED):
+        (model,) = run.models
+        views = (View("all", "all", numbers(5), numbers(5)), View("all", "some", numbers(5)))
+        measure, batch = make(model, Scope(views, ("a", "b"), 20)), batch_of(model)
+        model.preprocess(batch.images_BCHW)
+    with on_cuda():
+        measure.add(batch)
+
+
+def test_settling(run: Run) -> None:
+    with on_cuda(LISTED):
+        assert settle(run.models[0], images(16, 1, 42, 28), 3).steady
+
+
+# --- training ---
+
+ALL = {
+    "depth": 2, "dim": 12, "heads": 3, "patch": 14, "batch": 8, "epochs": 2, "crop": True, "flip": True, "erase": 0.5,
+    "mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "drop_path": 0.2, "clip": 1.0, "accumulate": 2,
+    "layer_scale": 1e-4, "layer_decay": 0.8, "repeats": 2, "ema": 0.9,
+}  # fmt: skip
+RECIPES = {
+    "everything": ALL,
+    "nothing": {"depth": 2, "dim": 12, "heads": 3, "patch": 14, "batch": 8, "precision": "float32"},
+    "mixup alone": ALL | {"cutmix": 0.0, "accumulate": 1, "ema": 0.0},
+    "cutmix alone": ALL | {"mixup": 0.0, "layer_decay": 1.0},
+    "smoothing alone": ALL | {"mixup": 0.0, "cutmix": 0.0, "repeats": 1},
+    "low rank": ALL | {"lora": 2},
+    "first block frozen": ALL | {"freeze": "1", "positions": "sincos"},
+    "classifier alone": ALL | {"freeze": "all", "pool": "avg"},
+    "small data": ALL | {"spt": True, "lsa": True, "last_residual": False},
+    "normalised patches": ALL | {"patch_norm": True, "registers": 2},
+}
+SPLIT = 16
+STATS = Preprocess(height=42, width=28, channels=1, mean=(0.5,), std=(0.25,))
+
+
+def begun(recipe: Recipe) -> loop.TrainingState:
+    return loop.start(recipe, recipe.spec(channels=1, height=42, width=28, classes=5), SPLIT, torch.device("cpu"))
+
+
+def brought(state: loop.TrainingState, recipe: Recipe) -> loop.TrainingState:
+    """The state as it would have begun on the device. Fake tensors cannot be copied there, so it is begun before."""
+    for net in (state.net, *([state.average.module] if state.average else [])):
+        moved(net)
+    with on_cuda():
+        state.optimizer = optimization.optimizer(state.net, recipe, DEVICE)
+    state.loss_sum, state.bad_step, state.own_rows = map(fake, (state.loss_sum, state.bad_step, state.own_rows))
+    return state
+
+
+def no_backward(state: loop.TrainingState) -> Callable[[Tensor], None]:
+    """In the place of the backward pass: every weight that learns has a gradient."""
+
+    def backward(loss: Tensor) -> None:
+        assert loss.requires_grad and loss.device == DEVICE
+        for parameter in state.net.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+
+    return backward
+
+
+def resident(recipe: Recipe, answers: Tensor) -> feed.Resident:
+    return feed.Resident(recipe, feed.Samples(answers, numbers(SPLIT)), images(SPLIT, 1, 42, 28))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_up_to_the_loss_and_from_the_gradients_on(name: str) -> None:
+    """An epoch: its order, augmentation, mixing, the network in bf16, the loss, clipping, AdamW, the sum of losses."""
+    recipe = Recipe().with_values(RECIPES[name], name)
+    state = brought(begun(recipe), recipe)
+    with on_cuda(LISTED), patch.object(Tensor, "backward", no_backward(state)):
+        source = resident(recipe, numbers(SPLIT))
+        updates = loop.updates(state, recipe, source, STATS)
+        next(updates)  # the epoch begins, tables are made
+    with on_cuda(), patch.object(Tensor, "backward", no_backward(state)):
+        next(updates)
+    assert state.step == 2 and state.loss_sum.device == state.bad_step.device == DEVICE
+    state.optimizer.zero_grad()
+
+
+def test_training_on_targets_up_to_the_loss() -> None:
+    recipe = Recipe().with_values(ALL, "targets")
+    state = brought(begun(recipe), recipe)
+    with on_cuda(LISTED), patch.object(Tensor, "backward", no_backward(state)):
+        source = resident(recipe, torch.zeros(SPLIT, 5, device=DEVICE))
+        updates = loop.updates(state, recipe, source, STATS, regression=True)
+        next(updates)
+    with on_cuda(), patch.object(Tensor, "backward", no_backward(state)):
+        next(updates)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
+def test_a_streamed_batch_waits_for_nothing() -> None:
+    """Images come from the host, pinned; which samples they are was told the device when the epoch began."""
+    recipe = Recipe().with_values(ALL, "streamed")
+    with on_cuda(LISTED):
+        samples = feed.Samples(numbers(SPLIT), numbers(SPLIT))
+        batches = feed.Streamed(recipe, samples, lambda _: np.zeros((1, 42, 28), np.uint8), 0).epoch(0, 0)
+        next(batches)
+    with on_cuda():
+        (second,) = batches
+        assert {part.device for part in second} == {DEVICE}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_backward_pass_and_the_average_wait_for_nothing(name: str) -> None:
+    """On the CPU, whose fused AdamW stands for the device's; nothing in an update asks for a value."""
+    recipe = Recipe().with_values(RECIPES[name], name)
+    state = begun(recipe)
+    rates = [{**group, "fused": True} for group in state.optimizer.param_groups]
+    state.optimizer = AdamW(rates, fused=True)
+    criterion = loop.Criterion(recipe, 5, regression=False)
+    before = [parameter.clone() for parameter in state.net.parameters()]
+    pixels, labels = torch.randn(8, 1, 42, 28), torch.arange(8) % 5
+    with on_cpu():
+        loop._update(state, recipe, criterion, (pixels, labels), 0.01)
+    assert any(not torch.equal(a, b) for a, b in zip(before, state.net.parameters(), strict=True))
+    assert state.first_bad_step() is None
+
+
+def test_losses_are_asked_for_every_so_often() -> None:
+    state = brought(begun(Recipe().with_values(RECIPES["nothing"], "")), Recipe())
+    asked = []
+    for state.step in range(1, 2 * CHECKED + 1):
+        with on_cuda(LISTED) as watch:
+            _check(state)
+        asked += [state.step] * len(watch.seen)
+    assert asked == [CHECKED, 2 * CHECKED]
+
+
+def _check(state: loop.TrainingState) -> None:
+    """A zero, which is what a fake tensor is taken for, is the number of a bad update."""
+    with contextlib.suppress(VhsError):
+        Training._check_finite(SimpleNamespace(device=DEVICE, _saved_step=0), state, now=False)
+
+
+# --- the list ---
+
+
+def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
+    """And nothing twice: each place has one reason."""
+    assert sum(map(len, ALLOWED.values())) == len(LISTED)
+    forget()
+    with on_cuda(LISTED) as watch:
+        for name in (
+            "gaussian_noise", "shot_noise", "defocus_blur", "glass_blur", "elastic_transform", "pixelate", "frost",
+            "jpeg_compression", "spatter", "low_pass",
+        ):  # fmt: skip
+            corrupt(images(2, 3, 32, 32), numbers(2), name, 3, 0)
+        for make in (Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True)):
+            list(sweep(replace(run, conditions=run.conditions[:1]), make))
+        settle(run.models[0], images(16, 1, 42, 28), 3)
+        _logged()
+        product_rate(DEVICE)
+    assert watch.seen == LISTED
+
+
+def _logged() -> None:
+    """An epoch as a training run has it: its order, whether its losses are finite, its row of the log."""
+    recipe = Recipe().with_values(RECIPES["nothing"], "")
+    with _disable_current_modes():
+        state = begun(recipe)
+    state = brought(state, recipe)
+    next(resident(recipe, numbers(SPLIT)).epoch(0, 0))
+    state.step = CHECKED
+    _check(state)
+    training = SimpleNamespace(
+        recipe=recipe, device=DEVICE, log=[], tracker=None, progress=print, _preprocess=None, _val=None
+    )
+    with (
+        patch.object(loop.TrainingState, "weights", lambda *_: None),
+        patch.object(validation, "rows", lambda *_: [{}]),
+        patch.object(validation, "in_words", str),
+    ):
+        Training._finish_epoch(training, state, 0.1)
+    assert training.log[0]["train_loss"] == 0

@@ -109,7 +109,9 @@ class Streamed:
     def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
         """The batches of this process from update `start` of the epoch on."""
         device = self.samples.keys_N.device
-        on_host, on_device = (_batches(self.recipe, epoch, start, len(self.samples.keys_N), at) for at in (None, device))
+        on_host, on_device = (
+            _batches(self.recipe, epoch, start, len(self.samples.keys_N), at) for at in (None, device)
+        )
         tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in on_host]
         loader: Any = DataLoader(
             _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stacked,  # type: ignore[arg-type]
