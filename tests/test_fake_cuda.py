@@ -233,6 +233,16 @@ def test_corruptions(name: str) -> None:
         made(3, 32, strong)
 
 
+@pytest.mark.parametrize(("given", "wanted"), [(1, 3), (3, 1), (3, 3)])
+def test_preprocessing(given: int, wanted: int) -> None:
+    """Channels matched, resized and not; statistics are on the device after the first batch."""
+    stats = Preprocess(height=42, width=28, channels=wanted, mean=(0.4,) * wanted, std=(0.2,) * wanted)
+    with on_cuda(TABLES):
+        assert stats(images(2, given, 42, 28)).device == DEVICE
+    with on_cuda():
+        assert stats(images(2, given, 50, 61)).shape == (2, wanted, 42, 28)
+
+
 # --- measures ---
 
 
@@ -311,8 +321,7 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(("fused", "precision"), [(True, "float32"), (False, "bf16")])
 @pytest.mark.parametrize("name", PLAIN)
 def test_relatives_of_the_plain_vit(name: str, fused: bool, precision: str) -> None:
     model = replace(on_device(PLAIN[name](), (1, 42, 28)), precision=precision)
