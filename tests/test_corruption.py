@@ -9,7 +9,7 @@ from skimage import data
 
 from tests import definitions
 from vhs.seeds import hash64, sample_keys
-from vhs.shifts import blur, digital, fields, filters, weather
+from vhs.shifts import blur, digital, fields, filters, spatter, weather
 from vhs.shifts.corruption import (
     CORRUPTIONS,
     MIN_SIDE,
@@ -178,6 +178,19 @@ def test_glass_blur_pointers_equal_the_loop() -> None:
             image[y, x] = image[y + dy[y, x], x + dx[y, x]]
     steps = (torch.from_numpy(d.reshape(1, -1).astype(np.int32)) for d in (dy, dx))
     assert blur.copied_from(*steps, (height, width), reach)[0].tolist() == image.ravel().tolist()
+
+
+def test_edges_grow_until_nothing_changes() -> None:
+    """So that a device, which is not asked and takes every step, ends with the same."""
+    generator = torch.Generator().manual_seed(0)
+    for share in (0.3, 0.45, 0.6):
+        allowed = torch.rand(4, 1, 61, 47, generator=generator) < share
+        seeds = allowed & (torch.rand(allowed.shape, generator=generator) < 0.003)
+        want = seeds
+        for _ in range(61 + 47):
+            want = spatter._widened(spatter._widened(want, -1), -2) & allowed
+        got = spatter._connected(seeds, allowed)
+        assert torch.equal(got, want) and got.sum() > seeds.sum()
 
 
 def test_plasma_is_a_unit_fractal_that_roughens_with_less_decay() -> None:

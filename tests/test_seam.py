@@ -1,5 +1,6 @@
 """The prefix-reusing engine against a naive hook loop over timm's own forward. All sizes distinct, prime where free."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -56,7 +57,7 @@ def test_ablated_logits_equal_the_naive_loop(name: str) -> None:
                 intact = state
                 continue
             removed_HBND = prefix.removed(
-                net.blocks[state.layer], state.heads_BNK, 1 - torch.eye(net.blocks[state.layer].attn.num_heads)
+                net.blocks[state.layer], state.heads_BNK, 1 - np.eye(net.blocks[state.layer].attn.num_heads)
             )
             stacked = (state.residual_BND - removed_HBND).flatten(0, 1)
             got.append(prefix.suffix(net, state.layer, stacked).view(len(removed_HBND), 16, -1))

@@ -49,7 +49,9 @@ class HeadAblation:
         self.kinds = kinds
         self._bank = bank
         self._removal = Removal(model.net, model.engine, unit, rescale=rescale)
-        self._partners_2U, self._sign_U = (part.to(model.device) for part in self._removal.partners())
+        self._partners_2U, self._sign_U = (
+            part.to(model.device, non_blocking=True) for part in self._removal.partners()
+        )
         self._units = len(self._removal.units)
         units = (len(kinds) * self._units,)
         self._tally = Tally(units, FIELDS, model.device)

@@ -17,7 +17,8 @@ def pair_divergences(maps_GBNN: Tensor, first: int, others: list[int]) -> Tensor
     JSD(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2, natural logarithm (Lin 1991); per row as in Clark
     et al. 2019 (arXiv:1906.04341), who sum over rows where we take the mean, so that models compare.
     """
-    p_BNN, q_JBNN = maps_GBNN[first], maps_GBNN[others]
+    chosen = torch.tensor(others).to(maps_GBNN.device, non_blocking=True)  # a list as index would wait for the device
+    p_BNN, q_JBNN = maps_GBNN[first], maps_GBNN[chosen]
     mixed = row_entropy((p_BNN + q_JBNN) / 2)
     apart = (row_entropy(p_BNN) + row_entropy(q_JBNN)) / 2
     return (mixed - apart).clamp(min=0).mean(-1)

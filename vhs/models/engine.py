@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Engine(Protocol):
         """For each layer the module whose input holds the heads, and the axis of the features in it."""
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield (position in `fills`, logits [V, B, C]) of up to `group` variants, by layer, fill and row of `keeps`;
         at last (-1, the intact logits [1, B, C]).
@@ -52,23 +53,28 @@ class Engine(Protocol):
         """
 
 
-def keeps(grid: HeadGrid, kind: str = "head", *, rescale: bool = False) -> list[Tensor]:
-    """For each layer weights [U, H]: of the heads that each unit of `grid.units(kind)` leaves, sham first.
+def keeps(grid: HeadGrid, kind: str = "head", *, rescale: bool = False) -> list[np.ndarray]:
+    """For each layer weights, float32 [U, H]: of the heads that each unit of `grid.units(kind)` leaves, sham first.
 
     Zeros and ones; with `rescale` H / kept instead of ones (DiverseViT's factor).
     """
-    rows: list[list[Tensor]] = [[] for _ in grid.per_layer]
+    rows: list[list[np.ndarray]] = [[] for _ in grid.per_layer]
     for unit in grid.units(kind):
         layer = unit.layer or 0
         rows[layer].append(kept(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
-    return [torch.stack(part) for part in rows]
+    return [np.stack(part) for part in rows]
 
 
-def kept(heads: int, removed: Sequence[int], *, rescale: bool = False) -> Tensor:
-    """[H]: 0 for the removed heads of one layer, for the others 1, or H / kept."""
-    keep = torch.ones(heads)
+def kept(heads: int, removed: Sequence[int], *, rescale: bool = False) -> np.ndarray:
+    """float32 [H], on the host: 0 for the removed heads of one layer, for the others 1, or H / kept."""
+    keep = np.ones(heads, np.float32)
     keep[list(removed)] = 0
-    return keep * heads / keep.sum().clamp(min=1) if rescale else keep
+    return keep * heads / max(keep.sum(), np.float32(1)) if rescale else keep
+
+
+def _stacks(keep_UH: np.ndarray, group: int) -> Iterator[np.ndarray]:
+    """Up to `group` rows at a time."""
+    return (keep_UH[start : start + group] for start in range(0, len(keep_UH), group))
 
 
 def zero(_layer: int, _rows: int) -> None:
@@ -89,7 +95,7 @@ class Fast:
         return [(seam.projection(block), -1) for block in seam.blocks(self.net)]
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
         for state in prefix.intact(self.net, pixels_BCHW):
             if isinstance(state, Tensor):
@@ -97,10 +103,10 @@ class Fast:
                 continue
             for index, fill in enumerate(fills):
                 lost_BNK = _lost(state, fill)
-                for keep_VH in keeps[state.layer].split(group):
+                for keep_VH in _stacks(keeps[state.layer], group):
                     yield index, self._variants(state, lost_BNK, keep_VH)
 
-    def _variants(self, state: prefix.LayerState, lost_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+    def _variants(self, state: prefix.LayerState, lost_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
         """[V, B, C]. lost_BNK: what each head gives beyond its fill."""
         removed_VBND = prefix.removed(seam.blocks(self.net)[state.layer], lost_BNK, keep_VH)
         residual = (state.residual_BND - removed_VBND).flatten(0, 1)
@@ -134,13 +140,13 @@ class Hooked:
         return [(place.projection, place.axis) for place in self.seams]
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[Tensor], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
         inputs, intact = self._intact(pixels_BCHW)
         for layer, keep_UH in enumerate(keeps):
             for index, fill in enumerate(fills):
-                for keep_VH in keep_UH.split(group):
-                    hook = partial(masked, self.seams[layer], keep_VH.to(pixels_BCHW.device), partial(fill, layer))
+                for keep_VH in _stacks(keep_UH, group):
+                    hook = partial(masked, self.seams[layer], keep_VH, partial(fill, layer))
                     yield index, self._ablated(pixels_BCHW, layer, len(keep_VH), hook, inputs[: layer + 1])
         yield -1, intact[None]
 
@@ -248,8 +254,9 @@ def _keep_output(kept: list[Tensor], _module: nn.Module, _args: tuple[Tensor, ..
 
 
 def masked(
-    place: Seam, keep_VH: Tensor, fill: Callable[[int], Tensor | None], _module: nn.Module, args: tuple[Tensor, ...]
+    place: Seam, keep_VH: np.ndarray, fill: Callable[[int], Tensor | None], _module: nn.Module, args: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """A hook before a projection: the heads that `keep_VH` does not keep are filled."""
+    """A hook before a projection: the heads that `keep_VH` (on the host) does not keep are filled."""
     instead = fill(len(args[0]) // len(keep_VH))
-    return (place.without(args[0], keep_VH, instead), *args[1:])
+    beside = torch.from_numpy(keep_VH).to(args[0].device, non_blocking=True)
+    return (place.without(args[0], beside, instead), *args[1:])

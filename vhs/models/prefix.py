@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
@@ -77,7 +78,7 @@ def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
     return net.forward_head(net.norm(tokens_BQD))
 
 
-def removed(block: Block, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+def removed(block: Block, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads not kept, LayerScale included."""
     return block.ls1(seam.removed(seam.attention(block), heads_BNK, keep_VH))
 

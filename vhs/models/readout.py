@@ -66,10 +66,10 @@ def _pools(net: VisionTransformer, residual_BND: Tensor) -> Tensor:
     """[P, N]: what each token counts in each pooled vector."""
     count, queries = residual_BND.shape[1], queries_needed(net)
     if queries:
-        return torch.eye(queries, count).to(residual_BND)
+        return torch.eye(queries, count, dtype=residual_BND.dtype, device=residual_BND.device)
     if net.global_pool != "avg":
         raise MismatchError(f"--method direct: the model pools by {net.global_pool}; class token or average is needed.")
-    pool_1N = torch.ones(1, count).to(residual_BND)
+    pool_1N = residual_BND.new_ones(1, count)
     pool_1N[:, : net.num_prefix_tokens] = 0
     return pool_1N / pool_1N.sum()
 

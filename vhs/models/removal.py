@@ -84,7 +84,7 @@ class Removal:
             for layer in sorted({layer for layer, _ in unit.removed}):
                 gone = [head for at, head in unit.removed if at == layer]
                 keep_VH = kept(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
-                hook = partial(masked, self._seam(layer), keep_VH.to(pixels_BCHW.device), partial(fill, layer))
+                hook = partial(masked, self._seam(layer), keep_VH, partial(fill, layer))
                 stack.enter_context(hooked(self.engine.projections()[layer][0], hook))
             return self.net(pixels_BCHW)
 

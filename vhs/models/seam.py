@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
@@ -137,27 +138,36 @@ def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
     return attn.proj(heads_BNK)
 
 
-def removed(attn: Attention, heads_BNK: Tensor, keep_VH: Tensor) -> Tensor:
+def removed(attn: Attention, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads that each row of `keep_VH` does not keep.
 
-    keep_VH: weights of the heads, on the host. One head a row costs that head's part of the projection only.
+    keep_VH: weights of the heads, on the host, where the way is chosen. One head a row costs that head's part of the
+    projection only.
     """
     gone_VH = 1 - keep_VH
-    heads = gone_VH.argmax(1).tolist()
-    changed_V = (gone_VH != 0).sum(1)
-    if (changed_V == 1).all() and (gone_VH.sum(1) == 1).all() and heads == list(range(heads[0], heads[0] + len(heads))):
-        return head_contributions(attn, heads_BNK, slice(heads[0], heads[0] + len(heads)))  # nothing goes to the device
+    first_V, changed_V, weight_V = gone_VH.argmax(1), (gone_VH != 0).sum(1), gone_VH.sum(1)
+    one_each = (changed_V == 1).all() and (weight_V == 1).all()
+    if one_each and (np.diff(first_V) == 1).all():
+        return head_contributions(attn, heads_BNK, slice(int(first_V[0]), int(first_V[-1]) + 1))  # nothing is copied
     if changed_V.max() <= 1:
-        return head_contributions(attn, heads_BNK, heads) * gone_VH.sum(1).to(heads_BNK).view(-1, 1, 1, 1)
-    mask = gone_VH.to(heads_BNK).repeat_interleave(attn.head_dim, dim=1)
+        contributions = head_contributions(attn, heads_BNK, torch.from_numpy(first_V))
+        return contributions * _beside(weight_V, heads_BNK).view(-1, 1, 1, 1)
+    mask = _beside(gone_VH, heads_BNK).repeat_interleave(attn.head_dim, dim=1)
     return F.linear(heads_BNK * mask[:, None, None], attn.proj.weight)
 
 
-def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | list[int] = slice(None)) -> Tensor:
+def _beside(values: np.ndarray, like: Tensor) -> Tensor:
+    """On the device and of the type of `like`, without waiting for what is queued there."""
+    return torch.from_numpy(values).to(like.device, like.dtype, non_blocking=True)
+
+
+def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | Tensor = slice(None)) -> Tensor:
     """[V, B, N, D]: what each of the `chosen` heads adds to the residual stream through the projection, bias apart.
 
-    Summed over all heads, plus the bias, it is `project`.
+    Summed over all heads, plus the bias, it is `project`. chosen: numbers are int64, on the host.
     """
+    if isinstance(chosen, Tensor):
+        chosen = chosen.to(heads_BNK.device, non_blocking=True)
     batch, count, _ = heads_BNK.shape
     z_VBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)[chosen]
     w_VWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)[chosen]

@@ -69,12 +69,20 @@ def affine_inverse(moves_B32: Tensor, size: tuple[int, int]) -> Tensor:
 
     moves_B32: px. The source takes (height, width) for (x, y) when it places the corners; so do we.
     """
-    centre = torch.tensor([side // 2 for side in size], dtype=torch.float64, device=moves_B32.device)
-    reach = min(size) // 3
-    signs = torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64, device=moves_B32.device)
-    corners = centre + signs * reach
+    corners = _corners(size, moves_B32.device)
     moved = torch.cat([corners + moves_B32, torch.ones_like(moves_B32[..., :1])], dim=-1)
-    return torch.linalg.solve(moved, corners.expand_as(moves_B32)).transpose(1, 2)
+    # Not `solve`, which waits for the device to say whether a system had no answer: moves are less than half of the
+    # corners' distance, so that they never come to lie on one line.
+    inverse, _ = torch.linalg.solve_ex(moved, corners.expand_as(moves_B32))
+    return inverse.transpose(1, 2)
+
+
+@lru_cache(maxsize=16)
+def _corners(size: tuple[int, int], device: torch.device) -> Tensor:
+    """float64 [3, 2]: the corners that are moved; kept on the device."""
+    signs = torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64)
+    centre = torch.tensor([side // 2 for side in size], dtype=torch.float64)
+    return (centre + signs * (min(size) // 3)).to(device)
 
 
 def pixelate(levels_BCHW: Tensor, strength: float) -> Tensor:

@@ -54,15 +54,15 @@ def _blur_by_matrix(images_BCHW: Tensor, sigma: float, radius: int, mode: str) -
     """One product a channel, always of one shape, so that its rounding does not depend on the batch."""
     height, width = images_BCHW.shape[-2:]
     planes = images_BCHW.flatten(0, 1)
-    down = blur_matrix(height, sigma, radius, mode).to(planes.device)
-    across = blur_matrix(width, sigma, radius, mode).to(planes.device).t()
+    down = blur_matrix(height, sigma, radius, mode, planes.device)
+    across = blur_matrix(width, sigma, radius, mode, planes.device).t()
     planes = torch.bmm(down.expand(len(planes), -1, -1), planes)
     return torch.bmm(planes, across.expand(len(planes), -1, -1)).view_as(images_BCHW)
 
 
 @lru_cache(maxsize=32)
-def blur_matrix(size: int, sigma: float, radius: int, mode: str) -> Tensor:
-    """float32 [size, size]: row i holds the weight of each pixel in the filtered pixel i."""
+def blur_matrix(size: int, sigma: float, radius: int, mode: str, device: torch.device) -> Tensor:
+    """float32 [size, size]: row i holds the weight of each pixel in the filtered pixel i. Kept on the device."""
     taps = np.arange(size)[:, None] + np.arange(-radius, radius + 1)
     if mode == "nearest":
         taps = taps.clip(0, size - 1)
@@ -72,7 +72,7 @@ def blur_matrix(size: int, sigma: float, radius: int, mode: str) -> Tensor:
     matrix = np.zeros((size, size))
     rows = np.broadcast_to(np.arange(size)[:, None], taps.shape)
     np.add.at(matrix, (rows, taps), np.broadcast_to(gaussian_kernel(sigma, radius), taps.shape))
-    return torch.from_numpy(matrix.astype(np.float32))
+    return torch.from_numpy(matrix.astype(np.float32)).to(device)
 
 
 def convolve(images_BCHW: Tensor, kernel_KK: np.ndarray) -> Tensor:
@@ -81,16 +81,16 @@ def convolve(images_BCHW: Tensor, kernel_KK: np.ndarray) -> Tensor:
     radius = len(kernel_KK) // 2
     size = (_fast(height + 2 * radius), _fast(width + 2 * radius))
     padded = F.pad(images_BCHW, (radius,) * 4, mode="reflect")
-    spectrum = _spectrum(kernel_KK.tobytes(), len(kernel_KK), size).to(images_BCHW.device)
+    spectrum = _spectrum(kernel_KK.tobytes(), len(kernel_KK), size, images_BCHW.device)
     full = torch.fft.irfft2(torch.fft.rfft2(padded, s=size) * spectrum, s=size)
     return full[..., 2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
 
 
 @lru_cache(maxsize=32)
-def _spectrum(kernel: bytes, side: int, size: tuple[int, int]) -> Tensor:
-    return torch.fft.rfft2(torch.from_numpy(np.frombuffer(kernel).reshape(side, side).copy()), s=size).to(
-        torch.complex64
-    )
+def _spectrum(kernel: bytes, side: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """complex64, computed on the host in double precision and kept on the device."""
+    values = torch.from_numpy(np.frombuffer(kernel).reshape(side, side).copy())
+    return torch.fft.rfft2(values, s=size).to(torch.complex64).to(device)
 
 
 def _fast(size: int) -> int:

@@ -6,6 +6,8 @@ ImageNet-C/create_c/make_imagenet_c.py, which calls OpenCV for Canny, distance t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,23 +39,31 @@ def spatter(images_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[float
     if muddy:
         cover = filters.blur((liquid > threshold).float(), second)
         cover = torch.where(cover < 0.8, 0.0, cover)
-        return images_BCHW * (1 - cover) + cover * _colour(MUD, images_BCHW)
+        return images_BCHW * (1 - cover) + cover * _colour(MUD, images_BCHW.device)
     levels = torch.where(liquid < threshold, 0.0, liquid).mul_(255).floor_() % 256
     layer = levels * _shading(levels)
     peak = layer.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
-    return images_BCHW + layer / peak * second * _colour(WATER, images_BCHW)
+    return images_BCHW + layer / peak * second * _colour(WATER, images_BCHW.device)
 
 
-def _colour(rgb: tuple[float, ...], like: Tensor) -> Tensor:
-    return like.new_tensor(rgb)[:, None, None]
+@lru_cache(maxsize=4)
+def _colour(rgb: tuple[float, ...], device: torch.device) -> Tensor:
+    """float32 [3, 1, 1]; kept on the device, so that no batch waits for the host."""
+    return torch.tensor(rgb, device=device)[:, None, None]
 
 
 def _shading(levels_B1HW: Tensor) -> Tensor:
     """Bright where a drop slopes to the lower right, from its distance to the drops' outlines; grey levels."""
     distance = equalised(_nine(chamfer(canny(levels_B1HW))) // (9 * UNIT))
-    kernel = levels_B1HW.new_tensor([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])[None, None]
-    relief = F.conv2d(F.pad(distance, (1, 1, 1, 1), mode="reflect"), kernel).clamp_(0, 255)
+    padded = F.pad(distance, (1, 1, 1, 1), mode="reflect")
+    relief = F.conv2d(padded, _slope(levels_B1HW.device)).clamp_(0, 255)
     return (_nine(relief) / 9).round_()
+
+
+@lru_cache(maxsize=4)
+def _slope(device: torch.device) -> Tensor:
+    """float32 [1, 1, 3, 3]: light from the upper left; kept on the device."""
+    return torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]], device=device)[None, None]
 
 
 def _nine(images_B1HW: Tensor) -> Tensor:
@@ -93,11 +103,15 @@ def canny(levels_B1HW: Tensor) -> Tensor:
 
 
 def _connected(seeds: Tensor, allowed: Tensor) -> Tensor:
-    """Parts of `allowed` that touch a seed, by 8-neighbours."""
-    grown = seeds
+    """Parts of `allowed` that touch a seed, by 8-neighbours, as far as height + width steps lead.
+
+    Once nothing grows any more, further steps change nothing. On a CPU asking that after each saves most of them; on
+    another device the host would wait for every answer, so all are taken.
+    """
+    grown, asked = seeds, seeds.device.type == "cpu"
     for _ in range(sum(seeds.shape[-2:])):
         wider = _widened(_widened(grown, -1), -2) & allowed
-        if torch.equal(wider, grown):
+        if asked and torch.equal(wider, grown):
             break
         grown = wider
     return grown

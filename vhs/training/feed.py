@@ -109,18 +109,19 @@ class Streamed:
     def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
         """The batches of this process from update `start` of the epoch on."""
         device = self.samples.keys_N.device
-        batches = list(_batches(self.recipe, epoch, start, len(self.samples.keys_N)))
-        tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in batches]
+        on_host, on_device = (
+            _batches(self.recipe, epoch, start, len(self.samples.keys_N), at) for at in (None, device)
+        )
+        tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in on_host]
         loader: Any = DataLoader(
             _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stacked,  # type: ignore[arg-type]
             pin_memory=device.type == "cuda", multiprocessing_context="fork" if self.workers else None,
             worker_init_fn=_prepare_worker,
         )  # fmt: skip
-        for (chosen, versions), images in zip(batches, loader, strict=True):
+        for (chosen, versions), images in zip(on_device, loader, strict=True):
             if isinstance(images, VhsError):
                 raise images
-            images = images.to(device, non_blocking=True)
-            yield self.samples.with_images(images, chosen.to(device), versions.to(device))
+            yield self.samples.with_images(images.to(device, non_blocking=True), chosen, versions)
 
 
 @dataclass(frozen=True)
