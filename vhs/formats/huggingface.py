@@ -5,23 +5,25 @@ The names are those of transformers' modeling_vit.py, modeling_deit.py and model
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vhs.errors import InputError
-from vhs.formats import weights
+from vhs.formats import hf_config, hf_preprocessor, hub, weights
+from vhs.formats.hf_config import Config
+from vhs.formats.keys import Keys
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
     from torch import Tensor
 
+    from vhs.models.model import Preprocess
+
 HF = "hf:"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-KINDS = ("vit", "deit", "dinov2")
 STEM = {
     "embeddings.cls_token": "cls_token", "embeddings.distillation_token": "dist_token",
     "embeddings.position_embeddings": "pos_embed", "embeddings.patch_embeddings.projection": "patch_embed.proj",
@@ -40,36 +42,34 @@ UNUSED = ("mask_token", "pooler.")
 
 
 class Described(NamedTuple):
-    """A network with what its folder says: classes, image size px, pixel mean and std."""
+    """A network with what its folder says: classes, and how its images are made."""
 
     net: VisionTransformer
     classes: tuple[str, ...]
-    size: tuple[int, int]
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocess: Preprocess
 
 
 def load(name: str) -> Described:
     """The classifier in a folder, or of a hub name. Raises InputError naming what is missing or not supported."""
-    folder = Path(name) if Path(name).is_dir() else _fetched(name)
-    config = _json(folder / CONFIG)
-    kind = config.get("model_type")
-    if kind not in KINDS:
-        raise InputError(f"{folder / CONFIG}: model_type {kind!r}; read are {', '.join(KINDS)}.")
+    folder = Path(name) if Path(name).is_dir() else hub.folder(name, (CONFIG, PREPROCESSOR), WEIGHTS)
+    config = hf_config.read(Keys.read(folder / CONFIG))
+    if not (folder / PREPROCESSOR).is_file():
+        raise InputError(
+            f"{folder}: holds no {PREPROCESSOR}, which says how pixels are scaled. Save the image processor beside the "
+            f"model, with its save_pretrained()."
+        )
+    preprocess = hf_preprocessor.read(Keys.read(folder / PREPROCESSOR), config)
     path = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
     if path is None:
         raise InputError(f"{folder}: holds neither {' nor '.join(WEIGHTS)}.")
     state = renamed(weights.read(path), str(path))
-    try:
-        net, classes, size = _built(kind, config, state)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"{folder / CONFIG}: does not describe a {kind}: {type(error).__name__}: {error}.") from error
+    _check_depth(config, state, folder)
+    size = (preprocess.height, preprocess.width)
+    if config.kind == "dinov2" and size != config.image:
+        _resample(state, config, size)
+    net = _built(config, size, state)
     weights.fill(net, state, str(path))
-    told = _json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
-    channels = int(config.get("num_channels", 3))
-    mean, std = (tuple(told.get(key, [0.5] * channels)) for key in ("image_mean", "image_std"))
-    return Described(net, classes, size, channels, mean, std)
+    return Described(net, config.classes, preprocess)
 
 
 def renamed(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -77,81 +77,93 @@ def renamed(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     import torch
 
     found: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
-        plain = re.sub(r"^(vit|deit|dinov2)\.", "", name)
-        if any(word in plain for word in UNUSED):
-            continue
-        block = re.fullmatch(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)\.(weight|bias|lambda1)", plain)
-        module, _, leaf = plain.rpartition(".")
-        if plain in STEM:
-            found[STEM[plain]] = tensor
-        elif module in STEM:
-            found[f"{STEM[module]}.{leaf}"] = tensor
-        elif block and block[2] in BLOCK:
-            timm_name, leaf = BLOCK[block[2]], "gamma" if block[3] == "lambda1" else block[3]
-            if timm_name in ("q", "k", "v"):
-                parts.setdefault(f"blocks.{block[1]}.attn.qkv.{leaf}", {})[timm_name] = tensor
-            else:
-                found[f"blocks.{block[1]}.{timm_name}.{leaf}"] = tensor
-        else:
+        own = _own_name(re.sub(r"^(vit|deit|dinov2)\.", "", name))
+        if own is None:
             raise InputError(f"{where}: {name} is not known of ViT, DeiT or DINOv2 (SwiGLU MLPs are not read).")
+        if not own:
+            continue
+        if own in origin:
+            raise InputError(f"{where}: {origin[own]} and {name} are the same part of the network.")
+        origin[own] = name
+        joined = re.fullmatch(r"(blocks\.\d+)\.([qkv])\.(.+)", own)
+        if joined:
+            parts.setdefault(f"{joined[1]}.attn.qkv.{joined[3]}", {})[joined[2]] = tensor
+        else:
+            found[own] = tensor
     for name, three in parts.items():
         if set(three) != set("qkv"):
             raise InputError(f"{where}: {name}: has {', '.join(sorted(three))}, expected q, k and v.")
+        if len({part.shape for part in three.values()}) > 1 or not three["q"].dim():
+            raise InputError(f"{where}: {name}: its q, k and v are not of one shape.")
         found[name] = torch.cat([three["q"], three["k"], three["v"]])
     return found
 
 
-def _built(
-    kind: str, config: dict[str, Any], state: dict[str, Tensor]
-) -> tuple[VisionTransformer, tuple[str, ...], tuple[int, int]]:
+def _own_name(plain: str) -> str | None:
+    """timm's name of a tensor, queries, keys and values still apart; empty for what is not used, None if not known."""
+    if any(word in plain for word in UNUSED):
+        return ""
+    block = re.fullmatch(r"(?:encoder\.layer|layers)\.(\d{1,5})\.(.+)\.(weight|bias|lambda1)", plain, re.ASCII)
+    module, _, leaf = plain.rpartition(".")
+    if plain in STEM:
+        return STEM[plain]
+    if module in STEM:
+        return f"{STEM[module]}.{leaf}"
+    if block and block[2] in BLOCK:
+        return f"blocks.{int(block[1])}.{BLOCK[block[2]]}.{'gamma' if block[3] == 'lambda1' else block[3]}"
+    return None
+
+
+def _built(config: Config, size: tuple[int, int], state: dict[str, Tensor]) -> VisionTransformer:
+    """The network without weights, on the meta device, so that nothing is allocated before shapes are compared."""
+    import torch
     from timm.models.deit import VisionTransformerDistilled
     from timm.models.vision_transformer import VisionTransformer
     from torch import nn
 
     from vhs.models.pooling import ClassAndMean
+    from vhs.models.seam import attention_of_width
 
-    dim, patch, image = config["hidden_size"], config["patch_size"], config["image_size"]
-    labels = config.get("id2label") or {str(index): str(index) for index in range(config.get("num_labels", 2))}
-    classes = tuple(str(labels[key]) for key in sorted(labels, key=int))
-    if classes == tuple(f"LABEL_{index}" for index in range(len(classes))):
-        classes = tuple(str(index) for index in range(len(classes)))
-    hidden = config.get("intermediate_size") if kind != "dinov2" else dim * config.get("mlp_ratio", 4)
-    more: dict[str, Any] = {"init_values": 1.0} if kind == "dinov2" else {}
-    network: type[VisionTransformer] = ClassAndMean if kind == "dinov2" else VisionTransformer
+    dinov2, dim = config.kind == "dinov2", config.dim
+    more: dict[str, Any] = {"init_values": 1.0} if dinov2 else {}
+    network: type[VisionTransformer] = ClassAndMean if dinov2 else VisionTransformer
     if "dist_token" in state and "head_dist.weight" in state:
         network = VisionTransformerDistilled
     elif "dist_token" in state:  # read by nobody, so a register
         state["reg_token"] = state.pop("dist_token")
         more["reg_tokens"] = 1
-    net = network(
-        img_size=image, patch_size=patch, in_chans=config.get("num_channels", 3), num_classes=len(classes),
-        embed_dim=dim, depth=config["num_hidden_layers"], num_heads=config["num_attention_heads"],
-        mlp_ratio=hidden / dim, qkv_bias=config.get("qkv_bias", True),
-        norm_layer=partial(nn.LayerNorm, eps=float(config.get("layer_norm_eps", 1e-6))), **more,
-    )  # fmt: skip
-    size = (image, image) if isinstance(image, int) else (image[0], image[1])
-    return net, classes, size
+    if config.heads * config.head_width != dim:
+        more["attn_layer"] = attention_of_width(config.head_width)
+    with torch.device("meta"):
+        return network(
+            img_size=size, patch_size=config.patch, in_chans=config.channels, num_classes=len(config.classes),
+            embed_dim=dim, depth=config.depth, num_heads=config.heads, mlp_ratio=(config.hidden + 0.5) / dim,
+            qkv_bias=config.qkv_bias, norm_layer=partial(nn.LayerNorm, eps=config.eps),
+            act_layer=hf_config.activation(config.activation), **more,
+        )  # fmt: skip
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}. A folder that transformers wrote was expected.") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: is not a JSON object.")
-    return data
+def _check_depth(config: Config, state: dict[str, Tensor], folder: Path) -> None:
+    """Raises InputError where config.json tells of other blocks than the weights hold, or of another kind."""
+    blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    if len(blocks) != config.depth:
+        raise InputError(f"{folder / CONFIG}: num_hidden_layers is {config.depth}; the weights are of {len(blocks)}.")
+    if "dist_token" in state and config.kind != "deit":
+        raise InputError(f"{folder / CONFIG}: model_type is {config.kind}; the weights have a distillation token.")
 
 
-def _fetched(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+def _resample(state: dict[str, Tensor], config: Config, size: tuple[int, int]) -> None:
+    """Positions for images of `size`, made as Dinov2Embeddings.interpolate_pos_encoding makes them."""
+    import torch
+    import torch.nn.functional as F
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, *WEIGHTS]))
-    except Exception as error:  # the hub raises many kinds
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"hf:{name}: is no folder here and cannot be fetched: {reason}.") from error
+    places = state.get("pos_embed")
+    if places is None or tuple(places.shape) != (1, 1 + config.grid[0] * config.grid[1], config.dim):
+        return  # told when the weights are filled in
+    own = places[:, 1:].float().unflatten(1, config.grid).permute(0, 3, 1, 2)
+    grid = (size[0] // config.patch[0], size[1] // config.patch[1])
+    made = F.interpolate(own, size=grid, mode="bicubic", align_corners=False)
+    state["pos_embed"] = torch.cat([places[:, :1].float(), made.flatten(2).transpose(1, 2)], dim=1)

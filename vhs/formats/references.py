@@ -127,11 +127,8 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
 def _hf(reference: str, device: torch.device, precision: str) -> Model:
     """`hf:FOLDER`, or `hf:NAME` through the hub's cache."""
     told = huggingface.load(reference.removeprefix(huggingface.HF))
-    preprocess = Preprocess(
-        height=told.size[0], width=told.size[1], channels=told.channels, mean=told.mean, std=told.std
-    )
     return Model(
-        net=told.net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=told.classes,
+        net=told.net.to(device).eval().requires_grad_(False), preprocess=told.preprocess, classes=told.classes,
         name=reference, weights_id=checkpoints.weights_id(told.net.state_dict()), precision=precision,
     )  # fmt: skip
 

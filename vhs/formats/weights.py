@@ -42,7 +42,10 @@ def outputs(state: dict[str, Tensor], classifier: str) -> int | None:
 
 
 def fill(net: Any, state: dict[str, Tensor], where: str) -> None:
-    """Load `state` strictly. Raises InputError naming a tensor that is missing, unexpected or of another shape."""
+    """Load `state` strictly; a network on the meta device is put on the CPU once its shapes are known to fit.
+
+    Raises InputError naming a tensor that is missing, unexpected or of another shape.
+    """
     wanted = net.state_dict()
     for name, tensor in wanted.items():
         if name not in state:
@@ -54,6 +57,8 @@ def fill(net: Any, state: dict[str, Tensor], where: str) -> None:
     extra = sorted(set(state) - set(wanted))
     if extra:
         raise InputError(f"{where}: {extra[0]} is not part of this architecture.")
+    if any(tensor.is_meta for tensor in wanted.values()):
+        net.to_empty(device="cpu")
     net.load_state_dict(state, strict=True)
 
 

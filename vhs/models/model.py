@@ -29,7 +29,9 @@ PRECISIONS = ("float32", "tf32", "bf16")
 class Preprocess:
     """What a network expects of its input: pixels for the sides, statistics on the scale 0 to 1.
 
-    crop_share, interpolation: of its published transform: the crop's share of the resized side, and how that is made.
+    crop_share, interpolation, squash, floored: of its published transform: the crop's share of the resized side, how
+    that is made, whether both sides are resized, whatever the image's shape, instead of the shorter one, and whether a
+    crop half a pixel off the middle begins before it, as in transformers, or at the even pixel, as in torchvision.
     """
 
     height: int
@@ -39,6 +41,8 @@ class Preprocess:
     std: tuple[float, ...]
     crop_share: float = 0.875
     interpolation: str = "bilinear"
+    squash: bool = False
+    floored: bool = False
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """uint8 at the data's geometry -> float32 at the model's: channels, resize, mean and std."""

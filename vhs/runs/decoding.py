@@ -19,15 +19,22 @@ MARGIN = 4
 
 
 class Geometry(NamedTuple):
-    """Shorter side to `resize` px, `bilinear` or `bicubic` and antialiased, then the centre of `crop` (H, W)."""
+    """Shorter side to `resize` px, `bilinear` or `bicubic` and antialiased, then the centre of `crop` (H, W).
+
+    squash: both sides are resized to the crop's shape, the shorter one to `resize`. floored: half a pixel is rounded
+    down where the crop begins, not to even.
+    """
 
     resize: int
     crop: tuple[int, int]
     mode: str = "bilinear"
+    squash: bool = False
+    floored: bool = False
 
     def __str__(self) -> str:
         crop = str(self.crop[0]) if self.crop[0] == self.crop[1] else f"{self.crop[0]}x{self.crop[1]}"
-        return f"resize {self.resize}{'' if self.mode == 'bilinear' else f' {self.mode}'}, crop {crop}"
+        how = f"{'' if self.mode == 'bilinear' else f' {self.mode}'}{' both sides' if self.squash else ''}"
+        return f"resize {self.resize}{how}, crop {crop}"
 
 
 IMAGENET = Geometry(256, (224, 224))
@@ -64,8 +71,10 @@ def fitted(
 def resize_and_crop(pixels_HWC: np.ndarray, geometry: Geometry = IMAGENET) -> np.ndarray:
     """uint8 [C, H, W] of the geometry's crop."""
     sides = pixels_HWC.shape[:2]
-    resized = [max(geometry.resize * side // min(sides), crop) for side, crop in zip(sides, geometry.crop, strict=True)]
-    starts = [round((side - crop) / 2) for side, crop in zip(resized, geometry.crop, strict=True)]
+    shape = geometry.crop if geometry.squash else sides
+    resized = [max(geometry.resize * side // min(shape), crop) for side, crop in zip(shape, geometry.crop, strict=True)]
+    half = int if geometry.floored else round
+    starts = [half((side - crop) / 2) for side, crop in zip(resized, geometry.crop, strict=True)]
     # what lies behind the crop is not resized; MARGIN keeps the filter's support inside
     ends = [
         min(side, -(-(start + crop + MARGIN) * side // new) + MARGIN)

@@ -33,6 +33,10 @@ SIZES = (
 """Recipe keys that a model to begin with decides."""
 
 
+LARGEST_EPS = 1e-5
+"""What a norm may add to a variance of about 1 for timm's 1e-6 to stand in for it."""
+
+
 @dataclass(frozen=True)
 class Size:
     """What the data asks of a model: pixels, and outputs by name (classes or targets)."""
@@ -165,7 +169,18 @@ def _spec(reference: str, loaded: Loaded) -> Spec:
     plain = loaded.model.plain
     if plain is None:
         raise InputError(f"{reference}: --init takes vhs checkpoints, timm models and plain ViTs in hf's layout.")
+    _check_plain(plain, reference)
     return _of_plain(plain, preprocess.height, preprocess.width, preprocess.channels, classes)
+
+
+def _check_plain(net: VisionTransformer, reference: str) -> None:
+    """Raises InputError for a network that a plain ViT of the same sizes would not compute."""
+    block = seam.blocks(net)[0]
+    activation, eps = cast(nn.Module, block.mlp.act), cast(nn.LayerNorm, net.norm).eps
+    if type(activation) is not nn.GELU or activation.approximate != "none":
+        raise InputError(f"{reference}: its activation is {type(activation).__name__}; --init goes on with GELU alone.")
+    if eps > LARGEST_EPS:
+        raise InputError(f"{reference}: its norms add {eps:g} to the variance; --init goes on with 1e-6 alone.")
 
 
 def _of_plain(net: VisionTransformer, height: int, width: int, channels: int, classes: int) -> ViTSpec:

@@ -273,7 +273,7 @@ def own_geometry(model: Model) -> Geometry:
     """The geometry of a model's own published transform."""
     own = model.preprocess
     crop = (own.height, own.width)
-    return Geometry(int(min(crop) / own.crop_share), crop, own.interpolation)
+    return Geometry(int(min(crop) / own.crop_share), crop, own.interpolation, own.squash, own.floored)
 
 
 def _check_finite(run: Run, condition: Condition, results: Results) -> None:
