@@ -136,12 +136,12 @@ class Room:
     """Fresh folders beside the toys, one after another, all at one depth."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._number = folder, 0
+        self.folder, self.number = folder, 0
 
     def new(self, content: Files | None = None) -> Path:
-        shutil.rmtree(self.folder / f"run{self._number}", ignore_errors=True)
-        self._number += 1
-        place = self.folder / f"run{self._number}"
+        shutil.rmtree(self.folder / f"run{self.number}", ignore_errors=True)
+        self.number += 1
+        place = self.folder / f"run{self.number}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         for name, data in (content or {}).items():
@@ -169,3 +169,7 @@ def states(found: Files, expected: Expected) -> dict[str, str]:
             known = name in expected.new or name in expected.old
             told[name] = "other" if known or not WORKING.search(name) else "working"
     return told
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder)
