@@ -161,7 +161,10 @@ def _expanded(toys: Path) -> Files:
 def _hf(toys: Path) -> Files:
     config = {"model_type": "vit", "hidden_size": 1 << 17, "num_hidden_layers": 1000, "num_attention_heads": 2, "image_size": 1 << 16,
               "patch_size": 1, "intermediate_size": 1 << 19}  # fmt: skip
-    return {"vit/config.json": json.dumps(config).encode(), "vit/model.safetensors": (toys / "a.safetensors").read_bytes()}
+    return {
+        "vit/config.json": json.dumps(config).encode(),
+        "vit/model.safetensors": (toys / "a.safetensors").read_bytes(),
+    }
 
 
 SCORE = ("evalshift", "../../toys/a.safetensors", "--data", "set", "-q", "--max-samples", "4")

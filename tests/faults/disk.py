@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import cases, events, kills, warm
 from tests.faults.cases import Expected, Room
-from tests.faults.report import Report
+from tests.faults.report import Report, spread
 
 COMMANDS = ("shard", "train", "ablate", "evalshift", "plot", "compare")
+NO_MOUNTS = 77
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 LIMITS = (0, 100, 3000, 12000)
 """Bytes a file may have, for what no Python function writes."""
 
@@ -30,15 +34,42 @@ def disk(root: Path, report: Report, *, count: int | None) -> None:
             for number, what in enumerate(wanted.events[start], start=1)
             if events.kind(what) in events.SPACE
         ]
-        for start, number in every if count is None else every[:: max(len(every) // count, 1)][:count]:
+        for start, number in spread(every, count):
             where = f"{start} start, full from event {number} on, {wanted.events[start][number - 1]}"
             place = room.new(wanted.old if start == "old" else {})
             _fail(wanted, place, start, lambda n=number, p=place: events.watch(p, _full(n)), report, where)
             report.count(name, "full disks")
-        for limit in LIMITS if count is None else LIMITS[1:3]:
+        for limit in spread(LIMITS, None if count is None else 1):
             place = room.new()
             _fail(wanted, place, "fresh", lambda n=limit: _limit(n), report, f"files of at most {limit} bytes")
             report.count(name, "file-size limits")
+    _spill(root, report)
+
+
+def _spill(root: Path, report: Report) -> None:
+    """Decoded images that go to a scratch file on a full disk: one line, where writing to a mapped file is SIGBUS."""
+    folder = root / "disk-spill"
+    (folder / "run" / "tmp").mkdir(parents=True)
+    argv = ("evalshift", "../../toys/a.safetensors", "--data", "../../toys/shards/val", "-q")
+    ended = warm.run(argv, folder / "run", lambda: _scratch(folder / "run" / "tmp"))
+    if ended.code == NO_MOUNTS:
+        report.count("scratch file", "not tried: this machine does not let us mount")
+        return
+    report.count("scratch file", f"exit {ended.code}")
+    if ended.code != 1 or len(ended.lines) != 1:
+        report.violation(f"evalshift: a scratch file on a full disk ends it with {ended.code}", ended.err[-300:])
+
+
+def _scratch(folder: Path) -> None:
+    """A disk of 16 KiB for scratch files, and a limit of memory above which images go there."""
+    from vhs.runs import cache
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    alone = CLONE_NEWNS if os.geteuid() == 0 else CLONE_NEWNS | CLONE_NEWUSER
+    if libc.unshare(alone) or libc.mount(b"none", os.fsencode(folder), b"tmpfs", 0, b"size=16k"):
+        os._exit(NO_MOUNTS)
+    tempfile.tempdir = str(folder)
+    cache.memory_bytes = lambda: 0  # type: ignore[assignment]
 
 
 def _full(number: int) -> events.Act:

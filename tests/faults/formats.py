@@ -83,7 +83,9 @@ def _tables(toy: Files) -> list[Format]:
         found.append(Format(suffix, {file: data}, file, (*BLIND, *[own] * 5), readings, share=5, places=NAMED))
     files = {"h.csv": toy["heads.csv"], "h.folds.parquet": toy["heads.folds.parquet"]}
     readings = ((20, ("compare", "h.csv")), (80, ("info", "h.folds.parquet")))
-    found.append(Format("folds", files, "h.folds.parquet", (*BLIND, *[mutators.as_parquet] * 5), readings, share=4, places=NAMED))
+    found.append(
+        Format("folds", files, "h.folds.parquet", (*BLIND, *[mutators.as_parquet] * 5), readings, share=4, places=NAMED)
+    )
     return found
 
 
@@ -228,9 +230,15 @@ def _arrays() -> list[Format]:
     zipped = {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in idx.items()}
     made = io.BytesIO()
     np.savez(made, x_test=images, y_test=labels)
-    cifar = {f"cifar/{name}.npy": _npy(data) for name, data in (("labels", labels), ("fog", np.repeat(images[..., None], 3, 3)))}
+    cifar = {
+        f"cifar/{name}.npy": _npy(data)
+        for name, data in (("labels", labels), ("fog", np.repeat(images[..., None], 3, 3)))
+    }
     look, pack = ((70, ("shard", "idx", "out", "-q", "--dry-run")), (30, ("shard", "idx", "out", "-q")))
-    found = [Format(name.rpartition("/")[2], idx, name, (*BLIND, *[mutators.idx_header] * 4), (look, pack), share=2) for name in idx]
+    found = [
+        Format(name.rpartition("/")[2], idx, name, (*BLIND, *[mutators.idx_header] * 4), (look, pack), share=2)
+        for name in idx
+    ]
     ways = (*BLIND, *(mutators.gzipped(way) for way in (mutators.idx_header, mutators.cut, mutators.extended)))
     found += [Format(name.rpartition("/")[2], zipped, name, ways, (look, pack), share=1.5) for name in zipped]
     archive = ((70, ("shard", "a.npz", "out", "-q", "--dry-run")), (30, ("shard", "a.npz", "out", "-q")))
@@ -262,7 +270,7 @@ def _texts(toy: Files) -> list[Format]:
     source = {name: data for name, data in toy.items() if name.startswith("source/val/")}
     recipe = named("demo").to_toml().encode()
     digits = {f"m/{digit}.json": json.dumps({"data": [0.5] * 784}).encode() for digit in range(10)}
-    listed = (("evalshift", "@models.txt", "--data", "../toys/shards/val", "--dry-run", "-q"))
+    listed = ("evalshift", "@models.txt", "--data", "../toys/shards/val", "--dry-run", "-q")
     return [
         Format("metadata.csv", wild, "wild/metadata.csv", (*TEXT, *[mutators.as_csv] * 6),
                ((50, (*pack, "--dry-run")), (20, pack), (30, goal)), share=5),
@@ -288,7 +296,9 @@ def _expanded(name: str) -> object:
 def _unfinished(root: Path) -> list[Format]:
     """What killed runs leave: journals and training states. Resuming must give what the whole run gives, or refuse."""
     sweep = ("ablate", MODEL, "--shift", "contrast:3,5", "--max-samples", "20", "-q", "-o", "t.csv")
-    journal = _cut_off(root, sweep, lambda name: events.kind(name) == events.CREATING and ".partial" not in name and "lock" not in name)
+    journal = _cut_off(
+        root, sweep, lambda name: events.kind(name) == events.CREATING and ".partial" not in name and "lock" not in name
+    )
     state = _cut_off(root, TRAIN, lambda name: name.startswith("create .m.safetensors"))
     pack = ("shard", "../toys/source/val", "out", "--per-tar", "4", "-q")
     shards = _cut_off(root, pack, lambda name: name.startswith("rename out/shards.json"))
@@ -296,14 +306,32 @@ def _unfinished(root: Path) -> list[Format]:
     trained = ((100, (*TRAIN, "--resume")),)
     json_ways = (*TEXT, *[mutators.as_json] * 8)
     entry = next(name for name in journal if name.endswith(".npz"))
-    found = [Format("journal entry", journal, entry, (*BLIND, *[mutators.as_npz] * 6), resumed, share=0.8, seal="done", places=OURS)]
+    found = [
+        Format(
+            "journal entry",
+            journal,
+            entry,
+            (*BLIND, *[mutators.as_npz] * 6),
+            resumed,
+            share=0.8,
+            seal="done",
+            places=OURS,
+        )
+    ]
     prints = [name for name in journal if name.endswith("fingerprint.json")]
-    found += [Format("journal fingerprint", journal, name, json_ways, resumed, share=0.8, seal="same", places=OURS) for name in prints]
+    found += [
+        Format("journal fingerprint", journal, name, json_ways, resumed, share=0.8, seal="same", places=OURS)
+        for name in prints
+    ]
     for name in (name for name in state if name.endswith(".resume")):
-        found.append(Format(".resume header", state, name, (mutators.safetensors_header,), trained, share=0.8, places=OURS))
+        found.append(
+            Format(".resume header", state, name, (mutators.safetensors_header,), trained, share=0.8, places=OURS)
+        )
         found.append(Format(".resume", state, name, BLIND, trained, share=0.8, places=OURS))
     for name in (name for name in shards if name.endswith("partial.json")):
-        found.append(Format("shard journal", shards, name, json_ways, ((100, pack),), share=1, seal="same", places=OURS))
+        found.append(
+            Format("shard journal", shards, name, json_ways, ((100, pack),), share=1, seal="same", places=OURS)
+        )
     return found
 
 

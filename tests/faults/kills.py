@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.faults import cases, events, warm
 from tests.faults.cases import Case, Expected, Files, Room
-from tests.faults.report import Report
+from tests.faults.report import Report, spread
 
 COMMANDS = ("shard", "train", "ablate", "evalshift")
 LONGEST_CHAIN = 6
@@ -21,7 +21,7 @@ LONGEST_CHAIN = 6
 def kills(root: Path, report: Report, *, count: int, seed: int, sample: bool) -> None:
     """Each event once, from nothing and over older products, then random instants until `count` kills a command.
 
-    sample: `count` events spread evenly, and as many random instants divided by three.
+    sample: `count` events spread evenly, and a third as many random instants.
     """
     for name in COMMANDS:
         case = cases.CASES[name]
@@ -29,7 +29,7 @@ def kills(root: Path, report: Report, *, count: int, seed: int, sample: bool) ->
         wanted = cases.expected(case, root / name)
         room = Room(root / name)
         every = [(start, number) for start in cases.STARTS for number in range(1, len(wanted.events[start]) + 1)]
-        chosen = every[:: max(len(every) // count, 1)][:count] if sample else every
+        chosen = spread(every, count if sample else None)
         for start, number in chosen:
             _at_event(wanted, room, start, number, report)
         report.count(name, "events", len(every))

@@ -20,9 +20,9 @@ from tests.faults.formats import PLACES, Format, formats
 from tests.faults.report import Report
 from tests.faults.worker import Batch
 
-FULL, SAMPLED = 50_000, 1_200
+FULL, SAMPLED = 50_000, 300
 """Inputs in all."""
-SIZE = 100
+SIZE = 200
 LONGEST = 10.0
 """Seconds an input may take; a sample, made while other tests run, has three times as many."""
 MEMORY = 1 << 30
@@ -39,7 +39,7 @@ def mutations(root: Path, report: Report, options: argparse.Namespace) -> None:
     total = options.count or (SAMPLED if options.sample else FULL)
     longest = LONGEST * (3 if options.sample else 1)
     ends = time.monotonic() + options.seconds if options.seconds else None
-    queue = deque(_batches(every, total, options.seed))
+    queue = deque(_batches(every, total, options.seed, sample=options.sample))
     running = [_Running(root, number, longest, report, options.keep) for number in range(WORKERS)]
     while queue or any(item.batch for item in running):
         if ends and time.monotonic() > ends:
@@ -49,18 +49,24 @@ def mutations(root: Path, report: Report, options: argparse.Namespace) -> None:
                 item.start(queue.popleft())
         _serve([item for item in running if item.batch])
     if not options.only:
-        names.names(root, report)
+        names.names(root, report, 25 if options.sample else None)
         bombs.bombs(root, report, sample=options.sample)
 
 
-def _batches(every: list[Format], total: int, seed: int) -> Iterator[Batch]:
-    """As many inputs of each format as its share of `total`, a batch of each in turn."""
+def _batches(every: list[Format], total: int, seed: int, *, sample: bool) -> Iterator[Batch]:
+    """As many inputs of each format as its share of `total`, a batch of each in turn.
+
+    A sample takes other things in a file's place for every sixth format only.
+    """
     shares = sum(item.share for item in every)
-    wanted = {item.name: max(len(PLACES) + 1, round(total * item.share / shares)) for item in every}
-    for start in range(0, max(wanted.values()), SIZE):
+    ranges = {}
+    for place, item in enumerate(every):
+        first = len(PLACES) if sample and place % 6 else 0
+        ranges[item.name] = range(first, first + max(len(PLACES), round(total * item.share / shares)))
+    for start in range(0, max(map(len, ranges.values())), SIZE):
         for item in every:
-            if start < wanted[item.name]:
-                yield Batch(item, seed, tuple(range(start, min(start + SIZE, wanted[item.name]))))
+            if indices := tuple(ranges[item.name][start : start + SIZE]):
+                yield Batch(item, seed, indices)
 
 
 def _serve(running: list[_Running]) -> None:
@@ -99,7 +105,9 @@ class _Running:
         for line in lines:
             told = json.loads(line)
             self._begun = None if "code" in told else told
-            self.deadline = time.monotonic() + (self.longest if self._begun else 60)
+            self._since = time.monotonic()
+            placed = told["way"] in PLACES
+            self.deadline = time.monotonic() + (60 if not self._begun else LONGEST if placed else self.longest)
             if "code" in told:
                 self._judged(told)
 
@@ -122,7 +130,11 @@ class _Running:
             raise RuntimeError(f"{batch.format.name}: the sound file is not read; {ended}")
         on = f" on a {begun['way']}" if begun["way"] in PLACES else ""
         how = f"hangs{on}" if hung else f"dies of signal {-ended.code}{on}"
-        self._judged(begun | {"code": how, "seconds": self.longest if hung else 0.0, "peak": 0} | worker.shortened(""))
+        self._judged(
+            begun
+            | {"code": how, "seconds": time.monotonic() - self._since if hung else 0.0, "peak": 0}
+            | worker.shortened("")
+        )
         self.batch = None
         rest = batch.indices[batch.indices.index(begun["index"]) + 1 :]
         if rest:
@@ -138,7 +150,6 @@ class _Running:
         report.measure("MiB", told["peak"] / 2**20, where)
         seal = "same" if told["way"] in PLACES and form.seal == "done" else form.seal
         wrong = list(verdicts(told, "" if told["way"] in PLACES and seal == "refused" else seal))
-        report.count("seconds by format", form.name, round(told["seconds"] * 1000))
         for what in wrong:
             report.violation(f"{form.name}: {what}", f"{where}: {told['err'][:250]}")
         if wrong and self.keep:

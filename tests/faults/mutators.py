@@ -80,7 +80,9 @@ def dropped(data: bytes, rng: Generator) -> bytes:
 def filled(data: bytes, rng: Generator) -> bytes:
     """A piece of zeros, ones or noise."""
     start, end = _span(data, rng)
-    return data[:start] + pick((b"\0" * (end - start), b"\xff" * (end - start), rng.bytes(end - start)), rng) + data[end:]
+    return (
+        data[:start] + pick((b"\0" * (end - start), b"\xff" * (end - start), rng.bytes(end - start)), rng) + data[end:]
+    )
 
 
 def inserted(data: bytes, rng: Generator) -> bytes:

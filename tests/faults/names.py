@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tests.faults import cases, warm
-from tests.faults.report import Report
+from tests.faults.report import Report, spread
 
 HOSTILE = (
     b"\x1b]0;owned\x07\x1b[31m", b"\xff\xfe\xc3", b"a\nb", b"a\rb", b"\xc2\x9b2J", b"\xe2\x80\xae", b"$\\frac{$", b"[bold]x[/]", b"%s%n", b" ",
@@ -23,23 +23,23 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def names(root: Path, report: Report) -> None:
-    """Each command on each name: a documented code, one line an error, no control characters on stderr."""
+def names(root: Path, report: Report, count: int | None) -> None:
+    """Each command on each name, or `count` of these pairs: a documented code, one line an error, no control characters on stderr."""
     from tests.faults.mutations import verdicts
     from tests.faults.worker import has_escapes, shortened
 
     toy = cases.files(root / "toys")
     (root / "names").mkdir()
     room = cases.Room(root / "names")
-    for raw in HOSTILE:
-        for suffix, words in COMMANDS:
-            place, name = room.new(), os.fsdecode(raw) + "." + suffix
-            path = place / "source" / os.fsdecode(raw) / name if suffix == "png" else place / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(toy[FILES[suffix]])
-            ended = warm.run(tuple(word.replace("{name}", name) for word in words), place)
-            told = {"code": ended.code, "seconds": ended.seconds, "peak": 0, "escapes": has_escapes(ended.err)}
-            told |= shortened(ended.err)
-            report.count("hostile names", f"exit {ended.code}")
-            for what in verdicts(told):
-                report.violation(f"names: {words[0]}: {what}", f"{raw!r}, vhs {' '.join(words)}: {ended.err[-200:]!r}")
+    every = [(raw, suffix, words) for raw in HOSTILE for suffix, words in COMMANDS]
+    for raw, suffix, words in spread(every, count):
+        place, name = room.new(), os.fsdecode(raw) + "." + suffix
+        path = place / "source" / os.fsdecode(raw) / name if suffix == "png" else place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(toy[FILES[suffix]])
+        ended = warm.run(tuple(word.replace("{name}", name) for word in words), place)
+        told = {"code": ended.code, "seconds": ended.seconds, "peak": 0, "escapes": has_escapes(ended.err)}
+        told |= shortened(ended.err)
+        report.count("hostile names", f"exit {ended.code}")
+        for what in verdicts(told):
+            report.violation(f"names: {words[0]}: {what}", f"{raw!r}, vhs {' '.join(words)}: {ended.err[-200:]!r}")

@@ -5,15 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-SHOWN = 200
+Item = TypeVar("Item")
+SHOWN = 400
 """Characters of an example."""
 
 
 def say(line: str = "") -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def spread(items: Sequence[Item], count: int | None) -> list[Item]:
+    """`count` of the items, evenly spread; all without a number."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
 
 
 @dataclass

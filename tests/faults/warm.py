@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import io
 import os
@@ -64,6 +65,8 @@ def import_everything() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # or every child copies the pages on which its first collection counts
 
 
 class Child:

@@ -28,6 +28,7 @@ from tests.faults.formats import PLACES, Format, Reading
 ERRORS = 301
 """Where the worker keeps its own stderr while commands write to another."""
 
+
 @dataclass(frozen=True)
 class Batch:
     format: Format
@@ -53,7 +54,11 @@ def _work(batch: Batch, folder: Path, end: int) -> None:
         rng = np.random.default_rng([batch.seed, zlib.crc32(batch.format.name.encode()), index])
         way, make = _way(batch.format, index, rng)
         reading = _reading(batch.format, index, rng)
-        begun = {"index": index, "way": way, "reading": " ".join(reading) if isinstance(reading, tuple) else _name(reading)}
+        begun = {
+            "index": index,
+            "way": way,
+            "reading": " ".join(reading) if isinstance(reading, tuple) else _name(reading),
+        }
         _tell(end, begun)
         _tell(end, begun | reader.read(reading, make))
 
@@ -207,7 +212,13 @@ def shortened(err: str) -> dict[str, Any]:
     """What verdicts need of a stderr, which may be long."""
     lines = err.split("\n")[:-1]
     panic = "Traceback" in err or "panicked" in err
-    return {"err": err[:400], "last": lines[-1][:200] if lines else "", "lines": len(lines), "length": len(err), "panic": panic}
+    return {
+        "err": err[:400],
+        "last": lines[-1][:200] if lines else "",
+        "lines": len(lines),
+        "length": len(err),
+        "panic": panic,
+    }
 
 
 def has_escapes(text: str) -> bool:
