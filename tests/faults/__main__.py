@@ -48,7 +48,7 @@ def _part(part: str, root: Path, options: argparse.Namespace) -> bool:
     if part == "kills":
         kills.kills(root, report, count=options.count or (4 if sample else 200), seed=options.seed, sample=sample)
     elif part == "disk":
-        disk.disk(root, report, count=(options.count or 3) if sample else None)
+        disk.disk(root, report, count=(options.count or 2) if sample else None)
     elif part == "concurrent":
         concurrent.concurrent(root, report, sample=sample)
     elif part == "streams":

@@ -22,7 +22,10 @@ LIMITS = (0, 100, 3000, 12000)
 
 
 def disk(root: Path, report: Report, *, count: int | None) -> None:
-    """Every event that needs room, from nothing and over older products; `count`: so many a command, spread evenly."""
+    """Every event that needs room, from nothing and over older products.
+
+    count: so many of each command that runs for long, and one of the others, spread evenly.
+    """
     for name in COMMANDS:
         folder = root / f"disk-{name}"
         folder.mkdir()
@@ -34,12 +37,13 @@ def disk(root: Path, report: Report, *, count: int | None) -> None:
             for number, what in enumerate(wanted.events[start], start=1)
             if events.kind(what) in events.SPACE
         ]
-        for start, number in spread(every, count):
+        few = count if count is None or name in kills.COMMANDS else 1
+        for start, number in spread(every, few):
             where = f"{start} start, full from event {number} on, {wanted.events[start][number - 1]}"
             place = room.new(wanted.old if start == "old" else {})
             _fail(wanted, place, start, lambda n=number, p=place: events.watch(p, _full(n)), report, where)
             report.count(name, "full disks")
-        for limit in spread(LIMITS, None if count is None else 1):
+        for limit in spread(LIMITS, None if count is None else int(name in kills.COMMANDS)):
             place = room.new()
             _fail(wanted, place, "fresh", lambda n=limit: _limit(n), report, f"files of at most {limit} bytes")
             report.count(name, "file-size limits")

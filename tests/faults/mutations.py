@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import bombs, cases, names, warm, worker
-from tests.faults.formats import PLACES, Format, formats
 from tests.faults.report import Report
+from tests.faults.sound import formats
+from tests.faults.sound.format import PLACES, Format
 from tests.faults.worker import Batch
 
 FULL, SAMPLED = 50_000, 300

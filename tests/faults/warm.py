@@ -122,7 +122,12 @@ def run(argv: Sequence[str], folder: Path, prepare: Callable[[], None] | None = 
 
 def apart(work: Callable[[], Any], folder: Path) -> None:
     """Do something in a child, for what the parent must not do itself. Raises RuntimeError where it failed."""
-    ended = Child(lambda: work() and 0 or 0, folder).wait()
+
+    def done() -> int:
+        work()
+        return 0
+
+    ended = Child(done, folder).wait()
     if ended.code:
         raise RuntimeError(f"{ended.code}: {ended.err}")
 

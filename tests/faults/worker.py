@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults import cases, mutators, warm
+from tests.faults import cases, warm
 from tests.faults.cases import Files
-from tests.faults.formats import PLACES, Format, Reading
+from tests.faults.damage import blind
+from tests.faults.sound.format import PLACES, Format, Reading
 
 ERRORS = 301
 """Where the worker keeps its own stderr while commands write to another."""
@@ -76,16 +77,16 @@ def _way(form: Format, index: int, rng: np.random.Generator) -> tuple[str, Calla
     if index < len(PLACES):
         place = PLACES[index] if PLACES[index] in form.places else "missing"
         return place, lambda path: _placed(place, path)
-    mutate = mutators.pick(form.ways, rng)
+    mutate = blind.pick(form.ways, rng)
     return mutate.__name__, lambda path: _write(path, mutate, form.files[form.file], rng)
 
 
-def _write(path: Path, mutate: mutators.Mutator, sound: bytes, rng: np.random.Generator) -> None:
+def _write(path: Path, mutate: blind.Mutator, sound: bytes, rng: np.random.Generator) -> None:
     """The damaged bytes; flipped bits where what was drawn cannot be written."""
     try:
         data = mutate(sound, rng)
     except Exception:
-        data = mutators.flip(sound, rng)
+        data = blind.flip(sound, rng)
     path.write_bytes(data)
 
 
