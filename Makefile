@@ -59,6 +59,10 @@ test: $(READY)  ## the tests
 test-all: $(READY)  ## the tests and the long checks
 	$(PYTHON) -c 'import transformers' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt 'transformers>=5'
 	$(PYTHON) -m pytest -q -n $(JOBS) -m ''
+	$(PYTHON) -m tests.faults
+
+test-faults: $(READY)  ## kills, full disks, runs that meet, damaged files, closed streams (an hour)
+	$(PYTHON) -m tests.faults
 
 check: $(READY)  ## style, types, tests, docs up to date
 	$(PYTHON) -m ruff check .
@@ -97,4 +101,4 @@ bench-gpu-train:  ## training on one GPU
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test test-all check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts bench-gpu-train clean
+.PHONY: help demo test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts bench-gpu-train clean

@@ -1,0 +1,1 @@
+"""Ways to damage files, blindly and by their kind."""

@@ -1,0 +1,18 @@
+"""A sample of the fault tests, always the same one; all of them are `make test-faults`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_pipes import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("parts", [("kills", "disk", "concurrent"), ("mutations", "streams")], ids=" ".join)
+def test_nothing_is_lost_and_nothing_is_silent(parts: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "tests.faults", "--sample", *parts]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
