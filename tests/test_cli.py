@@ -103,7 +103,7 @@ class TestAblate:
             Condition, "apply", lambda self, batch, seed: calls.append(self.name) or apply(self, batch, seed)
         )
         code, _, err = vhs(*command, "--max-samples", 9, "--resume")
-        assert code == 4 and "was begun with max_samples None, now it is 9" in err
+        assert code == 4 and "was begun with --max-samples None, now it is 9" in err
         calls.clear()
         code, _, err = vhs(*command, "--resume")
         assert code == 0 and set(calls) == {"imagenet-c/gaussian_noise:5"}
@@ -302,7 +302,9 @@ class TestShard:
         path.write_bytes(data)
         code, _, err = vhs("evalshift", toy_checkpoint, "--data", "val")
         assert code == 3 and "000000.tar: val-00001.png: cannot be decoded" in err and err.count("\n") == 1
-        code, out, err = vhs("evalshift", toy_checkpoint, "--data", "val", "--skip-bad")
+        code, _, err = vhs("evalshift", toy_checkpoint, "--data", "val", "--skip-bad")
+        assert code == 3 and "000000.tar: its content is not what the manifest says" in err
+        code, out, err = vhs("evalshift", toy_checkpoint, "--data", "val", "--skip-bad", "--no-verify")
         assert code == 0 and rows(out)["n"][0] == 84 and "1 bad samples skipped" in err
 
 
@@ -336,7 +338,7 @@ class TestBadInput:
         ("command", "code", "message"),
         [
             (("ablate", "no.safetensors"), 3, "vhs ablate: no.safetensors: No such file or directory. Name an existing"),
-            (("ablate", "{ckpt}", "--shift", "fogg"), 2, "--shift fogg: is no shift (clean, clean_own, imagenet-c,"),
+            (("ablate", "{ckpt}", "--shift", "fogg"), 2, "--shift fogg: is no shift and no shard set. Did you mean fog? Shifts are clean, clean_own, imagenet-c,"),
             (("ablate", "{ckpt}", "--shift", "contrast:9"), 2, "severities are 1 to 5, such as contrast:3,5"),
             (("ablate", "{ckpt}", "--tile", "20"), 2, "--tile 20: expected a positive multiple of 16"),
             (("ablate", "{ckpt}", "--precision", "half"), 2, "expected float32, tf32 or bf16"),
@@ -346,7 +348,7 @@ class TestBadInput:
             (("ablate", "{ckpt}", "--format", "xls"), 2, "expected csv, parquet or jsonl"),
             (("ablate", "{ckpt}", "-o", "t.csv", "--format", "parquet"), 2, "the suffix says csv"),
             (("ablate", "{ckpt}", "-o", "/proc/x/t.csv"), 1, "t.csv"),
-            (("ablate", "{ckpt}", "--resume"), 2, "--resume needs -o FILE"),
+            (("ablate", "{ckpt}", "--resume"), 2, "--resume: needs -o FILE"),
             (("ablate", "{ckpt}", "--max-samples", "0"), 2, "--max-samples"),
             (("ablate", "hf:./x"), 3, "hf:./x: is no folder here and cannot be fetched"),
             (("ablate",), 2, "MODEL"),
@@ -486,7 +488,7 @@ def test_a_model_is_drawn_as_a_block_diagram(vhs, toy_checkpoint: Path) -> None:
     code, _, err = vhs("info", toy_checkpoint, "-o", "m.svg")
     assert code == 0, err
     drawn = Path("m.svg").read_text()
-    assert all(f">{layer}.{head}<" in drawn for layer in range(3) for head in range(2)) and "fast: " in drawn
+    assert all(f">L{layer}H{head}<" in drawn for layer in range(3) for head in range(2)) and "fast: " in drawn
     code, out, err = vhs("info", "timm:swin_tiny_patch4_window7_224", "timm:resnet18")
     assert code == 0 and "0-1: 3, 2-3: 6, 4-9: 12, 10-11: 24" in out and "hooks: " in out
     assert "cannot be ablated: ResNet: it has no attention modules" in out

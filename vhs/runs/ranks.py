@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,19 @@ import torch
 import torch.distributed as distributed
 
 from vhs.counts import Counts
+from vhs.errors import UsageError
 from vhs.world import world
 
 
 def start() -> None:
     """Join the other processes, where torchrun has started several. Tallies travel over gloo, on the host."""
     if world()[1] > 1 and not distributed.is_initialized():
+        lacking = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+        if lacking:
+            raise UsageError(
+                f"WORLD_SIZE is {world()[1]} but {lacking[0]} is not set. Start several processes with torchrun, or "
+                f"unset WORLD_SIZE."
+            )
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
