@@ -70,7 +70,7 @@ def test_sizes_are_told_by_tensors_or_by_arguments(case: str, tmp_path: Path) ->
 
 def test_what_tensors_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     saved(tmp_path / "w.pth", SMALL, embed_dim=60, num_heads=5, depth=1)
-    with pytest.raises(InputError, match=r"60 features wide, the architecture 192.*add :num_heads=N"):
+    with pytest.raises(InputError, match=r"60 features wide, the architecture 192\..*add :num_heads=N"):
         references.load(f"timm:{SMALL}@{tmp_path / 'w.pth'}", CPU)
     saved(tmp_path / "v.pth", SMALL, img_size=(48, 32), depth=1)
     with pytest.raises(InputError, match=r"6 positions, which is no square: add :img_size=HEIGHTxWIDTH"):

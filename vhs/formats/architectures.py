@@ -128,8 +128,8 @@ def told_by(shapes: Shapes, own: nn.Module, given: dict[str, Any]) -> dict[str, 
     found = {name: value for name, value in read.items() if name in default and value != default[name]}
     if "embed_dim" in found and "num_heads" not in given:
         raise UsageError(
-            f"the weights are {found['embed_dim']} features wide, the architecture {default['embed_dim']}. How many "
-            f"heads share them no tensor tells: add :num_heads=N."
+            f"the weights are {found['embed_dim']} features wide, the architecture {default['embed_dim']}. Are they of "
+            f"this architecture? If so, add :num_heads=N, which no tensor tells."
         )
     patch = given.get("patch_size", read.get("patch_size"))
     bare = bool(given.get("no_embed_class", getattr(own, "no_embed_class", False)))
