@@ -66,8 +66,8 @@ def test_timms_attention_is_touched_in_one_module() -> None:
         "timm.layers import Attention",
     )
     for path in FILES:
-        if path.name in ("seam.py", "parts.py", "spec.py", "huggingface.py"):  # the last two know names in files only
-            continue
+        if path.name in ("seam.py", "parts.py", "spec.py", "huggingface.py", "architectures.py"):
+            continue  # the last three know names in files only
         text = path.read_text()
         assert not [word for word in inside if word in text], name(path)
 

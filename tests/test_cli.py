@@ -350,7 +350,7 @@ class TestBadInput:
             (("ablate", "{ckpt}", "-o", "/proc/x/t.csv"), 1, "t.csv"),
             (("ablate", "{ckpt}", "--resume"), 2, "--resume: needs -o FILE"),
             (("ablate", "{ckpt}", "--max-samples", "0"), 2, "--max-samples"),
-            (("ablate", "hf:./x"), 3, "hf:./x: is no folder here and cannot be fetched"),
+            (("ablate", "hf:./x"), 3, "hf:./x: is no folder here, and no name that the hub could have"),
             (("ablate",), 2, "MODEL"),
             (("nonsense",), 2, "No such command 'nonsense'"),
             (("plot", "no.csv"), 3, "no.csv: No such file or directory"),

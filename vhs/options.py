@@ -20,8 +20,8 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="A vhs checkpoint, - for its bytes on stdin, timm:NAME, timm:NAME@WEIGHTS, hf:FOLDER|NAME; @FILE lists "
-        "references.",
+        help="A vhs checkpoint, - for its bytes on stdin, timm:NAME, timm:NAME@WEIGHTS (sizes that the weights do not "
+        "tell: timm:NAME:img_size=98,depth=3@WEIGHTS), hf:FOLDER|NAME; @FILE lists references.",
         show_default=False,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import exists, isdir  # these take names that no file can have
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,12 +72,21 @@ def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, objec
     path = Path(thing)
     if thing.startswith(("timm:", "hf:")):
         return _model(thing)
-    if path.is_dir():
+    if isdir(path):
         found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
         return [row for item in found for row in _shards(item)]
     if path.suffix == ".safetensors":
         return _checkpoint(path)
+    if _is_model(path):
+        return _model(thing)
     return _table(thing, read)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether what is no table may be meant as a model: torch's weights, or a bare name that is no file."""
+    from vhs.formats import weights
+
+    return weights.is_pickled(path) or (not exists(path) and not path.suffix and path.name == str(path) != "-")
 
 
 def _shards(item: ShardSet) -> list[tuple[str, object]]:
@@ -102,7 +112,8 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
         ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
     ]
     if isinstance(spec, TimmSpec):
-        return [("checkpoint", spec.name), *_heads(_load(str(path))), *trained]
+        told = f"{spec.name}{f', {spec.arguments}' if spec.arguments else ''}"
+        return [("checkpoint", told), *_heads(_load(str(path))), *trained]
     return [
         ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {spec.heads} heads of {spec.head_width} a layer"),
         ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),

@@ -1,7 +1,7 @@
 """config.json of a Hugging Face ViT, DeiT or DINOv2: each key is read, cannot matter, or is refused.
 
-Defaults and meanings are those of transformers' configuration_vit.py, …_deit.py, …_dinov2.py and configuration_utils.py;
-docs/formats.md lists the keys.
+Defaults and meanings are those of transformers' configuration_vit.py, …_deit.py, …_dinov2.py and
+configuration_utils.py; docs/formats.md lists the keys.
 """
 
 from __future__ import annotations

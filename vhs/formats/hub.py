@@ -64,19 +64,21 @@ def offline() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def check(reference: str, instead: str) -> None:
-    """Raises InputError unless the hub may be asked and answers. instead: what else the user can do.
+def check(reference: str, instead: str, source: str | None = None) -> None:
+    """Raises InputError unless the hub may be asked and answers. instead: what else the user can do;
+    source: an address of weights elsewhere.
 
     HF_HUB_OFFLINE=1 forbids it; HF_HUB_OFFLINE=0 asks for it, however slow the network is.
     """
     from huggingface_hub import constants
 
-    where = f"{reference}: is not in the cache ({constants.HF_HUB_CACHE})"
+    endpoint = source or constants.ENDPOINT
+    where = f"{reference}: is not in the cache" + ("" if source else f" ({constants.HF_HUB_CACHE})")
     if constants.HF_HUB_OFFLINE:
         raise InputError(f"{where}, and HF_HUB_OFFLINE forbids to fetch it. {instead}, or unset it.")
-    if os.environ.get("HF_HUB_OFFLINE") == "0" or _answers(constants.ENDPOINT):
+    if os.environ.get("HF_HUB_OFFLINE") == "0" or _answers(endpoint):
         return
-    host = urlsplit(constants.ENDPOINT).hostname
+    host = urlsplit(endpoint).hostname
     raise InputError(
         f"{where}, and {host} does not answer. {instead}, fill the cache, or insist with HF_HUB_OFFLINE=0."
     )

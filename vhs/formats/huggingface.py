@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +52,7 @@ class Described(NamedTuple):
 
 def load(name: str) -> Described:
     """The classifier in a folder, or of a hub name. Raises InputError naming what is missing or not supported."""
-    folder = Path(name) if Path(name).is_dir() else hub.folder(name, (CONFIG, PREPROCESSOR), WEIGHTS)
+    folder = Path(name) if isdir(name) else hub.folder(name, (CONFIG, PREPROCESSOR), WEIGHTS)
     config = hf_config.read(Keys.read(folder / CONFIG))
     if not (folder / PREPROCESSOR).is_file():
         raise InputError(

@@ -1,19 +1,22 @@
-"""Model references: a vhs checkpoint, `-` for its bytes on stdin, `timm:NAME`, `timm:NAME@FILE`, `hf:FOLDER|NAME`."""
+"""Model references: a vhs checkpoint, `-` for its bytes on stdin, `timm:NAME[:ARGUMENTS][@FILE]`, `hf:FOLDER|NAME`."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from os.path import exists, isdir, isfile  # these take names that no file can have
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from vhs.errors import InputError
-from vhs.formats import checkpoints, huggingface, weights
+from vhs.errors import InputError, UsageError
+from vhs.formats import architectures, checkpoints, huggingface, weights
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.stdin import read_stdin
+from vhs.models import arguments
 from vhs.models.model import Model, Preprocess, build
-from vhs.models.spec import ViTSpec
+from vhs.models.spec import Spec, TimmSpec, ViTSpec
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +28,15 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with the file it came from and that file's description, where it is a vhs checkpoint."""
+    """A model with the file it came from and that file's description, where it is a vhs checkpoint.
+
+    spec: its architecture, of a checkpoint or a timm reference.
+    """
 
     model: Model
     path: Path | None = None
     info: CheckpointInfo | None = None
+    spec: Spec | None = None
 
 
 def expand(references: Iterable[str]) -> Iterator[str]:
@@ -61,14 +68,15 @@ def load(reference: str, device: torch.device, precision: str = "float32", *, tr
     Raises InputError for what cannot be read, naming file and tensor.
     """
     if reference.startswith(TIMM):
-        return Loaded(_timm(reference, device, precision, trained=trained))
+        return _timm(reference, device, precision, trained=trained)
     if reference.startswith(huggingface.HF):
         return Loaded(_hf(reference, device, precision))
     if reference == "-":
         return _spooled(read_stdin("a checkpoint"), "stdin", device, precision)
     path = Path(reference)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if exists(path) and not path.is_file() and not path.is_dir():
         return _spooled(path.read_bytes(), reference, device, precision)
+    _check_kind(path, reference)
     return _checkpoint(path, reference, device, precision)
 
 
@@ -81,7 +89,7 @@ def _spooled(data: bytes, name: str, device: torch.device, precision: str) -> Lo
             loaded = _checkpoint(Path(spool.name), name, device, precision)
         except InputError as error:
             raise InputError(str(error).replace(spool.name, name)) from error
-    return Loaded(loaded.model, None, loaded.info)
+    return Loaded(loaded.model, None, loaded.info, loaded.spec)
 
 
 def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> Loaded:
@@ -99,29 +107,59 @@ def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> 
         weights_id=info.weights_id or checkpoints.weights_id(state), step=info.step, seed=info.seed,
         precision=precision,
     )  # fmt: skip
-    return Loaded(model, path, info)
+    return Loaded(model, path, info, info.spec)
 
 
-def _timm(reference: str, device: torch.device, precision: str, *, trained: bool) -> Model:
+def _check_kind(path: Path, reference: str) -> None:
+    """Raises InputError for what is no checkpoint but could be named so that it is read."""
+    if isdir(path) and (path / huggingface.CONFIG).is_file():
+        raise InputError(f"{reference}: is a folder of transformers, not a vhs checkpoint. Use hf:{reference}.")
+    if isfile(path) and weights.is_pickled(path):
+        raise InputError(
+            f"{reference}: is a file of torch weights, not a vhs checkpoint. Use timm:ARCH@{reference}, ARCH being the "
+            f"name of its architecture in timm."
+        )
+    if exists(path) or path.name != reference or path.suffix == ".safetensors":
+        return
+    close = reference if architectures.named(reference) else architectures.nearest(reference)
+    if close:
+        meant = "timm has an architecture of this name" if close == reference else "Did you mean timm's"
+        raise InputError(f"{reference}: No such file. {meant}: timm:{close}{'' if close == reference else '?'}")
+
+
+def _timm(reference: str, device: torch.device, precision: str, *, trained: bool) -> Loaded:
     """`timm:NAME` through timm's cache or hub; `timm:NAME@FILE` from local weights, without network."""
     import timm
 
-    name, _, file = reference.removeprefix(TIMM).partition("@")
-    if not timm.is_model(name):
-        raise InputError(f"{reference}: timm knows no architecture {name!r}. `timm.list_models()` lists them.")
-    net = _from_file(name, Path(file)) if file else _from_hub(name, reference, trained=trained)
+    name, text, file = architectures.split(reference)
+    architectures.check(reference, name)
+    told = architectures.parsed(reference, text)
+    net, told = _from_file(reference, name, Path(file), told) if file else (
+        _from_hub(reference, name, told, trained=trained), told)  # fmt: skip
     config = timm.data.resolve_data_config({}, model=net)
-    channels, height, width = config["input_size"]
+    channels, *sides = config["input_size"]
+    channels, size = told.get("in_chans", channels), told.get("img_size", tuple(sides))
+    height, width = (size, size) if isinstance(size, int) else size
     mode = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
     preprocess = Preprocess(
-        height=height, width=width, channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"]),
-        crop_share=float(config["crop_pct"]), interpolation=mode,
+        height=height, width=width, channels=channels, mean=_levels(config["mean"], channels),
+        std=_levels(config["std"], channels), crop_share=float(config["crop_pct"]), interpolation=mode,
     )  # fmt: skip
-    return Model(
-        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess,
-        classes=_class_names(cast(int, net.num_classes)),
+    classes = _class_names(cast(int, net.num_classes))
+    model = Model(
+        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=classes,
         name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
     )  # fmt: skip
+    others = arguments.written((key, value) for key, value in told.items() if key not in arguments.SPEC)
+    spec = TimmSpec(
+        name=name, height=height, width=width, channels=channels, classes=len(classes), arguments=others
+    )  # fmt: skip
+    return Loaded(model, spec=spec)
+
+
+def _levels(levels: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """A mean or deviation for each channel; the average of all where the network takes another number of channels."""
+    return tuple(levels) if len(levels) == channels else (sum(levels) / len(levels),) * channels
 
 
 def _hf(reference: str, device: torch.device, precision: str) -> Model:
@@ -133,24 +171,36 @@ def _hf(reference: str, device: torch.device, precision: str) -> Model:
     )  # fmt: skip
 
 
-def _from_file(name: str, file: Path) -> nn.Module:
-    """A timm architecture with the weights of a file, and as many classes as its classifier has; no network."""
+def _from_file(reference: str, name: str, file: Path, given: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """A timm architecture with the weights of a file, and the sizes that its tensors tell or were given; no network."""
     import timm
 
     state = weights.read(file)
+    own = architectures.sketch(reference, name, {})
     classifier = timm.get_pretrained_cfg(name)
     head = classifier.classifier if classifier is not None else None
     count = weights.outputs(state, head) if isinstance(head, str) else None
-    net = timm.create_model(name) if count is None else timm.create_model(name, num_classes=count)
+    given = ({} if count is None else {"num_classes": count}) | given
+    try:
+        told = architectures.told_by({key: tuple(value.shape) for key, value in state.items()}, own, given)
+    except UsageError as error:
+        raise InputError(f"{reference}: {error}") from error
+    weights.check(architectures.sketch(reference, name, told), state, str(file))
+    net = timm.create_model(name, **told)
     weights.fill(net, state, str(file))
-    return net
+    return net, told
 
 
-def _from_hub(name: str, reference: str, *, trained: bool) -> nn.Module:
+def _from_hub(reference: str, name: str, told: dict[str, Any], *, trained: bool) -> nn.Module:
     import timm
 
+    if told:
+        architectures.sketch(reference, name, told)
     try:
-        return timm.create_model(name, pretrained=trained)
+        with architectures.published(reference, name) if trained else nullcontext():
+            return timm.create_model(name, pretrained=trained, **told)
+    except InputError:
+        raise
     except Exception as error:  # timm and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{reference}: weights cannot be loaded: {reason}.") from error

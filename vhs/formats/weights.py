@@ -35,6 +35,16 @@ def read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def is_pickled(path: Path) -> bool:
+    """Whether the file begins as torch.save writes it: a zip archive, or a pickle."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    return start == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
 def outputs(state: dict[str, Tensor], classifier: str) -> int | None:
     """How many classes the weights have, from the classifier's weight; None where it is not there."""
     weight = state.get(f"{classifier}.weight")
@@ -46,6 +56,14 @@ def fill(net: Any, state: dict[str, Tensor], where: str) -> None:
 
     Raises InputError naming a tensor that is missing, unexpected or of another shape.
     """
+    check(net, state, where)
+    if any(tensor.is_meta for tensor in net.state_dict().values()):
+        net.to_empty(device="cpu")
+    net.load_state_dict(state, strict=True)
+
+
+def check(net: Any, state: dict[str, Tensor], where: str) -> None:
+    """Raises InputError naming a tensor that is missing, unexpected or of another shape."""
     wanted = net.state_dict()
     for name, tensor in wanted.items():
         if name not in state:
@@ -57,9 +75,6 @@ def fill(net: Any, state: dict[str, Tensor], where: str) -> None:
     extra = sorted(set(state) - set(wanted))
     if extra:
         raise InputError(f"{where}: {extra[0]} is not part of this architecture.")
-    if any(tensor.is_meta for tensor in wanted.values()):
-        net.to_empty(device="cpu")
-    net.load_state_dict(state, strict=True)
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vhs.errors import MismatchError, UsageError
 from vhs.grid import HeadGrid
-from vhs.models import seam
+from vhs.models import arguments, seam
 from vhs.models.engine import Engine, Fast, engine_of
 from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, ShiftedPatchEmbed
 from vhs.models.prefix import EAGER, Kernels
@@ -161,7 +161,7 @@ def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
     """
     import timm
 
-    kwargs: dict[str, Any] = {"num_classes": spec.classes, "in_chans": spec.channels}
+    kwargs = {"num_classes": spec.classes, "in_chans": spec.channels} | arguments.parse(spec.arguments)
     choices: tuple[dict[str, Any], ...] = ({"img_size": [spec.height, spec.width]}, {})
     for extra in choices:
         try:
@@ -170,4 +170,7 @@ def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
             return kwargs | extra
         except TypeError:
             continue
-    raise UsageError(f"{spec.name}: timm does not build it for {spec.classes} classes and {spec.channels} channels.")
+    told = f" with {spec.arguments}" if spec.arguments else ""
+    raise UsageError(
+        f"{spec.name}: timm does not build it{told} for {spec.classes} classes and {spec.channels} channels."
+    )

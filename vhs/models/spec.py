@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from vhs.errors import InputError, UsageError, choices
+from vhs.models import arguments
 
 POOLS = ("token", "avg")
 FLAGS = ("layer_scale", "patch_norm", "spt", "lsa", "last_residual")
@@ -165,13 +166,14 @@ class ViTSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TimmSpec:
-    """Any other timm architecture by name; pixels for height and width."""
+    """Any other timm architecture by name; pixels for height and width. arguments: others, as in models/arguments."""
 
     name: str
     height: int
     width: int
     channels: int
     classes: int
+    arguments: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -182,18 +184,19 @@ class TimmSpec:
         import timm
 
         names = {field.name for field in fields(cls)}
-        if set(data) != names:
+        if set(data) | {"arguments"} != names:
             raise InputError(
                 f"{where}: architecture fields are {', '.join(map(str, data))}; expected {', '.join(names)}."
             )
         limits = LIMITS | {"height": LARGEST_TIMM, "width": LARGEST_TIMM}
-        for name in names - {"name"}:
+        for name in names - {"name", "arguments"}:
             value = data[name]
             if type(value) is not int or not 1 <= value <= limits[name]:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {limits[name]}.")
         known = timm.list_pretrained() if "." in str(data["name"]) else timm.list_models()
         if data["name"] not in known:
             raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
+        _check_arguments(data.get("arguments", ""), where)
         return cls(**data)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -204,11 +207,23 @@ class TimmSpec:
 
         try:
             with torch.device("meta"):
-                return {name: tuple(value.shape) for name, value in build(self).state_dict().items()}
+                net = build(self)
+            fine = arguments.too_fine(net) if self.arguments else None
+            if fine:
+                raise UsageError(f"it {fine} read here")
+            return {name: tuple(value.shape) for name, value in net.state_dict().items()}
         except (AssertionError, RuntimeError, ValueError, UsageError) as error:
             raise InputError(
                 f"{self.name}: timm does not build it so: {' '.join(str(error).split())[:120]}."
             ) from error
+
+
+def _check_arguments(text: object, where: str) -> None:
+    try:
+        if not isinstance(text, str) or set(arguments.SPEC) & set(arguments.parse(text)):
+            raise UsageError(f"arguments are {text!r:.60}, expected text such as depth=3,patch_size=7")
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 Spec = ViTSpec | TimmSpec

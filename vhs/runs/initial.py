@@ -158,14 +158,9 @@ def _try(spec: TimmSpec) -> None:
 
 
 def _spec(reference: str, loaded: Loaded) -> Spec:
-    if loaded.info is not None:
-        return loaded.info.spec
+    if loaded.spec is not None:
+        return loaded.spec
     preprocess, classes = loaded.model.preprocess, len(loaded.model.classes)
-    if reference.startswith(references.TIMM):
-        name = reference.removeprefix(references.TIMM).partition("@")[0]
-        return TimmSpec(
-            name=name, height=preprocess.height, width=preprocess.width, channels=preprocess.channels, classes=classes
-        )
     plain = loaded.model.plain
     if plain is None:
         raise InputError(f"{reference}: --init takes vhs checkpoints, timm models and plain ViTs in hf's layout.")
