@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import shlex
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.faults import bombs, cases, names, warm, worker
+from tests.faults import bombs, names, warm, worker
 from tests.faults.report import Report
 from tests.faults.sound import formats
 from tests.faults.sound.format import PLACES, Format
@@ -154,7 +153,8 @@ class _Running:
         for what in wrong:
             report.violation(f"{form.name}: {what}", f"{where}: {told['err'][:250]}")
         if wrong and self.keep:
-            _kept(self.keep / f"{form.name.replace(' ', '_').replace('/', '_')}-{told['index']}", self.folder, where)
+            name = re.sub(r"\W", "_", f"{form.name}-{told['index']}")
+            _kept(self.keep / name, self.batch, told["index"], where)
 
 
 def verdicts(told: dict[str, Any], seal: str = "") -> Iterator[str]:
@@ -200,10 +200,8 @@ def _plain(line: str) -> str:
     return re.sub(r"\d+", "N", line)[:90]
 
 
-def _kept(place: Path, folder: Path, where: str) -> None:
-    """A copy of the folder as the command found it, and how it was read."""
+def _kept(place: Path, batch: Batch, index: int, where: str) -> None:
+    """The damaged files once more, and how they were read."""
     place.mkdir(parents=True, exist_ok=True)
-    for name, data in cases.files(folder).items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(data)
-    (place / "how.txt").write_text(shlex.join(where.split(" ")) + "\n")
+    warm.apart(lambda: worker.laid(batch, index, place), place)
+    (place / "how.txt").write_text(where + "\n")

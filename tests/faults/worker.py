@@ -52,7 +52,7 @@ def work(batch: Batch, folder: Path, end: int) -> int:
 def _work(batch: Batch, folder: Path, end: int) -> None:
     reader = _Reader(batch.format, folder)
     for index in batch.indices:
-        rng = np.random.default_rng([batch.seed, zlib.crc32(batch.format.name.encode()), index])
+        rng = _generator(batch, index)
         way, make = _way(batch.format, index, rng)
         reading = _reading(batch.format, index, rng)
         begun = {
@@ -62,6 +62,22 @@ def _work(batch: Batch, folder: Path, end: int) -> None:
         }
         _tell(end, begun)
         _tell(end, begun | reader.read(reading, make))
+
+
+def _generator(batch: Batch, index: int) -> np.random.Generator:
+    return np.random.default_rng([batch.seed, zlib.crc32(batch.format.name.encode()), index])
+
+
+def laid(batch: Batch, index: int, folder: Path) -> None:
+    """The files of one input in `folder`, as they were read."""
+    rng = _generator(batch, index)
+    _, damage = _way(batch.format, index, rng)
+    _reading(batch.format, index, rng)
+    for name, data in batch.format.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / batch.format.file).unlink()
+    damage(folder / batch.format.file)
 
 
 def _tell(end: int, told: dict[str, Any]) -> None:
