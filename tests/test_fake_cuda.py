@@ -37,7 +37,8 @@ from vhs.formats.shards import ShardSet
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
-from vhs.measures.fills import FILLS, SPREAD, Bank
+from vhs.measures.fill_kinds import FILLS, SPREAD
+from vhs.measures.fills import Bank
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization

@@ -60,23 +60,30 @@ def open_measurement(
     by: attributes to group by; None for all that the data has; no_verify: trust the data without comparing its hashes.
     Joins the other processes under torchrun.
     """
+    from vhs.formats import reference_names
+    from vhs.formats import shards as sets
+    from vhs.measures import fill_kinds
+    from vhs.runs import conditions, runtime
+
+    runtime.check(device, precision, tile)
+    fills = fill_kinds.parse(fill)
+    wanted = conditions.parse(shift or [], rejpeg=rejpeg)
+    names = reference_names.resolved(models)
+    if data is not None:
+        sets.pick(data, lambda manifest: manifest.split == "val", "validation")
+    # up to here nothing has imported torch, so that what is mistyped is told at once
     from vhs.formats import references
     from vhs.models import prefix
-    from vhs.runs import conditions, ranks, remarks, runtime
-    from vhs.runs.calibration import calibrated, parse
+    from vhs.runs import ranks, remarks
+    from vhs.runs.calibration import calibrated
     from vhs.runs.data import resolve
     from vhs.runs.run import open_run
     from vhs.runs.sizing import sized
 
-    fills = parse(fill)
-    wanted = conditions.parse(shift or [], rejpeg=rejpeg)
     if no_verify:
         wanted = [replace(item, data=trusted(item.data)) if item.data else item for item in wanted]
     ranks.start()
     place = runtime.prepare(device, threads, precision)
-    names = list(references.expand(models))
-    if names.count("-") > 1:
-        raise UsageError("-: stdin can be read once only. Name the other models.")
     loaded = [references.load(name, place, precision) for name in names]
     if compiled:
         loaded = [replace(item, model=replace(item.model, kernels=prefix.compiled())) for item in loaded]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import exists, isdir, isfile  # these take names that no file can have
@@ -37,29 +36,6 @@ class Loaded:
     path: Path | None = None
     info: CheckpointInfo | None = None
     spec: Spec | None = None
-
-
-def expand(references: Iterable[str]) -> Iterator[str]:
-    """Replace `@FILE` and `@-` by the references they list, one a line."""
-    for reference in references:
-        if not reference.startswith("@"):
-            yield reference
-            continue
-        yield from _listed(reference[1:])
-
-
-def _listed(name: str) -> list[str]:
-    """The references of a list, one a line; empty lines and lines that begin with # are passed over."""
-    try:
-        text = (read_stdin("a list of models") if name == "-" else Path(name).read_bytes()).decode()
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}. Name a file of model references.") from error
-    except UnicodeDecodeError:
-        raise InputError(f"@{name}: is no list of references but a binary file. Without @ it is a model.") from None
-    found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if not found:
-        raise InputError(f"@{name}: lists no models.")
-    return found
 
 
 def load(reference: str, device: torch.device, precision: str = "float32", *, trained: bool = True) -> Loaded:

@@ -23,10 +23,6 @@ from vhs.models.discovery import hooked
 from vhs.models.engine import Fill, keep_input, zero
 from vhs.models.model import Model
 
-FILLS = ("zero", "mean", "mean-flat", "resample", "uniform", "mean-map", "twin", "twin-break")
-BANKED = ("mean", "mean-flat", "resample", "mean-map")
-SPREAD = ("uniform", "mean-map")
-"""Fills that keep a head's values and change how they are averaged."""
 DONORS = 64
 """Images whose head outputs are kept whole for `resample`."""
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vhs.errors import MismatchError, UsageError, choices
+from vhs.errors import MismatchError, UsageError
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
-from vhs.measures.fills import BANKED, FILLS, SPREAD, check_spread
+from vhs.measures.fill_kinds import BANKED, SPREAD
+from vhs.measures.fills import check_spread
 from vhs.runs import cache, ranks
 from vhs.runs.data import resolve
 from vhs.runs.run import Calibration, Run
@@ -24,15 +25,6 @@ TWICE = 0.02
 """Share of the calibration images that may be scored too (data sets have some images twice); they are left out."""
 SPOTS = 256
 """Values of an image that are compared before all are."""
-
-
-def parse(text: str) -> tuple[str, ...]:
-    """`zero,mean` -> the fills, each once. Raises UsageError listing the legal ones."""
-    kinds = tuple(dict.fromkeys(text.split(",")))
-    for kind in kinds:
-        if kind not in FILLS:
-            raise UsageError(f"--fill {kind}: expected {choices(FILLS)}, several joined by commas.")
-    return kinds
 
 
 def calibrated(

@@ -15,7 +15,7 @@ from vhs.formats.tables import frame
 from vhs.grid import Unit, head_name
 from vhs.measures import intervals
 from vhs.measures.evaluation import calibration_error
-from vhs.measures.fills import BANKED
+from vhs.measures.fill_kinds import BANKED
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs import scopes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vhs.models.model import Model
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+PRECISIONS = ("float32", "tf32", "bf16")
 TILE_STEP, LARGEST_TILE = 16, 1 << 16
 """A tile of a multiple of 16 samples gives a sample the same bits wherever it stands in the tile."""
 CPU_ROW_BYTES, GPU_SHARE, GPU_ROWS = 16 << 20, 0.02, 256
@@ -27,18 +29,25 @@ CPU_ROW_BYTES, GPU_SHARE, GPU_ROWS = 16 << 20, 0.02, 256
 images for a network whose activations are not known."""
 
 
+def check(device: str, precision: str, tile: int | None) -> None:
+    """Raises UsageError for options that no machine could meet; does not import torch."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: expected {choices(PRECISIONS)}.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N.")
+    if tile is not None and (not TILE_STEP <= tile <= LARGEST_TILE or tile % TILE_STEP):
+        raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}, at most {LARGEST_TILE}.")
+
+
 def prepare(device: str, threads: int | None, precision: str) -> torch.device:
     """Set threads, allocator and matrix precision for this process; returns the device.
 
     Raises UsageError for a device or precision that is not to be had.
     """
+    check(device, precision, None)
     keep_freed_memory()
     import torch
 
-    from vhs.models.model import PRECISIONS
-
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: expected {choices(PRECISIONS)}.")
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = _device(device)
@@ -71,14 +80,9 @@ def _device(name: str) -> torch.device:
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N.") from None
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: torch sees no CUDA device here. Use --device cpu.")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and device.index is None and world()[1] > 1:
         device = torch.device("cuda", local_rank())
         torch.cuda.set_device(device)
@@ -91,8 +95,7 @@ def fit(models: Sequence[Model], samples: int, tile: int | None) -> tuple[int, i
     tile: as asked for with --tile; None chooses by memory, and then evenly so that the last tile is
     nearly full. Raises UsageError for a tile that is no positive multiple of 16.
     """
-    if tile is not None and (not TILE_STEP <= tile <= LARGEST_TILE or tile % TILE_STEP):
-        raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}, at most {LARGEST_TILE}.")
+    check("auto", PRECISIONS[0], tile)
     rows = min(_rows(model) for model in models)
     heads = max((max(model.grid.per_layer) for model in models if model.has_heads), default=1)
     if tile is None:

@@ -43,6 +43,6 @@ def formats(toy: Files) -> list[Format]:
 
 
 def _expanded(name: str) -> object:
-    from vhs.formats import references
+    from vhs.formats import reference_names
 
-    return list(references.expand([f"@{name}"]))
+    return list(reference_names.expand([f"@{name}"]))
