@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vhs import completion
 from vhs.console import Console
 from vhs.errors import UsageError
 from vhs.world import is_first
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from vhs.formats.tables import Table
 
+FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
+"""What the shell offers; tests compare them with what is accepted."""
+
 Models = Annotated[
     list[str],
     typer.Argument(
@@ -23,27 +27,40 @@ Models = Annotated[
         help="A vhs checkpoint, - for its bytes on stdin, timm:NAME, timm:NAME@WEIGHTS (sizes that the weights do not "
         "tell: timm:NAME:img_size=98,depth=3@WEIGHTS), hf:FOLDER|NAME; @FILE lists references.",
         show_default=False,
+        autocompletion=completion.files(completion.MODELS, ("timm:", "hf:")),
     ),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Shard set to measure on.  [default: the model's validation split]"),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        autocompletion=completion.files(()),
+        help="Shard set to measure on.  [default: the model's validation split]",
+    ),
 ]
 Shifts = Annotated[
     list[str] | None,
     typer.Option(
         "--shift",
         metavar="SHIFT",
-        help="imagenet-c, imagenet-c-extra, a corruption (contrast), with severities (contrast:3,5), clean_own (the "
-        "model's own transform), or a shard "
-        "set. Repeats; clean is always measured.",
+        autocompletion=completion.shifts,
+        help="imagenet-c, imagenet-c-extra, a category (noise, blur, weather, digital), a corruption (contrast), with "
+        "severities (contrast:3,5), clean_own (the model's own transform), or a shard set. Repeats; clean is always "
+        "measured.",
     ),
 ]
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the result here, whole or not at all.")
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", metavar="FORMAT", help="csv, parquet or jsonl.  [default: by suffix, or csv]")
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        autocompletion=completion.words(FORMATS),
+        help="csv, parquet or jsonl.  [default: by suffix, or csv]",
+    ),
 ]
 MaxSamples = Annotated[
     int | None,
@@ -57,11 +74,21 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of corruptions a
 Tile = Annotated[
     int | None, typer.Option("--tile", metavar="N", help="Samples a batch, a multiple of 16.  [default: by memory]")
 ]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", autocompletion=completion.words(DEVICES), help="auto, cpu, cuda or cuda:N."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, max=1024, help="CPU threads.  [default: all cores]")
 ]
-Precision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, tf32 or bf16.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="P", autocompletion=completion.words(PRECISIONS), help="float32, tf32 or bf16."
+    ),
+]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Through torch.compile: a minute to begin, then faster on a GPU.")
 ]

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.commands.measuring import keeping, open_measurement, plan
 from vhs.errors import UsageError, choices
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 from vhs.grid import UNITS
+from vhs.measures.fill_kinds import FILLS
 
 METHODS = ("exact", "taylor", "direct")
 
@@ -27,20 +28,23 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="METHOD",
+        autocompletion=completion.words(METHODS),
         help="exact; or estimates: taylor (one backward pass), direct (what a head gives the logits).",
     ),
 ]
 UnitKind = Annotated[
     str,
     typer.Option(
-        "--unit", metavar="UNIT", help="What is removed at once: head, layer (all its heads), only (all others of "
+        "--unit", metavar="UNIT", autocompletion=completion.words(UNITS), help="What is removed at once: head, layer (all its heads), only (all others of "
         "the layer), pair (two heads of a layer), or mlp."
     ),
 ]  # fmt: skip
 Select = Annotated[
     list[str] | None,
     typer.Option(
-        "--select", metavar="HEAD,…", help="Instead: remove these heads together (3.1,5.0); again for a further set."
+        "--select",
+        metavar="HEAD,…",
+        help="Instead: remove these heads together (L3H1,L5H0 or 3.1,5.0); again for a further set.",
     ),
 ]
 Rescale = Annotated[
@@ -49,7 +53,7 @@ Rescale = Annotated[
 FillKinds = Annotated[
     str,
     typer.Option(
-        "--fill", metavar="FILL,…", help="What stands in for a head: zero, mean, mean-flat, resample, uniform, "
+        "--fill", metavar="FILL,…", autocompletion=completion.listed(FILLS), help="What stands in for a head: zero, mean, mean-flat, resample, uniform, "
         "mean-map, twin, twin-break."
     ),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.commands import summarising
 from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats.schemas import (
@@ -42,7 +42,7 @@ Tables = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[TABLE]...", help="Ablation tables with their .folds.parquet beside them, or folds tables; "
-        "stdin when none is named.", show_default=False,
+        "stdin when none is named.", show_default=False, autocompletion=completion.files(completion.TABLES),
     ),
 ]  # fmt: skip
 Contrast = Annotated[
@@ -54,12 +54,18 @@ Contrast = Annotated[
 ]  # fmt: skip
 Scales = Annotated[
     list[str] | None,
-    typer.Option("--scale", metavar="SCALE", help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]"),
+    typer.Option(
+        "--scale",
+        metavar="SCALE",
+        autocompletion=completion.words(SCALES),
+        help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]",
+    ),
 ]
 Summary = Annotated[
     str | None,
     typer.Option(
-        "--summary", metavar="KIND", help="Of folds: rollup (heads over severities, categories, families), redundancy "
+        "--summary", metavar="KIND", autocompletion=completion.words(("rollup", "redundancy", "mce", "groups")),
+        help="Of folds: rollup (heads over severities, categories, families), redundancy "
         "(how many are dispensable). Of shift tables: mce, groups.",
     ),
 ]  # fmt: skip

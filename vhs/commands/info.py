@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.console import printable
 from vhs.errors import MismatchError, UsageError, choices
 
@@ -29,7 +29,10 @@ PATHS = {
 Things = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE...", help="Checkpoints, timm: and hf: models, shard sets or tables.", show_default=False
+        metavar="FILE...",
+        help="Checkpoints, timm: and hf: models, shard sets or tables.",
+        show_default=False,
+        autocompletion=completion.files((*completion.MODELS, *completion.TABLES), ("timm:", "hf:")),
     ),
 ]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.measures.fill_kinds import FILLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,17 +23,41 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 Tables = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[TABLE]...", help="Tables of one kind; stdin when none is named.", show_default=False),
+    typer.Argument(
+        metavar="[TABLE]...",
+        help="Tables of one kind; stdin when none is named.",
+        show_default=False,
+        autocompletion=completion.files((*completion.TABLES, *PICTURES)),
+    ),
 ]
-Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="heads, scatter, conditions, … by table.")]
-Metric = Annotated[str | None, typer.Option("--metric", metavar="METRIC", help="drop, dloss, top1, loss, … by table.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", metavar="KIND", autocompletion=completion.kinds, help="heads, scatter, conditions, … by table."
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", metavar="METRIC", autocompletion=completion.metrics, help="drop, dloss, top1, loss, … by table."
+    ),
+]
 ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Draw this model of several.")]
-FillName = Annotated[str | None, typer.Option("--fill", metavar="FILL", help="Draw this fill of several.")]
+FillName = Annotated[
+    str | None,
+    typer.Option("--fill", metavar="FILL", autocompletion=completion.words(FILLS), help="Draw this fill of several."),
+]
 ClassName = Annotated[
     str | None, typer.Option("--class", metavar="NAME", help="Of shard sets: images of this class, a row a set.")
 ]
 ImageFormat = Annotated[
-    str | None, typer.Option("--format", metavar="FORMAT", help="png, pdf or svg.  [default: by suffix, or png]")
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        autocompletion=completion.words(IMAGE_FORMATS),
+        help="png, pdf or svg.  [default: by suffix, or png]",
+    ),
 ]
 Figure = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.errors import InputError, UsageError, choices
 
 if TYPE_CHECKING:
@@ -26,16 +26,28 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A folder, a .npz file, fashion-mnist, or what is made: chirps, dominoes.",
+        autocompletion=completion.files((".npz",), ("fashion-mnist", "chirps", "dominoes")),
         show_default=False,
     ),
 ]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shard sets.", show_default=False)]
 Layout = Annotated[
     str | None,
-    typer.Option("--layout", metavar="LAYOUT", help=f"{choices(LAYOUT_NAMES)}.  [default: detected]"),
+    typer.Option(
+        "--layout",
+        metavar="LAYOUT",
+        autocompletion=completion.words(LAYOUT_NAMES),
+        help=f"{choices(LAYOUT_NAMES)}.  [default: detected]",
+    ),
 ]
 SplitName = Annotated[
-    str | None, typer.Option("--split", metavar="NAME", help="What a source without splits is: train, val or test.")
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        autocompletion=completion.words(SPLITS),
+        help="What a source without splits is: train, val or test.",
+    ),
 ]
 Base = Annotated[
     Path | None,

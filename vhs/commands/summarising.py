@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vhs import completion
 from vhs.errors import UsageError, choices
 from vhs.formats.schemas import GROUPS, MCE, Schema
 
@@ -22,6 +23,7 @@ Summary = Annotated[
     typer.Option(
         "--summary",
         metavar="mce|groups",
+        autocompletion=completion.words(tuple(SUMMARIES)),
         help="Instead of the rows: corruption errors (by corruption, category, all), "
         "or the worst group and averages over groups.",
     ),

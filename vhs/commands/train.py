@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vhs import options, output
+from vhs import completion, options, output
 from vhs.commands.stopping import StopSignals
 from vhs.errors import InputError, MismatchError, UsageError, VhsError, choices
 from vhs.models.spec import ViTSpec
@@ -32,7 +32,10 @@ Val = Annotated[Path | None, typer.Option("--val", metavar="DIR", help="Validati
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME|FILE", help=f"{choices(NAMED)}, or a TOML file of recipe keys.  [default: demo]"
+        "--recipe",
+        metavar="NAME|FILE",
+        autocompletion=completion.files((".toml",), NAMED),
+        help=f"{choices(NAMED)}, or a TOML file of recipe keys.  [default: demo]",
     ),
 ]
 Settings = Annotated[
