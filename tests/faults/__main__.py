@@ -42,11 +42,21 @@ def main(words: list[str]) -> int:
 
 
 def _part(part: str, root: Path, options: argparse.Namespace) -> bool:
+    """Run one part and print what came of it, also of as much as was done when it is interrupted."""
+    report = Report(part)
+    try:
+        _run(part, root, report, options)
+    except KeyboardInterrupt:
+        report.violation("stopped before its end", "by hand")
+    return report.tell()
+
+
+def _run(part: str, root: Path, report: Report, options: argparse.Namespace) -> None:
     from tests.faults import concurrent, disk, kills, mutations, streams
 
-    report, sample = Report(part), options.sample
+    sample = options.sample
     if part == "kills":
-        kills.kills(root, report, count=options.count or (4 if sample else 200), seed=options.seed, sample=sample)
+        kills.kills(root, report, count=options.count or (3 if sample else 200), seed=options.seed, sample=sample)
     elif part == "disk":
         disk.disk(root, report, count=(options.count or 2) if sample else None)
     elif part == "concurrent":
@@ -55,7 +65,6 @@ def _part(part: str, root: Path, options: argparse.Namespace) -> bool:
         streams.streams(root, report, sample=sample)
     else:
         mutations.mutations(root, report, options)
-    return report.tell()
 
 
 if __name__ == "__main__":

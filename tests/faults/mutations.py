@@ -30,6 +30,8 @@ MEMORY = 1 << 30
 WORKERS = max(2, min(4, os.cpu_count() or 1))
 LINE = 2000
 """Characters of a message that quotes what it found."""
+KEPT = 3
+"""Inputs of one kind of violation that --keep keeps."""
 CODES = (0, 1, 2, 3, 4)
 
 
@@ -49,7 +51,7 @@ def mutations(root: Path, report: Report, options: argparse.Namespace) -> None:
                 item.start(queue.popleft())
         _serve([item for item in running if item.batch])
     if not options.only:
-        names.names(root, report, 25 if options.sample else None)
+        names.names(root, report, 10 if options.sample else None)
         bombs.bombs(root, report, sample=options.sample)
 
 
@@ -62,7 +64,8 @@ def _batches(every: list[Format], total: int, seed: int, *, sample: bool) -> Ite
     ranges = {}
     for place, item in enumerate(every):
         first = len(PLACES) if sample and place % 6 else 0
-        ranges[item.name] = range(first, first + max(len(PLACES), round(total * item.share / shares)))
+        least = 2 if sample and first else len(PLACES)
+        ranges[item.name] = range(first, first + max(least, round(total * item.share / shares)))
     for start in range(0, max(map(len, ranges.values())), SIZE):
         for item in every:
             if indices := tuple(ranges[item.name][start : start + SIZE]):
@@ -152,7 +155,7 @@ class _Running:
         wrong = list(verdicts(told, "" if told["way"] in PLACES and seal == "refused" else seal))
         for what in wrong:
             report.violation(f"{form.name}: {what}", f"{where}: {told['err'][:250]}")
-        if wrong and self.keep:
+        if self.keep and any(len(report.wrong[f"{form.name}: {what}"]) <= KEPT for what in wrong):
             name = re.sub(r"\W", "_", f"{form.name}-{told['index']}")
             _kept(self.keep / name, self.batch, told["index"], where)
 

@@ -67,19 +67,19 @@ class Sound:
 
 
 def streams(root: Path, report: Report, *, sample: bool) -> None:
-    """Every command under every setting, forked and as a process of its own from a shell; of a sample one each."""
+    """Every command under every setting, forked and as a process of its own from a shell; of a sample half, and one each."""
     (root / "streams").mkdir()
     room = Room(root / "streams")
-    for number, (name, argv) in enumerate(COMMANDS.items()):
+    for number, (name, argv) in list(enumerate(COMMANDS.items()))[:: 2 if sample else 1]:
         place = room.new()
         ended = warm.run(argv, place)
         if ended.code:
             raise RuntimeError(f"{argv}: {ended}")
         sound = Sound(name, ended.out, ended.lines, cases.files(place))
-        for setting in SETTINGS[number % 12 :: 12] if sample else SETTINGS:
+        settings = [SETTINGS[number // 2 * 5 % len(SETTINGS)]] if sample else SETTINGS
+        for setting in settings:
             _judge(setting, sound, _forked(argv, room.new(), setting), room, report, "forked")
-        if not sample or name in ("--version", "info"):
-            for setting in SETTINGS[(number + 7) % 12 :: 12] if sample else SETTINGS:
+            if not sample or name in ("--help", "info"):
                 _judge(setting, sound, _shelled(argv, room.new(), setting), room, report, "shell")
 
 
