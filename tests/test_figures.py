@@ -115,7 +115,7 @@ def test_a_contact_sheet_of_an_image_and_of_a_shard_set(vhs, toy_shards: Path) -
     code, out, err = vhs("plot", "photo.png", "sheet.png")
     assert (code, out) == (2, "") and "is drawn alone" in err
     code, out, err = vhs("plot", "missing.jpg")
-    assert (code, out) == (3, "") and "missing.jpg: No such file" in err
+    assert (code, out) == (3, "") and "missing.jpg: cannot be read: No such file" in err
 
 
 def test_rollups_redundancy_groups_and_twins_are_drawn(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:

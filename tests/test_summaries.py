@@ -80,7 +80,7 @@ def test_outcomes_add_up_to_the_table(heads: pl.DataFrame) -> None:
     outcomes = pl.read_parquet("outcomes.parquet")
     assert outcomes.height == 4 * 85 and outcomes["sample"].n_unique() == 85
     units = outcomes["units"][0].split()
-    assert units[:3] == ["intact", "none", "0.0"] and len(units) == 8
+    assert units[:3] == ["intact", "none", "L0H0"] and len(units) == 8
     rows = heads.filter(pl.col("group") == "all")
     for (shift, severity), part in outcomes.group_by("shift", "severity"):
         packed = np.array([list(bytes.fromhex(text)) for text in part["right"]], np.uint8)

@@ -35,8 +35,9 @@ Method = Annotated[
 UnitKind = Annotated[
     str,
     typer.Option(
-        "--unit", metavar="UNIT", autocompletion=completion.words(UNITS), help="What is removed at once: head, layer (all its heads), only (all others of "
-        "the layer), pair (two heads of a layer), or mlp."
+        "--unit", metavar="UNIT", autocompletion=completion.words(UNITS),
+        help="What is removed at once: head, layer (all its heads), only (all others of the layer), pair (two heads of "
+        "a layer), or mlp.",
     ),
 ]  # fmt: skip
 Select = Annotated[
@@ -53,8 +54,8 @@ Rescale = Annotated[
 FillKinds = Annotated[
     str,
     typer.Option(
-        "--fill", metavar="FILL,…", autocompletion=completion.listed(FILLS), help="What stands in for a head: zero, mean, mean-flat, resample, uniform, "
-        "mean-map, twin, twin-break."
+        "--fill", metavar="FILL,…", autocompletion=completion.listed(FILLS),
+        help="What stands in for a head: zero, mean, mean-flat, resample, uniform, mean-map, twin, twin-break.",
     ),
 ]  # fmt: skip
 FillData = Annotated[
