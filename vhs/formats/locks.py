@@ -71,7 +71,7 @@ def _taken(path: Path, out: Path, note: Note) -> int | None:
             if error.errno not in TAKEN:
                 raise
             raise VhsError(
-                f"{out}: another run{f' (process {holder})' if holder else ''} is writing it. "
+                f"{out}: another run is writing it{f' (process {holder})' if holder else ''} and holds {path.name}. "
                 f"Wait for it, or name another output."
             ) from None
         if _is_still(path, handle):
