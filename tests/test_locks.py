@@ -33,7 +33,9 @@ def test_a_second_run_of_one_output_ends_at_once(tmp_path: Path) -> None:
     out = tmp_path / "heads.csv"
     process = holder(out)
     with (
-        pytest.raises(VhsError, match=rf"another run is writing it \(process {process.pid}\) and holds heads\.csv\.lock") as caught,
+        pytest.raises(
+            VhsError, match=rf"another run is writing it \(process {process.pid}\) and holds heads\.csv\.lock"
+        ) as caught,
         locks.held([out]),
     ):
         pytest.fail("held twice")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+LONGEST = 1500
+"""Characters of one message; a damaged file may supply any number."""
+
+
 def printable(text: str) -> str:
     """Text that a file may have supplied, on one line and without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
@@ -55,6 +59,7 @@ class Console:
 
     def _say(self, message: str) -> None:
         line = printable(message)
+        line = line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
         if sys.stderr is None:  # closed by whoever started us
             return
         try:

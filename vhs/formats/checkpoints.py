@@ -191,6 +191,8 @@ def weights_id(state: dict[str, Tensor]) -> str:
 
 def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """(shape of each tensor, metadata) of a safetensors file, nothing else read."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file. A vhs checkpoint was expected.")
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -7,7 +7,7 @@ from os.path import exists, isfile
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import checkpoints, regular
+from vhs.formats import checkpoints
 from vhs.formats.stdin import read_stdin
 
 PREFIXES = ("timm:", "hf:")
@@ -35,8 +35,12 @@ def expand(references: Iterable[str]) -> Iterator[str]:
 def _listed(name: str) -> list[str]:
     """The references of a list, one a line; empty lines and lines that begin with # are passed over."""
     try:
-        text = (read_stdin("a list of models") if name == "-" else regular.read(Path(name))).decode()
-    except UnicodeDecodeError:
+        text = (read_stdin("a list of models") if name == "-" else Path(name).read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}. Name a file of model references.") from error
+    except ValueError as error:
+        if not isinstance(error, UnicodeDecodeError):
+            raise InputError(f"@{name!r:.80}: cannot be the name of a file.") from None
         raise InputError(f"@{name}: is no list of references but a binary file. Without @ it is a model.") from None
     found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not found:

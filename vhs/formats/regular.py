@@ -31,6 +31,14 @@ def read(path: Path, most: int = MOST) -> bytes:
     raise InputError(f"{path}: is no regular file but a {_kind(told.st_mode)}.")
 
 
+def text(path: Path) -> str:
+    """All of a regular UTF-8 file. Raises InputError for anything else."""
+    try:
+        return read(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no UTF-8 text: {error}.") from error
+
+
 def check_unpacked(size: int, packed: int, where: str) -> None:
     """Raises InputError where `packed` compressed bytes would unfold to an unlikely `size`."""
     if size > max(MAX_UNPACKED, MAX_SQUEEZED * packed):

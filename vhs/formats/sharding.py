@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import digests
+from vhs.formats import digests, regular
 from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.digests import Collected, Digests
 from vhs.formats.images import decode, suffix_of
@@ -137,12 +137,12 @@ def _finished(out: Path, plan: str) -> Manifest | None:
 def _resumed(out: Path, plan: str) -> Written:
     """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
     try:
-        saved = json.loads((out / JOURNAL).read_bytes())
+        saved = json.loads(regular.read(out / JOURNAL)) if (out / JOURNAL).exists() else None
+        if saved is None:
+            return Written()
         state = Written(**saved["state"])
         entries = [TarEntry(**entry) for entry in state.tars]
-    except FileNotFoundError:
-        return Written()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         saved, state, entries = {}, Written(), []
     if saved.get("plan") == plan:
         return state

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -71,7 +69,7 @@ def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
     rows = _checked(table.drop(TABLE_ROWS, strict=False), schema, where)
     part = not _ended(table, where)
     if part:
-        _refuse_part(where, ends, piped=path == "-" and not _is_redirected())
+        _refuse_part(where, ends, piped=path == "-" or not Path(path).is_file())
         note(f"{where}: is {PART}: its last row does not say how many there are. Was it cut off, or filtered?")
     return Table(schema, rows, part)
 
@@ -165,11 +163,6 @@ def _bytes(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: {reason}. Name an existing table.") from error
-
-
-def _is_redirected() -> bool:
-    """Whether stdin is a file, not a pipe."""
-    return sys.stdin is not None and stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
 
 
 def _parsed(data: bytes, where: str) -> pl.DataFrame:

@@ -38,6 +38,8 @@ def read(path: Path) -> dict[str, Tensor]:
 def is_pickled(path: Path) -> bool:
     """Whether the file begins as torch.save writes it: a zip archive, or a pickle."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             start = file.read(4)
     except OSError:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vhs.counts import Counts
 from vhs.errors import InputError, MismatchError, VhsError
+from vhs.formats import regular
 from vhs.formats.atomic import sha256, write_whole
 from vhs.progress import Note, unheard
 from vhs.world import is_first
@@ -61,7 +62,7 @@ class Journal:
             if folder.exists():
                 raise VhsError(f"{folder}: holds files that are not ours. Move them, or name another output.")
             write_whole(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
-        self._key = hashlib.sha256(stored.read_bytes()).digest()
+        self._key = hashlib.sha256(regular.read(stored)).digest()
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
         for key in sorted(set(stored) | set(now), key=_order):
@@ -76,8 +77,8 @@ class Journal:
         if self.folder is None or not self._path(condition).exists():
             return None
         try:
-            return _unpacked(self._path(condition).read_bytes(), self._key)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return _unpacked(regular.read(self._path(condition)), self._key)
+        except (InputError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self._note(f"{condition}: what was kept of it is damaged or another run's; it is measured again")
             return None
 
@@ -198,6 +199,6 @@ def _remove(folder: Path) -> None:
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        return dict(json.loads(regular.read(path)))
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged. Start anew without --resume.") from error

@@ -44,7 +44,7 @@ def parse(data: bytes, where: str) -> tuple[np.ndarray, bytes]:
     count = int(np.prod(shape, dtype=object))
     end = head + count * dtype.itemsize
     if count > MAX_VALUES or len(data) < end:
-        raise InputError(f"{where}: says {shape}, which is {end} bytes, but has {len(data)}; truncated?")
+        raise InputError(f"{where}: says {shape!s:.80}, which is {end} bytes, but has {len(data)}; truncated?")
     return np.frombuffer(data, dtype, count, head).reshape(shape), data[end:]
 
 

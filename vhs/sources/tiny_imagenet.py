@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vhs.errors import InputError
+from vhs.formats import regular
 from vhs.formats.split import Split
 from vhs.sources.folders import split_of, split_of_paths
 
@@ -30,16 +31,16 @@ def splits(folder: Path) -> list[Split]:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted((folder / "wnids.txt").read_text().split()))
-    except OSError as error:
-        raise InputError(f"{folder / 'wnids.txt'}: {error.strerror}; it lists the classes. Unpack it whole.") from error
+    path = folder / "wnids.txt"
+    if not path.exists():
+        raise InputError(f"{path}: is missing; it lists the classes. Unpack the archive whole.")
+    return tuple(sorted(regular.text(path).split()))
 
 
 def _validation(folder: Path, name: str, classes: tuple[str, ...]) -> Split:
     place = {wnid: label for label, wnid in enumerate(classes)}
     relative, labels = [], []
-    for number, line in enumerate((folder / ANNOTATIONS).read_text().splitlines(), start=1):
+    for number, line in enumerate(regular.text(folder / ANNOTATIONS).splitlines(), start=1):
         image, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in place:

@@ -25,7 +25,7 @@ def formats(root: Path) -> list[Format]:
     resumed = ((100, (*sweep, "--resume")),)
     trained = ((100, (*TRAIN, "--resume")),)
     json_ways = (*blind.TEXT, *[documents.as_json] * 8)
-    entry = next(name for name in journal if name.endswith(".npz"))
+    entry = next(name for name in journal if name.endswith(".tallies"))
     found = [
         Format(
             "journal entry",
