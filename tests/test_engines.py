@@ -28,6 +28,13 @@ FAMILIES = {
     "coat": ("coat_tiny", {}, "hooks", (3, 224, 224)),
     "nest (interleaved)": ("nest_tiny", {}, "hooks", (3, 224, 224)),
     "tiny vit": ("tiny_vit_5m_224", {}, "hooks", (3, 224, 224)),
+    "differential": ("vit_dwee_patch16_reg1_gap_256", {"img_size": 64, "depth": 3}, "replay", SIZE),
+    "beside an MLP": ("vit_pwee_patch16_reg1_gap_256", {"img_size": 64, "depth": 3}, "replay", SIZE),
+    "beside an MLP, one projection": ("vit_dpwee_patch16_reg1_gap_256", {"img_size": 64, "depth": 3}, "replay", SIZE),
+    "xp": ("vit_base_patch16_xp_224", {"img_size": 64, "depth": 2, "embed_dim": 60, "num_heads": 5}, "replay", SIZE),
+    "hiera": ("hiera_tiny_224", {"stages": (1, 1, 1, 1)}, "replay", (3, 224, 224)),
+    "shared values": ("mobilenetv4_hybrid_medium", {}, "hooks", (3, 224, 224)),
+    "lowformer (a projection that enlarges)": ("lowformer_b0", {}, "hooks", (3, 224, 224)),
     "davit": ("davit_tiny", {"depths": (1, 1, 1, 1)}, "hooks", SIZE),
 }  # fmt: skip
 
@@ -49,17 +56,17 @@ def naive(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
     """[U, B, C]: one whole forward a unit, with the head's slice zeroed by a hook of the test's own."""
     seams = getattr(engine, "seams", None)
     places = (
-        [(place.projection, place.channels_last, place.interleaved) for place in seams]
+        [(p.projection, p.channels_last, p.interleaved, getattr(p.attention, "in_split", (0, 0))[1]) for p in seams]
         if seams
-        else [(block.attn.proj, True, False) for block in net.blocks]
+        else [(block.attn.proj, True, False, 0) for block in net.blocks]
     )
     found = [net(pixels)]
-    for (projection, last, apart), heads in zip(places, engine.grid.per_layer, strict=True):
+    for (projection, last, apart, own), heads in zip(places, engine.grid.per_layer, strict=True):
         for head in range(heads):
 
-            def zero(_module, args, head=head, heads=heads, last=last, apart=apart):
+            def zero(_module, args, head=head, heads=heads, last=last, apart=apart, own=own):
                 changed, axis = args[0].clone(), -1 if last else 1
-                width = changed.shape[axis] // heads
+                width = (own or changed.shape[axis]) // heads
                 own = slice(head, None, heads) if apart else slice(head * width, (head + 1) * width)
                 changed.movedim(axis, 0)[own] = 0
                 return (changed, *args[1:])
@@ -70,7 +77,18 @@ def naive(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-SLOW = {"coat", "nest (interleaved)", "mvit", "tiny vit", "davit", "pit", "levit"}
+SLOW = {
+    "lowformer (a projection that enlarges)",
+    "hiera",
+    "shared values",
+    "coat",
+    "nest (interleaved)",
+    "mvit",
+    "tiny vit",
+    "davit",
+    "pit",
+    "levit",
+}
 """Half a second to four minutes each."""
 
 
@@ -95,6 +113,28 @@ def test_variants_equal_whole_passes(family: str) -> None:
     assert (want[1:] - want[0]).abs().amax((1, 2)).max() / scale > 1e-4, "ablations that change nothing prove nothing"
     assert not any(module._forward_pre_hooks for module in net.modules())
     assert {Tensor, nn.Parameter} >= {type(parameter) for parameter in net.parameters()}
+
+
+def test_heads_that_share_a_projection_with_an_mlp_end_where_they_are_normed() -> None:
+    """Differential attention norms each head by itself: there a head is zeroed by its own index, far from the seam."""
+    net = network("vit_dpwee_patch16_reg1_gap_256", {"img_size": 64, "depth": 3})
+    pixels = torch.rand(3, *SIZE)
+    engine = engine_of(net, SIZE)
+    assert [place.features for place in engine.seams] == [256] * 3 and engine.grid.module(2) == "attn"
+    found = []
+    with torch.inference_mode():
+        for block in net.blocks:
+            for head in range(4):
+
+                def zero(_module, _args, given, head=head):
+                    given[:, head] = 0
+
+                handle = block.sub_norm.register_forward_hook(zero)
+                found.append(net(pixels))
+                handle.remove()
+        got = swept(engine, pixels)[1:-1]
+    want = torch.stack(found)
+    assert (got - want).abs().max() / want.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -169,7 +209,7 @@ def test_weights_that_do_not_fit_are_one_line(vhs, toy_shards, tmp_path) -> None
     torch.save(torn, tmp_path / "torn.pth")
     for file, architecture, words in (
         ("object.pth", "test_vit", "holds pickled objects"),
-        ("w.pth", "vit_tiny_patch16_224", "cls_token is (1, 1, 64), expected (1, 1, 192)"),
+        ("w.pth", "vit_tiny_patch16_224", "64 features wide, the architecture 192. Are they of this architecture?"),
         ("junk.pth", "test_vit", "is no file of torch weights"),
         ("empty.pth", "test_vit", "holds no tensors by name"),
         ("torn.pth", "test_vit", "blocks.1.attn.proj.weight (64, 64) is missing"),

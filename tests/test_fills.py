@@ -24,6 +24,7 @@ MODELS = {
     "fast, average pool": lambda: model_of("average pool"),
     "fast, layer scale": lambda: model_of("layer scale"),
     "replay": lambda: other("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, 56),
+    "replay, beside an MLP": lambda: other("vit_dpwee_patch16_reg1_gap_256", {"img_size": 32, "depth": 2}, 32),
     "hooks, windows": lambda: other("swin_tiny_patch4_window7_224", SWIN, 56),
     "hooks, convolutions": lambda: other("test_coatnet", {}, 160),
 }
@@ -62,6 +63,12 @@ def received(model: Model, images: Tensor) -> list[Tensor]:
     return kept
 
 
+def own_features(model: Model, layer: int, total: int) -> int:
+    """Features of a projection's input that are the heads': all, but in blocks whose MLP shares the projection."""
+    blocks = getattr(model.net, "blocks", [])
+    return getattr(blocks[layer], "in_split", (0, total))[1] if layer < len(blocks) else total
+
+
 def naive(model: Model, images: Tensor, layer: int, gone: list[int], instead: Tensor) -> Tensor:
     """Logits with these heads' slices replaced, by a hook on a whole pass."""
     projection, axis = model.engine.projections()[layer]
@@ -69,7 +76,7 @@ def naive(model: Model, images: Tensor, layer: int, gone: list[int], instead: Te
 
     def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         changed = args[0].clone()
-        width = changed.shape[axis] // heads
+        width = own_features(model, layer, changed.shape[axis]) // heads
         for head in gone:
             own = slice(head * width, (head + 1) * width)
             changed.movedim(axis, 0)[own] = instead.expand_as(changed).movedim(axis, 0)[own]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_fills import MODELS, pixels_of
+from tests.test_fills import MODELS, own_features, pixels_of
 from vhs.batch import Batch
 from vhs.counts import from_fixed
 from vhs.measures.scoring import Scope
@@ -24,7 +24,7 @@ def loss_with(model, images: Tensor, labels: Tensor, layer: int, head: int, shar
 
     def scale(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         changed = args[0].clone()
-        width = changed.shape[axis] // heads
+        width = own_features(model, layer, changed.shape[axis]) // heads
         changed.movedim(axis, 0)[head * width : (head + 1) * width] *= share
         return (changed, *args[1:])
 
@@ -35,7 +35,7 @@ def loss_with(model, images: Tensor, labels: Tensor, layer: int, head: int, shar
     return float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
 
 
-@pytest.mark.parametrize("name", ["fast", "replay", "hooks, windows", "hooks, convolutions"])
+@pytest.mark.parametrize("name", ["fast", "replay", "replay, beside an MLP", "hooks, windows", "hooks, convolutions"])
 def test_estimates_are_finite_differences_of_a_scaled_head(name: str) -> None:
     model = MODELS[name]()
     images = pixels_of(model, 4, 1)

@@ -43,6 +43,7 @@ class TaylorEstimate:
             assert gradient is not None, "a projection that no answer depends on"
             instead = fill(layer, len(z))
             change = ((-z if instead is None else instead - z) * gradient).detach().double()
+            change = change.narrow(axis, 0, self._features(layer) or change.shape[axis])
             parts.append(_by_head(change, len(batch.keys_B), heads, axis, interleaved=self._interleaved(layer)))
         dloss, token = (torch.cat([part[index] for part in parts]) for index in (0, 1))
         finite = dloss.isfinite() & token.isfinite()
@@ -77,6 +78,10 @@ class TaylorEstimate:
     def _interleaved(self, layer: int) -> bool:
         seams = getattr(self.model.engine, "seams", None)
         return bool(seams and seams[layer].interleaved)
+
+    def _features(self, layer: int) -> int | None:
+        seams = getattr(self.model.engine, "seams", None)
+        return seams[layer].features if seams else None
 
 
 def _by_head(change: Tensor, samples: int, heads: int, axis: int, *, interleaved: bool) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
 """Find the head seams of a network that was not written with us in mind, and check them.
 
 A candidate is a module that says how many heads it has and owns a projection. What the projection
-receives must hold the heads side by side. That is not believed but tried: while one attention module runs,
-its weights of attention (the result of its softmax) or its values are set to zero for one head; what arrives
-at the projection must then change in that head's slice and nowhere else.
+receives must hold the heads side by side, alone or before something else (an MLP that shares the projection). That is
+not believed but tried: while one attention module runs, its weights of attention (the result of its softmax) or its
+values are set to zero for one head; what arrives at the projection must then change in that head's slice and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-HEADS = ("num_heads", "nb_head", "num_attention_heads")
-PROJECTIONS = ("proj", "out_proj", "o_proj", "project", "to_out", "proj_out", "output_proj")
+HEADS = ("num_heads", "nb_head", "num_attention_heads", "heads")
+PROJECTIONS = (
+    "proj", "out_proj", "o_proj", "project", "to_out", "proj_out", "output_proj", "attn_out_proj", "output",
+    "upsampling",
+)  # fmt: skip
 NORMS = ("norm", "inner_attn_ln", "sub_norm")
 """A norm between attention and projection: its statistics are frozen, so the check is made before it."""
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
 AXES = (-3, 1, 2, 0)
 """Where the heads may be in what softmax gives or in the values, tried in turn."""
@@ -33,7 +38,8 @@ class Seam:
     """One attention module: its path, its heads, and the module whose input holds them side by side.
 
     channels_last: whether heads lie in the last dimension of that input, or in the second. interleaved: whether
-    a head's features lie `heads` apart in it, not side by side.
+    a head's features lie `heads` apart in it, not side by side. features: how many of the first features are the
+    heads', where others follow (an MLP's); None for all.
     """
 
     path: str
@@ -42,6 +48,13 @@ class Seam:
     projection: nn.Module
     channels_last: bool
     interleaved: bool = False
+    features: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the attention module is called in its block; `attn` where it is the block itself."""
+        last = self.path.rpartition(".")[2]
+        return "attn" if last.isdecimal() else last
 
     @property
     def axis(self) -> int:
@@ -54,8 +67,10 @@ class Seam:
         fill: of the shape of one variant's part or broadcast to it; None for zeros.
         """
         axis = received.dim() - 1 if self.channels_last else 1
-        width = received.shape[axis] // self.heads
+        own = self.features or received.shape[axis]
+        width = own // self.heads
         mask = keep_VH.repeat(1, width) if self.interleaved else keep_VH.repeat_interleave(width, dim=1)
+        mask = F.pad(mask, (0, received.shape[axis] - own), value=1.0)
         shape = [len(keep_VH), 1] + [1] * (received.dim() - 1)
         shape[axis + 1] = received.shape[axis]
         mask = mask.to(received).view(shape)
@@ -68,12 +83,14 @@ def candidates(net: nn.Module) -> dict[str, tuple[nn.Module, int, nn.Module]]:
     found = {}
     for path, module in net.named_modules():
         heads = next((getattr(module, name) for name in HEADS if isinstance(getattr(module, name, None), int)), None)
-        child = next(
-            (getattr(module, name) for name in PROJECTIONS if isinstance(getattr(module, name, None), nn.Module)), None
-        )
-        if heads and child is not None and not isinstance(child, nn.Identity):
+        child = next((getattr(module, name) for name in PROJECTIONS if _projects(getattr(module, name, None))), None)
+        if heads and child is not None:
             found[path] = (module, heads, child)
     return found
+
+
+def _projects(module: object) -> bool:
+    return isinstance(module, nn.Module) and not isinstance(module, nn.Identity)
 
 
 def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | None]:
@@ -91,10 +108,7 @@ def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | Non
         arrived = _arriving(module, projection, call, None)
         if arrived is None:
             return [], f"{path}: its projection is not called as a module"
-        seam = _placed(path, module, heads, projection, arrived)
-        if seam is None:
-            return [], f"{path}: its projection takes no multiple of its heads"
-        told, reason = _checked(seam, call)
+        told, reason = _checked(_placed(path, module, heads, projection), call)
         if reason:
             return [], f"{path}: {reason}"
         seams.append(told)
@@ -121,26 +135,50 @@ def _traced(net: nn.Module, modules: dict[str, nn.Module], pixels_BCHW: Tensor) 
     return calls
 
 
-def _placed(path: str, module: nn.Module, heads: int, projection: nn.Module, arrived: Tensor) -> Seam | None:
+def _placed(path: str, module: nn.Module, heads: int, projection: nn.Module) -> Seam:
     """The seam with its axis: the last for linear layers, the second for convolutions."""
-    first = next((part for part in projection.modules() if isinstance(part, (nn.Linear, nn.Conv2d))), None)
-    channels_last = not isinstance(first, nn.Conv2d)
-    width = arrived.shape[-1 if channels_last else 1]
-    return Seam(path, heads, module, projection, channels_last) if width % heads == 0 else None
+    first = next((part for part in projection.modules() if isinstance(part, (nn.Linear, *CONVOLUTIONS))), None)
+    return Seam(path, heads, module, projection, not isinstance(first, CONVOLUTIONS))
 
 
 def _checked(seam: Seam, call: Call) -> tuple[Seam, str | None]:
     """The seam with the layout its heads turn out to have, or why they cannot be told apart."""
     norms = [getattr(seam.attention, name, None) for name in NORMS]
-    watched = False
-    for place in (seam.projection, *(norm for norm in norms if _is_norm(norm))):
+    places = [seam.projection, *(norm for norm in norms if _is_norm(norm))]
+    told, seen = _laid_out(seam, places, call)
+    if told is None:
+        extent = _extent(seam, call)
+        told = _laid_out(replace(seam, features=extent), places[:1], call)[0] if extent else None
+    if told is not None:
+        return told, None
+    return seam, "its heads are mixed before the projection" if seen else "its attention could not be watched"
+
+
+def _laid_out(seam: Seam, places: list[nn.Module], call: Call) -> tuple[Seam | None, bool]:
+    """(the seam with heads side by side or interleaved, as one of `places` shows; whether anything was seen)."""
+    seen = False
+    for place in places:
         for interleaved in (False, True):
             told = replace(seam, interleaved=interleaved)
-            apart, seen = _apart(told, place, call)
-            watched |= seen
+            apart, watched = _apart(told, place, call)
+            seen |= watched
             if apart:
-                return told, None
-    return seam, "its heads are mixed before the projection" if watched else "its attention could not be watched"
+                return told, True
+    return None, seen
+
+
+def _extent(seam: Seam, call: Call) -> int | None:
+    """How many of the projection's first features silencing the last head reaches; None for all or none."""
+    plain = _arriving(seam.attention, seam.projection, call, None)
+    for axis in AXES if plain is not None else ():
+        silenced = _Silence(seam.heads, seam.heads - 1, axis)
+        without = _arriving(seam.attention, seam.projection, call, silenced)
+        if silenced.worked and without is not None and without.shape == plain.shape:  # type: ignore[union-attr]
+            differ = _differing((plain - without).movedim(seam.axis, 0), plain)  # type: ignore[operator, arg-type]
+            reached = max((index + 1 for index, changed in enumerate(differ) if changed), default=0)
+            if 0 < reached < len(differ) and reached % seam.heads == 0:
+                return reached
+    return None
 
 
 def _apart(seam: Seam, place: nn.Module, call: Call) -> tuple[bool, bool]:
@@ -161,13 +199,22 @@ def _apart(seam: Seam, place: nn.Module, call: Call) -> tuple[bool, bool]:
 
 
 def _changed(plain: Tensor, without: Tensor, seam: Seam) -> set[int] | None:
-    """The heads whose features differ; None where the shapes do not allow the question."""
+    """The heads whose features differ, and -1 for what follows them; None where the shapes do not fit the question."""
     axis = plain.dim() - 1 if seam.channels_last else 1
-    if plain.shape != without.shape or plain.shape[axis] % seam.heads:
+    own = seam.features or plain.shape[axis]
+    if plain.shape != without.shape or own % seam.heads:
         return None
-    apart = (plain - without).abs().unflatten(axis, (-1, seam.heads) if seam.interleaved else (seam.heads, -1))
-    change = apart.movedim(axis + int(seam.interleaved), 0).flatten(1).amax(1)
-    return {index for index, same in enumerate((change <= 1e-5 * plain.abs().max()).tolist()) if not same}
+    apart = (plain - without).movedim(axis, 0)
+    parts = apart[:own].unflatten(0, (-1, seam.heads) if seam.interleaved else (seam.heads, -1))
+    differ = _differing(parts.movedim(int(seam.interleaved), 0), plain)
+    return {index for index, changed in enumerate(differ) if changed} | (
+        {-1} if any(_differing(apart[own:], plain)) else set()
+    )
+
+
+def _differing(apart: Tensor, plain: Tensor) -> list[bool]:
+    """For each entry of the first dimension whether it holds a difference beyond rounding."""
+    return (apart.abs().flatten(1).amax(1) > 1e-5 * plain.abs().max()).tolist() if len(apart) else []
 
 
 def _is_norm(module: object) -> TypeGuard[nn.Module]:
@@ -198,7 +245,10 @@ def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 
 class _Silence(TorchFunctionMode):
-    """Sets one head's attention to zero, along `axis` of what softmax gives or of the values."""
+    """Sets one head's attention to zero, along `axis` of what softmax gives or of the values.
+
+    Where all heads share their values, of what fused attention gives.
+    """
 
     def __init__(self, heads: int, head: int, axis: int) -> None:
         super().__init__()
@@ -209,7 +259,9 @@ class _Silence(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in ATTENTION:
             given = [*args, *(kwargs.pop(name) for name in ("query", "key", "value") if name in kwargs)]
-            return function(*given[:2], self._silenced(given[2]), *given[3:], **kwargs)
+            values = self._silenced(given[2])
+            result = function(*given[:2], values, *given[3:], **kwargs)
+            return self._silenced(result) if values is given[2] else result
         result = function(*args, **kwargs)
         return self._silenced(result) if function in SOFTMAX else result
 

@@ -215,7 +215,7 @@ def engine_of(net: nn.Module, size: tuple[int, int, int] | None = None) -> Engin
     seams, reason = discover(net, pixels)
     if reason:
         raise MismatchError(f"{type(net).__name__}: {reason}, so that no head of it can be removed alone.")
-    modules = tuple(place.path.rpartition(".")[2] for place in seams)
+    modules = tuple(place.name for place in seams)
     grid = HeadGrid(tuple(place.heads for place in seams), modules)
     return Hooked(net, seams, grid, _sequence(net, seams, pixels))
 
