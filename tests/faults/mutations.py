@@ -174,7 +174,7 @@ def verdicts(told: dict[str, Any], seal: str = "") -> Iterator[str]:
         yield f"a defect: {_plain(err.partition('a defect of vhs: ')[2])}"
     elif "out of memory" in err or "DefaultCPUAllocator" in err:
         yield "takes memory until there is no more"
-    elif code and (told["lines"] != 1 or not err.startswith("vhs")):
+    elif code and (told["lines"] != 1 + err.count("is part of a table") or not err.startswith("vhs")):
         yield f"{told['lines']} lines for one error: {_plain(told['last'])}"
     if told["length"] > LINE and not told["panic"]:
         yield f"a message of over {LINE:,} characters"

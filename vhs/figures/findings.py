@@ -7,11 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from vhs.errors import InputError
 from vhs.figures import effects
 from vhs.figures.style import short
 from vhs.formats.tables import condition_name
 from vhs.grid import head_name
 
+MISFITS = (IndexError, KeyError, ValueError, TypeError, ZeroDivisionError, StopIteration)
+"""What an edited or damaged table may lead to, whose rows are each legal."""
 AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agree"))
 """Median rank correlation from which on, and what is said of it."""
 CONDITION = ["shift", "corruption", "severity"]
@@ -21,7 +24,10 @@ def sentence(kind: str, table: pl.DataFrame) -> str | None:
     """One sentence; None for a kind of table that has none, or for a part of one that lacks clean rows."""
     if kind not in SENTENCES or ("shift" in table.columns and "clean" not in table["shift"]):
         return None
-    return SENTENCES[kind](table)
+    try:
+        return SENTENCES[kind](table)
+    except MISFITS as error:
+        raise InputError(f"nothing can be said of the {kind} table: its rows do not fit together ({error}).") from error
 
 
 def _evaluation(table: pl.DataFrame) -> str:
@@ -63,7 +69,7 @@ def _agreement(table: pl.DataFrame) -> str:
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
     least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
     median = np.median(rows["r"].to_numpy())
-    verb = next(words for bound, words in AGREEMENT if median >= bound)
+    verb = next((words for bound, words in AGREEMENT if median >= bound), AGREEMENT[-1][1])
     return (
         f"How much each head matters (by {low['metric']}) on clean images {verb} with how much it matters under shift: "
         f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f}), least under {least} and most "

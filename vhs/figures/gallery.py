@@ -7,11 +7,12 @@ from collections.abc import Callable
 import polars as pl
 from matplotlib.figure import Figure
 
-from vhs.errors import UsageError, choices
+from vhs.errors import InputError, UsageError, choices
 from vhs.figures import (
     agreement,
     curves,
     estimated,
+    findings,
     groups,
     heads,
     heatmap,
@@ -24,6 +25,7 @@ from vhs.figures import (
     trajectory,
 )
 
+MISFITS = findings.MISFITS
 Draw = Callable[[pl.DataFrame, str], Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
@@ -66,8 +68,13 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
     function, metrics = kinds[kind or next(iter(kinds))]
     if metric is not None and metric not in metrics:
         raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
-    with style.styled():
-        return function(table, metric or metrics[0])
+    try:
+        with style.styled():
+            return function(table, metric or metrics[0])
+    except MISFITS as error:
+        raise InputError(
+            f"the {name} table cannot be drawn: its rows do not fit together ({error}). Was it edited?"
+        ) from error
 
 
 def unusual(name: str, kind: str | None, metric: str | None) -> list[str]:

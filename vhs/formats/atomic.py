@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         # resolved, so that a symbolic link keeps pointing and its target is replaced
-        target = path.resolve()
+        target = Path(os.path.realpath(path))
         _collect(target)
         temporary, opened = _temporary(target)
         try:
@@ -106,13 +106,13 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str]) -> None
 
     Raises UsageError naming the clash, VhsError for what cannot be written.
     """
-    seen: dict[Path, Path] = {}
-    sources = {Path(name).resolve() for name in inputs if name != "-"}
+    seen: dict[str, Path] = {}
+    sources = {os.path.realpath(name) for name in inputs if name != "-"}
     for path in outputs:
         if path is None or not is_ordinary(path):
             continue
         check_target(path)
-        real = path.resolve()
+        real = os.path.realpath(path)
         if real in sources:
             raise UsageError(f"{path}: is an input of this command; writing there would destroy it. Name another file.")
         if real in seen:
@@ -133,6 +133,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def write_own(path: Path, data: bytes) -> None:
+    """The same for a file of our own naming, where nobody meant a device or a FIFO: what stands there is replaced."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.unlink()
+    write_whole(path, data)
 
 
 def sha256(data: bytes) -> str:

@@ -41,7 +41,7 @@ def path_of(out: Path) -> Path:
 
 @contextmanager
 def _held(out: Path, note: Note) -> Iterator[None]:
-    path = path_of(out.resolve())
+    path = path_of(Path(os.path.realpath(out)))
     handle = _taken(path, out, note)
     try:
         yield

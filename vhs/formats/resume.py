@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.errors import InputError, MismatchError
-from vhs.formats.atomic import write_whole
+from vhs.formats.atomic import write_own
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ def save(path: Path, tensors: dict[str, Tensor], described: dict[str, Any]) -> N
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     words = json.dumps(described, sort_keys=True)
-    write_whole(path, to_bytes(plain, metadata={KEY: words, DIGEST: _digest(plain, words)}))
+    write_own(path, to_bytes(plain, metadata={KEY: words, DIGEST: _digest(plain, words)}))
 
 
 def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -33,13 +33,15 @@ def load(path: Path, expected: dict[str, Any]) -> tuple[dict[str, Tensor], dict[
     from safetensors import SafetensorError, safe_open
 
     try:
+        if not path.is_file():
+            raise ValueError("it is no regular file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             described = dict(json.loads(metadata[KEY]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata[DIGEST] != _digest(tensors, metadata[KEY]):
             raise ValueError("it is damaged")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: is no training state: {error}. Remove it to start anew.") from error
     for key, value in expected.items():
         _compare(path, key, described.get(key), json.loads(json.dumps(value)))

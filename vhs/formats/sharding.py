@@ -16,7 +16,7 @@ import numpy as np
 
 from vhs.errors import InputError, UsageError
 from vhs.formats import digests, regular
-from vhs.formats.atomic import sha256, sha256_file, write_whole
+from vhs.formats.atomic import sha256, sha256_file, write_own, write_whole
 from vhs.formats.digests import Collected, Digests
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.shards import MANIFEST, Manifest, ShardSet, TarEntry, grouped
@@ -137,9 +137,11 @@ def _finished(out: Path, plan: str) -> Manifest | None:
 def _resumed(out: Path, plan: str) -> Written:
     """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
     try:
-        saved = json.loads(regular.read(out / JOURNAL)) if (out / JOURNAL).exists() else None
-        if saved is None:
+        if not (out / JOURNAL).exists():
             return Written()
+        saved = json.loads(regular.read(out / JOURNAL))
+        if saved["digest"] != _digest(saved["plan"], saved["state"]):
+            raise ValueError("it is damaged")
         state = Written(**saved["state"])
         entries = [TarEntry(**entry) for entry in state.tars]
     except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -213,7 +215,12 @@ def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written)
 
 
 def _save_journal(out: Path, plan: str, state: Written) -> None:
-    write_whole(out / JOURNAL, json.dumps({"plan": plan, "state": vars(state)}).encode())
+    told = {"plan": plan, "state": vars(state), "digest": _digest(plan, json.loads(json.dumps(vars(state))))}
+    write_own(out / JOURNAL, json.dumps(told).encode())
+
+
+def _digest(plan: str, state: Any) -> str:
+    return sha256(json.dumps([plan, state], sort_keys=True).encode())
 
 
 def _manifest(split: Split, state: Written, plan: str) -> Manifest:

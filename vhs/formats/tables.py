@@ -66,7 +66,7 @@ def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
     where = "stdin" if path == "-" else path
     table = _parsed(_bytes(path), where)
     schema = recognise([name for name in table.columns if name != TABLE_ROWS], where)
-    rows = _checked(table.drop(TABLE_ROWS, strict=False), schema, where)
+    rows = _parse(where, lambda: _checked(table.drop(TABLE_ROWS, strict=False), schema, where))
     part = not _ended(table, where)
     if part:
         _refuse_part(where, ends, piped=path == "-" or not Path(path).is_file())
@@ -216,7 +216,7 @@ def _ended(table: pl.DataFrame, where: str) -> bool:
     """Whether the table's marks add up to its rows; a table without the column has no end to miss."""
     if TABLE_ROWS not in table.columns:
         return True
-    marks = table[TABLE_ROWS].cast(pl.Int64, strict=False)
+    marks = _cast(table[TABLE_ROWS], INTEGER)
     if (marks.is_null() & table[TABLE_ROWS].is_not_null()).any() or (marks < 1).any():
         raise InputError(f"{where}: column `{TABLE_ROWS}` holds something else than numbers of rows. Was it edited?")
     return marks.sum() == len(table)
@@ -262,5 +262,7 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
 def _cast(raw: pl.Series, kind: str) -> pl.Series:
     if kind == FLAG and raw.dtype == pl.String:
         return raw.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
+        return pl.Series([None] * len(raw), dtype=DTYPES[kind])
     cast = raw.cast(DTYPES[kind], strict=False)
     return cast.set(~cast.is_finite(), None) if kind == REAL else cast

@@ -20,7 +20,7 @@ import numpy as np
 from vhs.counts import Counts
 from vhs.errors import InputError, MismatchError, VhsError
 from vhs.formats import regular
-from vhs.formats.atomic import sha256, write_whole
+from vhs.formats.atomic import sha256, write_own
 from vhs.progress import Note, unheard
 from vhs.world import is_first
 
@@ -61,7 +61,7 @@ class Journal:
             _remove(folder)
             if folder.exists():
                 raise VhsError(f"{folder}: holds files that are not ours. Move them, or name another output.")
-            write_whole(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
+            write_own(stored, json.dumps(fingerprint, indent=1, sort_keys=True).encode())
         self._key = hashlib.sha256(regular.read(stored)).digest()
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Journal:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         tallies = buffer.getvalue()
-        write_whole(self._path(condition), _digest(tallies, self._key) + tallies)
+        write_own(self._path(condition), _digest(tallies, self._key) + tallies)
 
     def _path(self, condition: str) -> Path:
         assert self.folder is not None

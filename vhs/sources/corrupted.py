@@ -14,7 +14,7 @@ import numpy as np
 from vhs.errors import InputError
 from vhs.formats.split import Split, class_names, from_arrays
 from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
-from vhs.sources import folders
+from vhs.sources import folders, numpy_files
 
 LABELS = "labels.npy"
 
@@ -58,7 +58,7 @@ def array_splits(folder: Path) -> list[Split]:
 
     Sample ids are those of the clean test images read from an .npz archive: x-test-00000 and on.
     """
-    labels = _array(folder / LABELS)
+    labels = numpy_files.array(folder / LABELS)
     count, rest = divmod(len(labels), len(SEVERITIES))
     if rest or any((labels[:count] != labels[i * count : (i + 1) * count]).any() for i in range(1, 5)):
         raise InputError(
@@ -91,17 +91,9 @@ def _named(split: Split, name: str, severity: int) -> Split:
 
 
 def _images(path: Path, count: int) -> np.ndarray:
-    images = _array(path)
+    images = numpy_files.array(path)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"{path}: is {images.dtype} {images.shape}; expected uint8 [5 N, H, W, 3], RGB.")
     if len(images) != count:
         raise InputError(f"{path}: {len(images)} images, {LABELS} has {count} labels; expected as many.")
     return images
-
-
-def _array(path: Path) -> np.ndarray:
-    """Mapped, not read: a CIFAR-C file is 150 MB."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: is no NumPy array: {error}.") from error

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from vhs.errors import InputError
-from vhs.formats import regular
 from vhs.formats.split import Split, class_names, from_arrays
+from vhs.sources import numpy_files
 
 PAIRS = (
     ("x_train", "y_train", "train"), ("x_val", "y_val", "val"), ("x_test", "y_test", "val"),
@@ -22,13 +19,7 @@ PAIRS = (
 
 def splits(path: Path) -> list[Split]:
     """One split for each known pair of arrays; uint8 images [N, H, W] or [N, H, W, 1 or 3]."""
-    try:
-        with np.load(io.BytesIO(regular.read(path)), allow_pickle=False) as archive:
-            _check_sizes(archive, path)
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, SyntaxError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        raise InputError(f"{path}: is no NumPy archive of plain arrays: {error}.") from error
+    arrays = numpy_files.archive(path)
     found: dict[str, Split] = {}
     for images, labels, split in PAIRS:
         if images in arrays and labels in arrays:
@@ -36,18 +27,6 @@ def splits(path: Path) -> list[Split]:
     if not found:
         raise InputError(f"{path}: holds {', '.join(arrays) or 'nothing'}; expected pairs such as x_train and y_train.")
     return list(found.values())
-
-
-def _check_sizes(archive: np.lib.npyio.NpzFile, path: Path) -> None:
-    """Raises InputError for arrays that would unfold beyond measure, or whose header says more than is there."""
-    for info in archive.zip.infolist() if archive.zip else ():
-        regular.check_unpacked(info.file_size, info.compress_size, f"{path}: {info.filename}")
-        with archive.zip.open(info) as file:  # type: ignore[union-attr]
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = header(file)
-        if int(np.prod(shape, dtype=object)) * dtype.itemsize > info.file_size:
-            raise InputError(f"{path}: {info.filename} says {shape}, which is more than its {info.file_size:,} bytes.")
 
 
 def _split(path: Path, arrays: dict[str, np.ndarray], pair: tuple[str, str], split: str) -> Split:

@@ -126,6 +126,9 @@ class Recipe:
     def with_values(self, values: Mapping[str, Any], where: str) -> Recipe:
         """This recipe with `values` set. Raises UsageError for an unknown key or a value of the wrong kind."""
         known = {field.name: type(getattr(self, field.name)) for field in fields(self)}
+        huge = next((key for key, value in values.items() if type(value) is int and abs(value) > 2**63), None)
+        if huge is not None:  # too long to be printed
+            raise UsageError(f"{where}: {huge:.40} is a number of more than 18 digits, expected 0 to {LARGEST}.")
         values = {key: _read_as(known.get(key), value) for key, value in values.items()}
         for key, value in values.items():
             if key not in known:
@@ -206,7 +209,7 @@ def named(name: str) -> Recipe:
 def from_toml(data: bytes, where: str) -> Recipe:
     try:
         values = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
         raise InputError(f"{where}: is no TOML recipe: {error}.") from error
     return Recipe().with_values(values, where)
 
@@ -220,7 +223,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set {setting}: expected key=value.")
         try:
             values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             values[key.strip()] = text.strip()
     return values
 
