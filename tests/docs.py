@@ -36,7 +36,7 @@ def tables_page() -> str:
         "One schema each, tidy, as CSV, Parquet or JSON lines. A null is an empty field; floats round-trip; layers and",
         "heads are 0-based. `vhs plot` and `vhs info` recognise a table by its columns. Parquet files carry their",
         "provenance (command, versions, input hashes, seed, tile) under the metadata key `vhs`. Heads are written",
-        "`L3H1`: layer 3, head 1. Every file and pipe has one column more, the last, in no schema: `table_rows`, empty but",
+        "`L3H1`: layer 3, head 1. Every file and pipe has one column more, the last, in no schema: `table_rows`, empty (JSON lines: 0) but",
         "in the last row, where it is the number of rows; without it a table was cut off or filtered.\n",
     ]
     return "\n".join(parts + [_table(schema) for schema in SCHEMAS.values()])

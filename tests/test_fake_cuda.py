@@ -612,7 +612,14 @@ def _logged() -> None:
     state.step = CHECKED
     _check(state)
     training = SimpleNamespace(
-        recipe=recipe, device=DEVICE, log=[], tracker=None, progress=print, _preprocess=None, _val=None
+        recipe=recipe,
+        device=DEVICE,
+        log=[],
+        tracker=None,
+        progress=print,
+        epoch_done=print,
+        _preprocess=None,
+        _val=None,
     )
     with (
         patch.object(loop.TrainingState, "weights", lambda *_: None),

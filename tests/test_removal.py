@@ -140,11 +140,11 @@ def test_values_are_reached_in_plain_vits_only() -> None:
 
 
 def test_sets_are_read() -> None:
-    assert sets("3.1+5.0 2.0") == [[(3, 1), (5, 0)], [(2, 0)]]
+    assert sets("3.1+5.0 2.0") == sets("L3H1+L5H0 L2H0") == [[(3, 1), (5, 0)], [(2, 0)]]
     for wrong in ("3", "3.1+", "a.b", "1.2.3", "-1.0"):
-        with pytest.raises(UsageError, match="as layer"):
+        with pytest.raises(UsageError, match="expected heads like L3H1"):
             sets(wrong)
-    with pytest.raises(MismatchError, match=r"no head 2\.0: the model has layers 0 to 1 of 2 to 3 heads"):
+    with pytest.raises(MismatchError, match=r"no head L2H0: the model has layers 0 to 1 of 2 to 3 heads"):
         list(HeadGrid((2, 3)).units("2.0"))
 
 
@@ -170,7 +170,7 @@ def test_pairs_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
         a, b = row["heads"].split("+")
         assert np.isclose(row["score"], row["drop"] - drop[a] - drop[b])
         assert row["score_lo"] < row["score"] < row["score_hi"]
-    assert "pair0.0+0.1" in pl.read_parquet("s.parquet")["units"][0]
+    assert "pairL0H0+L0H1" in pl.read_parquet("s.parquet")["units"][0]
 
 
 def test_mlps_sets_and_rescaling_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
@@ -183,17 +183,17 @@ def test_mlps_sets_and_rescaling_from_the_command_line(vhs, toy_checkpoint: Path
     code, _, err = vhs("ablate", toy_checkpoint, "--select", "1.0", "--select", "0.1,2.0", "-o", "s.csv")
     assert code == 0, err
     table, heads = pl.read_csv("s.csv"), pl.read_csv("heads.csv", schema_overrides={"heads": pl.String})
-    assert table["unit"].to_list() == ["none", "set", "set"] and str(table["heads"][2]) == "0.1+2.0"
-    assert table["n_correct"][1] == heads.filter(pl.col("heads") == "1.0")["n_correct"].item()
+    assert table["unit"].to_list() == ["none", "set", "set"] and table["heads"][2] == "L0H1+L2H0"
+    assert table["n_correct"][1] == heads.filter(pl.col("heads") == "L1H0")["n_correct"].item()
     code, _, err = vhs("ablate", toy_checkpoint, "--rescale", "-o", "r.csv")
     assert code == 0 and set(pl.read_csv("r.csv")["rescale"]) == {"H/kept"}
     for options, told in {
         ("--rescale", "--fill", "mean"): "--rescale: ",
         ("--unit", "mlp", "--fill", "mean"): "--unit mlp: ",
         ("--select", "0.0", "--unit", "pair"): "--select: ",
-        ("--select", "head 3"): "expected heads as layer.head",
+        ("--select", "head 3"): "expected heads like L3H1,L5H0 or 3.1,5.0",
     }.items():
         code, _, err = vhs("ablate", toy_checkpoint, *options)
         assert code == 2 and told in err, options
     code, _, err = vhs("ablate", toy_checkpoint, "--select", "0.7")
-    assert code == 4 and "there is no head 0.7" in err
+    assert code == 4 and "there is no head L0H7" in err

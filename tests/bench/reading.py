@@ -1,9 +1,13 @@
-"""Reading samples, one thread: small PNGs against webdataset, photographs against Pillow. `python -m tests.bench.reading`."""
+"""Reading samples, one thread: small PNGs against webdataset, photographs against Pillow; and what hashing costs.
+
+`python -m tests.bench.reading`. Hashing is timed with the command's own reading (all cores), whole sets and halves.
+"""
 
 from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,10 @@ from tests.bench.timing import alternate, machine, say
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split
-from vhs.runs import decoding, runtime
+from vhs.runs import cache, decoding, runtime
 from vhs.sources import fashion
 
-PHOTOGRAPHS = 40
+PHOTOGRAPHS = 200
 """Crops of scikit-image's photographs, as JPEG of 500 x 375 px, ImageNet's usual size."""
 
 
@@ -26,6 +30,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small_pngs(Path(folder) / "png")
         photographs(Path(folder) / "jpeg")
+        hashing(Path(folder) / "png", "28x28 PNG")
+        hashing(Path(folder) / "jpeg", "500x375 JPEG")
+
+
+def hashing(folder: Path, name: str) -> None:
+    """Reading with the comparison of hashes, and without it; nothing is computed on what is read."""
+    data = ShardSet.open(folder)
+    trusting = replace(data, verify=False)
+    for part, samples in (("whole", None), ("half", data.manifest.samples // 2)):
+        mine, other, _ = alternate(lambda: decode(data, samples), lambda: decode(trusting, samples), rounds=15)  # noqa: B023
+        say(
+            f"{name:<13} {part:<6} with hashes {1000 * mine:7.1f} ms  without {1000 * other:7.1f} ms  +{mine / other - 1:.1%}"
+        )
+
+
+def decode(data: ShardSet, samples: int | None) -> None:
+    cache.decode(data, cache.chosen(data, samples))
 
 
 def small_pngs(folder: Path) -> None:

@@ -95,7 +95,7 @@ def _look(wanted: Expected, place: Path, report: Report, where: str) -> None:
             report.violation(f"{case.name}: a kill leaves {name}, neither whole nor a working file", where)
     rest = {name: state for name, state in states.items() if name != case.main and state != "working"}
     behind = [name for name, state in rest.items() if name in wanted.new and state != "new"]
-    if states[case.main] == "new" and behind:
+    if states[case.main] == "new" and wanted.old.get(case.main) != wanted.new[case.main] and behind:
         report.violation(f"{case.name}: {case.main} is new beside {behind[0]}, {rest[behind[0]]}", where)
     if case.name == "ablate" and states[case.main] == "old" and rest["t.folds.parquet"] == "new":
         read = warm.run(("compare", "t.csv"), place)

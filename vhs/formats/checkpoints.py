@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 from dataclasses import asdict, dataclass, field, fields, replace
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,7 @@ def weights_id(state: dict[str, Tensor]) -> str:
 
 def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """(shape of each tensor, metadata) of a safetensors file, nothing else read."""
-    if path.exists() and not path.is_file():
+    if exists(path) and not isfile(path) and not isdir(path):  # these take names that no file can have
         raise InputError(f"{path}: is no regular file. A vhs checkpoint was expected.")
     try:
         with path.open("rb") as file:

@@ -1,8 +1,8 @@
 """Reading and writing the tables of `schemas`: CSV, Parquet and JSON lines.
 
-A null is empty; floats round-trip; readers check what they read and name file, row and column. What is written ends
-with a column TABLE_ROWS, empty but in the last row, where it is the number of rows: by it a reader sees that a table
-was cut off between two rows. It is in no schema, and readers take it off.
+A null is empty; floats round-trip; readers check what they read and name file, row and column. What is written has one
+column more, the last, TABLE_ROWS: empty (in JSON lines 0) but in the last row, where it is the number of rows. By it a
+reader sees that a table was cut off between two rows. It is in no schema, and readers take it off.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def render_part(
     provenance: dict[str, Any] | None = None,
 ) -> bytes:  # fmt: skip
     """The bytes of some rows of a table. header: for CSV; total: where these are the last rows, how many all are."""
+    empty = 0 if form == "jsonl" else None  # readers of JSON lines take a column of nulls for one without a type
+    marks = [empty] * max(len(table) - 1, 0) + [total if total is not None else empty] * bool(len(table))
+    table = table.with_columns(pl.Series(TABLE_ROWS, marks, pl.Int64))
     buffer = io.BytesIO()
-    table = table.with_columns(
-        pl.Series(TABLE_ROWS, [None] * max(len(table) - 1, 0) + [total] * bool(len(table)), pl.Int64)
-    )
     if form == "csv":
         table.write_csv(buffer, include_header=header)
     elif form == "jsonl":
@@ -217,7 +217,7 @@ def _ended(table: pl.DataFrame, where: str) -> bool:
     if TABLE_ROWS not in table.columns:
         return True
     marks = _cast(table[TABLE_ROWS], INTEGER)
-    if (marks.is_null() & table[TABLE_ROWS].is_not_null()).any() or (marks < 1).any():
+    if (marks.is_null() & table[TABLE_ROWS].is_not_null()).any() or (marks < 0).any():
         raise InputError(f"{where}: column `{TABLE_ROWS}` holds something else than numbers of rows. Was it edited?")
     return marks.sum() == len(table)
 

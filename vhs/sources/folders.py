@@ -81,7 +81,8 @@ def split_of_paths(
     return Split(
         name=name, split=split, classes=classes, ids=sample_ids(relative), labels=labels,
         encoded=lambda position: regular.read(paths[position], MOST), channels=_channels(paths[:PROBED]),
-        fingerprint=sha256("\n".join(sizes).encode("utf-8", "surrogateescape")), source=folder.name, attributes=attributes or {},
+        fingerprint=sha256("\n".join(sizes).encode("utf-8", "surrogateescape")), source=folder.name,
+        attributes=attributes or {},
     )  # fmt: skip
 
 

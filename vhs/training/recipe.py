@@ -126,9 +126,9 @@ class Recipe:
     def with_values(self, values: Mapping[str, Any], where: str) -> Recipe:
         """This recipe with `values` set. Raises UsageError for an unknown key or a value of the wrong kind."""
         known = {field.name: type(getattr(self, field.name)) for field in fields(self)}
-        huge = next((key for key, value in values.items() if type(value) is int and abs(value) > 2**63), None)
+        huge = next((key for key, value in values.items() if type(value) is int and abs(value) > 10**100), None)
         if huge is not None:  # too long to be printed
-            raise UsageError(f"{where}: {huge:.40} is a number of more than 18 digits, expected 0 to {LARGEST}.")
+            raise UsageError(f"{where}: {huge:.40} is a number of more than 100 digits, expected 0 to {LARGEST}.")
         values = {key: _read_as(known.get(key), value) for key, value in values.items()}
         for key, value in values.items():
             if key not in known:
