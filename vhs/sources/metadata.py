@@ -135,6 +135,8 @@ def _number(path: Path, row: Row, column: str) -> float:
 def _split(path: Path, name: str, rows: Sequence[Row], columns: Columns, classes: tuple[str, ...]) -> Split:
     relative = [Path(row[columns["path"][0]]) for row in rows]
     for place in relative:
+        if not place.name:
+            raise InputError(f"{path}: a row of split {name} names no image.")
         if place.is_absolute() or ".." in place.parts:
             raise InputError(f"{path}: {place}: leaves the folder; expected paths below {path.parent}.")
     attributes = {column: [row[column] for row in rows] for column in columns.get("attr", ())}
