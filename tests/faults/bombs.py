@@ -45,12 +45,12 @@ def bombs(root: Path, report: Report, *, sample: bool) -> None:
             continue
         place = room.new()
         warm.apart(lambda bomb=bomb, place=place: _laid(bomb, place, root / "toys"), place)
-        ended = warm.run(bomb.argv, place)
-        told = {"code": "hangs" if ended.hung else ended.code, "seconds": ended.seconds, "peak": ended.peak - idle}
+        ended = warm.run(bomb.argv, place, warm.fenced)
+        told = {"code": "hangs" if ended.hung else ended.code, "seconds": ended.cpu, "peak": ended.peak - idle}
         told |= shortened(ended.err)
         report.count("bombs", f"exit {ended.code}")
         report.measure("MiB", told["peak"] / 2**20, f"bomb {bomb.name}")
-        report.measure("seconds", ended.seconds, f"bomb {bomb.name}")
+        report.measure("seconds", ended.cpu, f"bomb {bomb.name}")
         for what in verdicts(told):
             report.violation(f"bomb {bomb.name}: {what}", f"vhs {' '.join(bomb.argv)}: {ended.err[-250:]}")
 

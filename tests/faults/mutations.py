@@ -24,7 +24,7 @@ FULL, SAMPLED = 50_000, 300
 """Inputs in all."""
 SIZE = 200
 LONGEST = 10.0
-"""Seconds an input may take; a sample, made while other tests run, has three times as many."""
+"""Seconds an input may take, of computing or of waiting for nothing."""
 MEMORY = 1 << 30
 """Bytes by which reading an input may let the process grow."""
 WORKERS = max(2, min(4, os.cpu_count() or 1))
@@ -39,10 +39,9 @@ def mutations(root: Path, report: Report, options: argparse.Namespace) -> None:
     """`options.count` inputs over all formats; then decompression bombs and hostile names."""
     every = [item for item in formats(root) if not options.only or options.only in item.name]
     total = options.count or (SAMPLED if options.sample else FULL)
-    longest = LONGEST * (3 if options.sample else 1)
     ends = time.monotonic() + options.seconds if options.seconds else None
     queue = deque(_batches(every, total, options.seed, sample=options.sample))
-    running = [_Running(root, number, longest, report, options.keep) for number in range(WORKERS)]
+    running = [_Running(root, number, report, options.keep) for number in range(WORKERS)]
     while queue or any(item.batch for item in running):
         if ends and time.monotonic() > ends:
             queue.clear()
@@ -80,14 +79,14 @@ def _serve(running: list[_Running]) -> None:
         by_end[end].hear()
     for item in running:
         if item.batch and time.monotonic() > item.deadline:
-            item.give_up()
+            item.look()
 
 
 class _Running:
     """A place for one worker at a time, and what has been heard of its batch."""
 
-    def __init__(self, root: Path, number: int, longest: float, report: Report, keep: Path | None) -> None:
-        self.folder, self.longest, self.report, self.keep = root / f"mutated{number}", longest, report, keep
+    def __init__(self, root: Path, number: int, report: Report, keep: Path | None) -> None:
+        self.folder, self.report, self.keep = root / f"mutated{number}", report, keep
         self.folder.mkdir(exist_ok=True)
         self.batch: Batch | None = None
 
@@ -98,7 +97,8 @@ class _Running:
         self._child = warm.Child(lambda: worker.work(batch, self.folder, high), self.folder)
         for descriptor in (tells, high):
             os.close(descriptor)
-        self.deadline = time.monotonic() + 60  # the sound file is read first
+        self._since, self._cpu = time.monotonic(), 0.0
+        self.deadline = self._since + 60
 
     def hear(self) -> None:
         data = os.read(self.end, 1 << 16)
@@ -108,16 +108,19 @@ class _Running:
         for line in lines:
             told = json.loads(line)
             self._begun = None if "code" in told else told
-            self._since = time.monotonic()
-            placed = told["way"] in PLACES
-            self.deadline = time.monotonic() + (60 if not self._begun else LONGEST if placed else self.longest)
+            self._since, self._cpu = time.monotonic(), _used(self._child.pid)[0]
+            self.deadline = self._since + (LONGEST if self._begun else 60)
             if "code" in told:
                 self._judged(told)
 
-    def give_up(self) -> None:
-        """The input under way hangs: end the worker, go on behind it."""
-        self._child.kill()
-        self._ended(hung=True)
+    def look(self) -> None:
+        """After the time an input may take: end a worker that computes or only waits; one that waits for a core goes on."""
+        cpu, waits = _used(self._child.pid)
+        if waits or cpu - self._cpu > LONGEST:
+            self._child.kill()
+            self._ended(hung=True)
+        else:
+            self.deadline = time.monotonic() + 1
 
     def _ended(self, *, hung: bool = False) -> None:
         ended = self._child.wait()
@@ -158,6 +161,16 @@ class _Running:
         if self.keep and any(len(report.wrong[f"{form.name}: {what}"]) <= KEPT for what in wrong):
             name = re.sub(r"\W", "_", f"{form.name}-{told['index']}")
             _kept(self.keep / name, self.batch, told["index"], where)
+
+
+def _used(pid: int) -> tuple[float, bool]:
+    """Seconds that a process has computed, and whether all its threads wait for something."""
+    try:
+        told = [(item / "stat").read_text().rpartition(")")[2].split() for item in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:  # it has ended: its end of the pipe tells
+        return 0.0, False
+    ticks = os.sysconf("SC_CLK_TCK")
+    return sum(int(words[11]) + int(words[12]) for words in told) / ticks, all(words[0] == "S" for words in told)
 
 
 def verdicts(told: dict[str, Any], seal: str = "") -> Iterator[str]:

@@ -38,7 +38,7 @@ def names(root: Path, report: Report, count: int | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(toy[FILES[suffix]])
         ended = warm.run(tuple(word.replace("{name}", name) for word in words), place)
-        told = {"code": ended.code, "seconds": ended.seconds, "peak": 0, "escapes": has_escapes(ended.err)}
+        told = {"code": ended.code, "seconds": ended.cpu, "peak": 0, "escapes": has_escapes(ended.err)}
         told |= shortened(ended.err)
         report.count("hostile names", f"exit {ended.code}")
         for what in verdicts(told):

@@ -12,6 +12,7 @@ import importlib
 import io
 import os
 import pkgutil
+import resource
 import select
 import signal
 import sys
@@ -33,7 +34,8 @@ FLUSHED_IN_VAIN = 120
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. code: its exit code, or minus the signal that killed it; seconds: of wall time; peak: bytes."""
+    """How a command ended. code: its exit code, or minus the signal that killed it; seconds: of wall time; peak: bytes;
+    cpu: seconds of computing, which a busy machine does not lengthen."""
 
     code: int
     out: bytes
@@ -41,6 +43,7 @@ class Ended:
     seconds: float
     hung: bool = False
     peak: int = 0
+    cpu: float = 0.0
 
     @property
     def lines(self) -> list[str]:
@@ -106,7 +109,7 @@ class Child:
         out, err = (bytes(self._found[end]) for end in self._reading)
         return Ended(
             os.waitstatus_to_exitcode(status), out, err.decode("utf-8", "replace"), time.monotonic() - self._begun, hung,
-            used.ru_maxrss * 1024,
+            used.ru_maxrss * 1024, used.ru_utime + used.ru_stime,
         )  # fmt: skip
 
 
@@ -175,6 +178,18 @@ def _become(work: Callable[[], int], folder: Path, prepare: Callable[[], None] |
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         os._exit(code & 0xFF)
+
+
+def fenced(room: int = 4 << 30) -> None:
+    """Let this process map so many bytes more and no more: what takes memory without end is not to take the machine's."""
+    held = status("VmSize") + room
+    resource.setrlimit(resource.RLIMIT_AS, (held, held))
+
+
+def status(name: str) -> int:
+    """A size of this process that the system tells, in bytes."""
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(name + ":"))
 
 
 def take_streams() -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def work(batch: Batch, folder: Path, end: int) -> int:
 
 
 def _work(batch: Batch, folder: Path, end: int) -> None:
+    warm.fenced()
     reader = _Reader(batch.format, folder)
     for index in batch.indices:
         rng = _generator(batch, index)
@@ -149,10 +150,10 @@ class _Reader:
         path.unlink()
         damage(path)
         before = _resident(reset=True)
-        begun = time.monotonic()
+        begun = time.process_time()
         code, out, err = self._ran(reading, path)
         told = {
-            "seconds": time.monotonic() - begun, "code": code, "peak": _resident(peak=True) - before,
+            "seconds": time.process_time() - begun, "code": code, "peak": _resident(peak=True) - before,
             "escapes": has_escapes(err) or (_is_info(reading) and has_escapes(out)),
         } | shortened(err)  # fmt: skip
         if sound is not None and code == 0:
@@ -248,10 +249,4 @@ def _resident(*, peak: bool = False, reset: bool = False) -> int:
     if reset:
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
             file.write("5")
-    wanted = "VmHWM:" if peak else "VmRSS:"
-    return next(1024 * int(line.split()[1]) for line in _status() if line.startswith(wanted))
-
-
-def _status() -> Iterator[str]:
-    with open("/proc/self/status") as file:
-        yield from file
+    return warm.status("VmHWM" if peak else "VmRSS")
