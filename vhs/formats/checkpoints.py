@@ -196,7 +196,10 @@ def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]
         raise InputError(f"{path}: is no regular file. A vhs checkpoint was expected.")
     try:
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
+            start = file.read(8)
+            if len(start) == 8 and start.decode("ascii", "replace").isprintable():
+                raise ValueError("it begins as a text file")
+            (length,) = struct.unpack("<Q", start)
             if length > MAX_HEADER:
                 raise ValueError("the header claims to be over 100 MB")
             header = json.loads(file.read(length))

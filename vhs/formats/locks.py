@@ -58,7 +58,7 @@ def _taken(path: Path, out: Path, note: Note) -> int | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise VhsError(f"{path}: cannot be written: {error.strerror}. Name another output.") from error
+            raise VhsError(f"{out}: cannot be written there: {error.strerror}. Name another output.") from error
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

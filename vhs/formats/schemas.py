@@ -562,8 +562,7 @@ def recognise(columns: list[str], where: str) -> Schema:
     """The schema of a table with these columns. Raises InputError naming what is missing."""
     found = [schema for schema in SCHEMAS.values() if set(schema.signature) <= set(columns)]
     if not found:
-        kinds = ", ".join(SCHEMAS)
-        raise InputError(f"{where}: its columns fit no vhs table ({kinds}); it starts with {', '.join(columns[:4])}.")
+        raise InputError(f"{where}: is no vhs table: {_unlike(columns)}")
     schema = found[0]
     missing = [name for name in schema.names if name not in columns and name not in ADDED]
     if missing:
@@ -572,6 +571,19 @@ def recognise(columns: list[str], where: str) -> Schema:
             f"`vhs {_WRITER[schema.name]}` writes it."
         )
     return schema
+
+
+def _unlike(columns: list[str]) -> str:
+    """What is wrong with columns that no table has: which table they are nearest to, and what they lack of it."""
+    nearest = max(SCHEMAS.values(), key=lambda schema: len(set(schema.names) & set(columns)) / len(schema.names))
+    missing = [name for name in nearest.names if name not in columns and name not in ADDED]
+    if len(missing) < len(nearest.names) / 2:
+        told = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
+        return f"an {nearest.name} table without {told}. `vhs {_WRITER[nearest.name]}` writes it whole."
+    return (
+        f"it starts with {', '.join(columns[:4]):.200}, not with columns such as model, shift and severity. "
+        f"Tables are {', '.join(SCHEMAS)}."
+    )
 
 
 _WRITER = {
