@@ -143,6 +143,7 @@ def ablate(
             for name, table in products:
                 if table and len(getattr(part, name)):
                     table.add(getattr(part, name))
+        progress.end()
         output.finish(main, tallies, outcomes, provenance=provenance)
         keep.discard()
 

@@ -98,6 +98,7 @@ def evalshift(
                 beside.add(bins)
         if asked:
             main.add(_summary(asked, run, parts, folds, normalise_by))
+        progress.end()
         output.finish(main, beside, provenance=provenance)
         keep.discard()
 

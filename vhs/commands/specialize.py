@@ -71,5 +71,6 @@ def specialize(
             main.add(divergences if instead else heads)
             if beside:
                 beside.add(divergences)
+        progress.end()
         output.finish(main, beside, provenance=provenance)
         keep.discard()

@@ -77,9 +77,9 @@ def _strongest_shifted(heads: pl.DataFrame) -> list[Text]:
     )
     lines = [Text(f"strongest under shift (mean over {count} condition{'s' * (count > 1)})")]
     for row in mean.sort("drop", descending=True, maintain_order=True).head(STRONGEST).iter_rows(named=True):
-        often = f"q < {effects.ALPHA:g} in {row['often']}" if shift["q"].is_not_null().any() else ""
+        often = f"q < {effects.ALPHA:g} in {row['often']} of {count}" if shift["q"].is_not_null().any() else ""
         lines.append(
-            Text(f"  {row['heads']:<6} {row['drop'] * 100:+5.1f} points  (at most {row['most'] * 100:+.1f})  {often}")
+            Text(f"  {row['heads']:<6} {row['drop'] * 100:+5.1f} points  (largest {row['most'] * 100:+.1f})  {often}")
         )
     return lines
 
