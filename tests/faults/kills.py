@@ -33,6 +33,8 @@ def kills(root: Path, report: Report, *, count: int, seed: int, sample: bool) ->
         for start, number in chosen:
             _at_event(wanted, room, start, number, report)
         report.count(name, "events", len(every))
+        for left in filter(cases.WORKING.search, wanted.new):
+            report.violation(f"{name}: an undisturbed run leaves {left}", " ".join(case.argv))
         at_random = count // 3 if sample else max(count - len(chosen), count // 4)
         _at_random(wanted, room, at_random, np.random.default_rng(seed), report)
 
