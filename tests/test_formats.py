@@ -404,7 +404,7 @@ class TestTables:
             (lambda t: t.replace("0.001", "inf"), "row 1: column `lr` is 'inf'"),
             (lambda t: "\0\1" + t, "is no table but a binary file"),
             (lambda _: "", "is empty, a table was expected"),
-            (lambda _: "a,b\n1,2\n", "its columns fit no vhs table"),
+            (lambda _: "a,b\n1,2\n", "is no vhs table: it starts with a, b, not with columns such as model"),
         ],
     )
     def test_bad_tables_name_file_row_and_column(self, tmp_path: Path, edit, message: str) -> None:

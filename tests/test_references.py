@@ -225,7 +225,11 @@ def test_what_is_not_cached_fails_at_once(reference: str, silent_hub, monkeypatc
 def test_a_name_that_cannot_be_looked_up_does_not_hold_anyone(silent_hub, monkeypatch) -> None:
     import socket
 
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(60))
+    def unanswered(*_: object, **__: object) -> None:
+        time.sleep(20)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", unanswered)
     begun = time.monotonic()
     with pytest.raises(InputError, match="does not answer"):
         hub.check("timm:x", "Give the weights")
