@@ -162,3 +162,10 @@ def test_targets_of_several_runs_are_not_drawn_as_one() -> None:
             for name in "ab"]  # fmt: skip
     with pytest.raises(InputError, match="one run"):
         learning.regression(pl.DataFrame(rows))
+
+
+def test_legends_are_words_not_mathtext() -> None:
+    """Class names may hold dollars, so mathtext is off, and no formatter may count on it."""
+    figure = gallery.draw("ablate", read("heads"), None, None)
+    texts = [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
+    assert texts and all(text.isdigit() for text in texts)

@@ -139,12 +139,12 @@ def train(
     plan = _prepare(shards, val, out, log, resolved, snapshots, init)
     if dry_run:
         return output.write(plan.in_words().encode())
-    if resume and already_trained(out, resolved, plan.train, plan.val, init):
-        lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
-        console.note(f"{out}: is already trained to its end with this recipe on this data{lost}")
-        return output.name_product(out)
     stop = StopSignals()
     with locks.held([out], console.note), console.progress() as progress:
+        if resume and already_trained(out, resolved, plan.train, plan.val, init):
+            lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
+            console.note(f"{out}: is already trained to its end with this recipe on this data{lost}")
+            return output.name_product(out)
         ranks.start()
         training = Training(
             out=out, train=plan.train, val=plan.val, recipe=resolved, begin=init, workers=_workers(workers),
@@ -164,15 +164,18 @@ def _trained(training: Training, stop: StopSignals, console: Console, *, resume:
     """Run to the end or to a stop; the log and the notes are written in any case."""
     from vhs.runs import runtime
 
+    finished = False
     try:
         with stop:
-            return training.run(resuming=resume)
+            finished = training.run(resuming=resume)
+        return finished
     except (RuntimeError, MemoryError) as error:
         if not runtime.is_out_of_memory(error):
             raise
         raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
     finally:
-        training.write_log()
+        if not finished:  # else it was written before the checkpoint
+            training.write_log()
         for note in training.notes:
             console.note(note)
         if training.tracker:

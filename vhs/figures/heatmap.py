@@ -133,7 +133,9 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     axes.set_xlabel(f"clean ({unit}, 95 % interval)")
     axes.set_ylabel(f"under shift ({unit})")
     axes.set_title("each head, clean against shift", loc="left")
-    legend = axes.legend(*points.legend_elements(num=min(6, len(np.unique(layers)))), title="layer", loc="best")
+    legend = axes.legend(
+        *points.legend_elements(num=min(6, len(np.unique(layers))), fmt="{x:.0f}"), title="layer", loc="best"
+    )
     legend.get_title().set_fontsize(8)
 
 
