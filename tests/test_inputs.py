@@ -193,6 +193,14 @@ class TestOptions:
         with pytest.raises(UsageError, match="tolerance is 5; expected a share"):
             redundancy(Counts(np.ones((2, 20, 3), int), ("n", "n_lost", "n_gained")), 5.0)
 
+    def test_the_shell_offers_what_is_accepted(self) -> None:
+        from vhs import options
+        from vhs.runs import runtime
+
+        assert options.FORMATS == tables.FORMATS and options.PRECISIONS == runtime.PRECISIONS
+        for device in options.DEVICES:
+            runtime.check(device, options.PRECISIONS[0], None)
+
     def test_categories_are_shifts(self) -> None:
         from vhs.runs import conditions
         from vhs.shifts.corruption import CORRUPTIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import signal
@@ -90,8 +91,10 @@ def main(arguments: list[str]) -> int:
     except (ClosedPipe, BrokenPipeError):
         abandon()
         return 0
-    except SystemExit:  # click's way out where the reader of its help has gone
-        abandon()
+    except SystemExit as left:
+        if not isinstance(left.__context__, OSError) or left.__context__.errno != errno.EPIPE:
+            raise
+        abandon()  # click's way out where the reader of its help has gone
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return 130

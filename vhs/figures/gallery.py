@@ -25,7 +25,6 @@ from vhs.figures import (
     trajectory,
 )
 
-MISFITS = findings.MISFITS
 Draw = Callable[[pl.DataFrame, str], Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
@@ -71,7 +70,7 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
     try:
         with style.styled():
             return function(table, metric or metrics[0])
-    except MISFITS as error:
+    except findings.MISFITS as error:
         raise InputError(
             f"the {name} table cannot be drawn: its rows do not fit together ({error}). Was it edited?"
         ) from error

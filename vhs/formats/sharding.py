@@ -215,7 +215,7 @@ def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written)
 
 
 def _save_journal(out: Path, plan: str, state: Written) -> None:
-    told = {"plan": plan, "state": vars(state), "digest": _digest(plan, json.loads(json.dumps(vars(state))))}
+    told = {"plan": plan, "state": vars(state), "digest": _digest(plan, vars(state))}
     write_own(out / JOURNAL, json.dumps(told).encode())
 
 

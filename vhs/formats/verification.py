@@ -18,7 +18,10 @@ from vhs.formats.shards import Sample, ShardSet, TarEntry
 THREADS = 2
 CHUNK = 256
 """Samples a check."""
-MEND = "Shard it again (it rebuilds what is damaged), or copy it again; --no-verify reads it all the same."
+MEND = (
+    "Shard it again (it rebuilds what is damaged), or copy it again; what measures reads it all the same with "
+    "--no-verify."
+)
 
 
 class Verification:

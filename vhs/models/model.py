@@ -22,8 +22,6 @@ from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, Shifte
 from vhs.models.prefix import EAGER, Kernels
 from vhs.models.spec import Spec, TimmSpec
 
-PRECISIONS = ("float32", "tf32", "bf16")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:

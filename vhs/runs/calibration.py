@@ -72,11 +72,10 @@ def _unscored(decoded: cache.Decoded, run: Run, warn: Callable[[str], None]) -> 
     """
     if decoded.images_NCHW.shape[1:] != run.data.images_NCHW.shape[1:]:
         return np.arange(len(decoded))
-    few = slice(None, None, max(1, decoded.images_NCHW[0].numel() // SPOTS))
-    spots = {image.flatten()[few].numpy().tobytes(): place for place, image in enumerate(decoded.images_NCHW)}
+    places = {spots: place for place, spots in enumerate(_spots(decoded))}
     scored = set()
-    for image in run.data.images_NCHW:
-        place = spots.get(image.flatten()[few].numpy().tobytes())
+    for image, spots in zip(run.data.images_NCHW, _spots(run.data), strict=False):
+        place = places.get(spots)
         if place is not None and torch.equal(image, decoded.images_NCHW[place]):
             scored.add(place)
     both = sorted(set(ranks.gathered(sorted(scored))))
@@ -89,6 +88,12 @@ def _unscored(decoded: cache.Decoded, run: Run, warn: Callable[[str], None]) -> 
     if both:
         warn(f"{where}: {len(both)} calibration images are scored too and are left out")
     return np.setdiff1d(np.arange(len(decoded)), both)
+
+
+def _spots(decoded: cache.Decoded) -> list[bytes]:
+    """About SPOTS values of each image, by which few unlike ones look alike."""
+    values_NP = decoded.images_NCHW.flatten(1)
+    return [row.tobytes() for row in values_NP[:, :: max(1, values_NP.shape[1] // SPOTS)].numpy()]
 
 
 def _same(a: ShardSet, b: ShardSet) -> bool:

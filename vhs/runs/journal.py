@@ -68,7 +68,7 @@ class Journal:
         for key in sorted(set(stored) | set(now), key=_order):
             if stored.get(key) != now.get(key) and key not in self._may_differ:
                 raise MismatchError(
-                    f"{self.folder}: was begun with {in_words(key)} {_short(stored.get(key))}, now it is "
+                    f"{self.folder}: was begun with {OPTIONS.get(key, key)} {_short(stored.get(key))}, now it is "
                     f"{_short(now.get(key))}. Go back to the old value, or start anew without --resume."
                 )
 
@@ -134,11 +134,6 @@ class Keeping:
 
 
 NOTHING_KEPT = Keeping()
-
-
-def in_words(key: str) -> str:
-    """What the user gave for a part of the fingerprint: an option where there is one."""
-    return OPTIONS.get(key, key)
 
 
 OPTIONS = {

@@ -258,14 +258,16 @@ def _passed(
     scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
     measures = [make(model, scope) for model in models]
     number, conditions, each = run.conditions.index(condition), len(run.conditions), len(run.data)
+    what = f"{condition.name} ({number + 1}/{conditions})"
     done = 0
     for batch in data.tiles(run.tile, run.device):
         so_far = number * each + done * each // max(len(data), 1)  # all conditions count alike, whatever their size
-        run.progress(f"{condition.name} ({number + 1}/{conditions})", so_far, conditions * each)
+        run.progress(what, so_far, conditions * each)
         shifted = condition.apply(batch, run.seed)
         for measure in measures:
             measure.add(shifted)
         done += batch.size
+    run.progress(what, (number + 1) * each, conditions * each)
     return [measure.results() for measure in measures]
 
 

@@ -35,6 +35,11 @@ def check(device: str, precision: str, tile: int | None) -> None:
         raise UsageError(f"--precision {precision}: expected {choices(PRECISIONS)}.")
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N.")
+    check_tile(tile)
+
+
+def check_tile(tile: int | None) -> None:
+    """Raises UsageError for a tile that is no positive multiple of TILE_STEP; None is chosen by memory."""
     if tile is not None and (not TILE_STEP <= tile <= LARGEST_TILE or tile % TILE_STEP):
         raise UsageError(f"--tile {tile}: expected a positive multiple of {TILE_STEP}, at most {LARGEST_TILE}.")
 
@@ -95,7 +100,7 @@ def fit(models: Sequence[Model], samples: int, tile: int | None) -> tuple[int, i
     tile: as asked for with --tile; None chooses by memory, and then evenly so that the last tile is
     nearly full. Raises UsageError for a tile that is no positive multiple of 16.
     """
-    check("auto", PRECISIONS[0], tile)
+    check_tile(tile)
     rows = min(_rows(model) for model in models)
     heads = max((max(model.grid.per_layer) for model in models if model.has_heads), default=1)
     if tile is None:
