@@ -169,3 +169,14 @@ def test_legends_are_words_not_mathtext() -> None:
     figure = gallery.draw("ablate", read("heads"), None, None)
     texts = [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
     assert texts and all(text.isdigit() for text in texts)
+
+
+def test_a_mark_moves_nothing_under_anything() -> None:
+    from vhs.figures import style
+
+    figure = gallery.draw("ablate", read("heads"), "conditions", None)
+    before = [axes.get_position() for axes in figure.axes]
+    style.mark(figure, "part of a table")
+    for old, axes in zip(before, figure.axes, strict=True):
+        new = axes.get_position()
+        assert (new.x0, new.x1) == pytest.approx((old.x0, old.x1)) and new.y1 < old.y1

@@ -100,7 +100,9 @@ def mark(figure: Figure, words: str) -> None:
     if engine is not None:
         engine.set(rect=(0, 0, 1, share))  # type: ignore[call-arg]
     else:
-        figure.subplots_adjust(top=figure.subplotpars.top * share, bottom=figure.subplotpars.bottom * share)
+        for axes in figure.axes:  # not by subplots_adjust, which would put them under their colour bar
+            box = axes.get_position()
+            axes.set_position((box.x0, box.y0 * share, box.width, box.height * share))
     figure.text(0.005, 0.995, words, ha="left", va="top", fontsize=9, color=COLOURS[1], weight="bold")
 
 
