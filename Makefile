@@ -54,11 +54,11 @@ $(D)/jsd.png: $(D)/attention.csv | $(READY)
 
 # --- checks ---
 test: $(READY)  ## the tests
-	$(PYTHON) -m pytest -q -n $(JOBS)
+	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal
 
 test-all: $(READY)  ## the tests and the long checks
 	$(PYTHON) -c 'import transformers' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt 'transformers>=5'
-	$(PYTHON) -m pytest -q -n $(JOBS) -m ''
+	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal -m ''
 	$(PYTHON) -m tests.faults
 
 test-faults: $(READY)  ## kills, full disks, runs that meet, damaged files, closed streams (an hour)
@@ -69,7 +69,7 @@ check: $(READY)  ## style, types, tests, docs up to date
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m tests.docs --check
-	$(PYTHON) -m pytest -q -n $(JOBS)
+	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal
 
 models: $(READY)  ## which of timm's architectures can be ablated: docs/models.md (minutes)
 	$(PYTHON) -m tests.models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,21 @@ def toy_checkpoint(toy_shards: Path) -> Path:
         device=runtime.prepare("cpu", 1, "float32"),
     ).run(resuming=False)  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="session")
+def vhs_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A program `vhs` for shell scripts that starts in a moment; it keeps no limits and takes no signals."""
+    from tests import server
+    from tests.shells import environment
+
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "vhs").write_text(server.client(folder / "socket"))
+    (folder / "vhs").chmod(0o755)
+    process = server.begin(folder / "socket", environment())
+    yield folder / "vhs"
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture

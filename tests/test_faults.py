@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_pipes import environment
+from tests.shells import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import CLASSES, toy_images
+from tests.shells import torchrun
 from vhs.formats.sharding import write_set
 from vhs.formats.split import from_arrays, selected
 from vhs.measures.intervals import weighted_mean
@@ -166,15 +164,7 @@ def test_rejpeg_stores_made_images_and_a_second_clean(vhs, toy_checkpoint: Path)
     assert ["JPEG 85" in text for text in table["preprocess"]] == [False, True, True]
 
 
-def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m", "vhs"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=300
-    )
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_ranks_gives_the_same_bytes(grouped: Path, vhs, toy_checkpoint: Path, ranks: int) -> None:
     for command in ("evalshift", "ablate"):
         options = [command, toy_checkpoint, "--data", grouped, "--shift", "gaussian_noise:3", "--tile", 16,

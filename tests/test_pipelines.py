@@ -2,12 +2,10 @@
 
 import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.test_pipes import environment
+from tests.shells import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
@@ -18,23 +16,14 @@ def block(language: str, heading: str) -> str:
     return re.search(rf"## {heading}.*?```{language}\n(.*?)```", PAGE, re.S).group(1)
 
 
-def with_vhs(folder: Path) -> dict[str, str]:
-    """An environment in which `vhs` is this vhs, and the embedded set is cut to be quick."""
-    tool = folder / "bin" / "vhs"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/bash\nexec {shlex.quote(sys.executable)} -m vhs "$@"\n')
-    tool.chmod(0o755)
-    return environment(PATH=f"{tool.parent}:{os.environ['PATH']}")
-
-
 def make(folder: Path, env: dict[str, str], *words: str) -> str:
     options = [f"{key}={value}" for key, value in SMALL.items()]
     done = subprocess.run(["make", *options, *words], cwd=folder, env=env, capture_output=True, text=True, check=True)
     return done.stdout
 
 
-def test_the_makefile(tmp_path: Path) -> None:
-    env = with_vhs(tmp_path)
+def test_the_makefile_and_the_loop(tmp_path: Path, vhs_program: Path) -> None:
+    env = environment(PATH=f"{vhs_program.parent}:{os.environ['PATH']}")
     (tmp_path / "Makefile").write_text(block("make", "A Makefile of your own"))
     make(tmp_path, env, "-j2")
     figures = sorted(path.name for path in (tmp_path / "figures").iterdir())

@@ -11,38 +11,15 @@ import time
 from pathlib import Path
 
 import polars as pl
-import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-VHS = f"{shlex.quote(sys.executable)} -m vhs"
+from tests.shells import VHS, environment, shell, start
 
 
-def environment(**more: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
-
-
-def shell(script: str, folder: Path, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a bash script, `vhs` in it being this vhs, with failures of every stage seen."""
-    full = f'set -o pipefail\nvhs() {{ {VHS} "$@"; }}\n{script}'
-    return subprocess.run(["bash", "-c", full], cwd=folder, capture_output=True, env=environment(**more), timeout=300)
-
-
-def start(command: str, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        shlex.split(f"{VHS} {command}"), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def test_the_headline(tmp_path: Path, toy_checkpoint: Path) -> None:
+def test_the_headline(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
     done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c | vhs plot -o heads.png", tmp_path)
     assert done.returncode == 0 and done.stdout == b"heads.png\n", done.stderr
     assert (tmp_path / "heads.png").read_bytes().startswith(b"\x89PNG")
-    done = shell(f"vhs ablate {toy_checkpoint} --shift contrast | vhs plot", tmp_path)
+    done = shell(f"vhs ablate {toy_checkpoint} --shift contrast | vhs plot", tmp_path, program=vhs_program)
     assert done.stdout == b"ablate.png\n"
 
 
@@ -53,15 +30,15 @@ def test_head_ends_the_command_quietly(tmp_path: Path, toy_checkpoint: Path) -> 
     assert done.returncode == 0 and done.stderr == b""
 
 
-def test_tables_are_read_by_polars_at_the_other_end(tmp_path: Path, toy_checkpoint: Path) -> None:
+def test_tables_are_read_by_polars_at_the_other_end(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
     code = "import sys, polars; print(len(polars.read_{}(sys.stdin.buffer)))"
     for form in ("csv", "parquet", "ndjson"):
         option = {"ndjson": "jsonl"}.get(form, form)
         script = f"vhs ablate {toy_checkpoint} --shift contrast:3 --format {option} | {sys.executable} -c '{code.format(form)}'"
-        assert shell(script, tmp_path).stdout == b"14\n", form
+        assert shell(script, tmp_path, program=vhs_program).stdout == b"14\n", form
 
 
-def test_a_chain_of_every_command(tmp_path: Path, toy_shards: Path) -> None:
+def test_a_chain_of_every_command(tmp_path: Path, toy_shards: Path, vhs_program: Path) -> None:
     script = f"""
     vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 2 --batch 20 -o - 2>refused || true
     m=$(vhs train {toy_shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 2 --batch 20 -o m.safetensors)
@@ -71,7 +48,7 @@ def test_a_chain_of_every_command(tmp_path: Path, toy_shards: Path) -> None:
     vhs specialize "$m" --pairs - --format parquet | vhs plot -o jsd.svg
     echo "$m" | vhs evalshift @- | vhs info --say /dev/stdin
     """
-    done = shell(script, tmp_path)
+    done = shell(script, tmp_path, program=vhs_program)
     assert done.returncode == 0, done.stderr
     assert b"names no output file" in (tmp_path / "refused").read_bytes()
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG") and b"<svg" in (
@@ -80,8 +57,8 @@ def test_a_chain_of_every_command(tmp_path: Path, toy_shards: Path) -> None:
     assert b"m answers" in done.stdout and (tmp_path / "agreement.png").exists()
 
 
-def test_a_dead_producer_is_told(tmp_path: Path) -> None:
-    done = shell("vhs ablate missing.safetensors | vhs plot -o x.png", tmp_path)
+def test_a_dead_producer_is_told(tmp_path: Path, vhs_program: Path) -> None:
+    done = shell("vhs ablate missing.safetensors | vhs plot -o x.png", tmp_path, program=vhs_program)
     assert done.returncode == 3 and b"stdin: is empty, a table was expected" in done.stderr
     assert not (tmp_path / "x.png").exists()
 
@@ -110,40 +87,6 @@ def test_start_up_times(tmp_path: Path) -> None:
             spent = resource.getrusage(resource.RUSAGE_CHILDREN)
             taken.append(spent.ru_utime + spent.ru_stime - begun.ru_utime - begun.ru_stime)
         assert min(taken) < 2 * bound, (command, taken)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "shard fashion-mnist out --per-tar 500",
-        "train {shards} --depth 2 --dim 16 --heads 2 --patch 14 --epochs 40 --batch 20 --resume -o out/m.safetensors",
-        "ablate {ckpt} --shift imagenet-c --resume -o out/t.csv",
-    ],
-)
-def test_kill_9_leaves_no_half_file_and_the_rerun_ends_alike(
-    command: str, tmp_path: Path, toy_shards, toy_checkpoint
-) -> None:
-    command = command.format(shards=toy_shards, ckpt=toy_checkpoint)
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    begun = time.monotonic()
-    assert start(command, whole).wait() == 0
-    duration = time.monotonic() - begun
-    kills = 0
-    for share in (0.5, 0.75, 0.9):
-        process = start(command, cut)
-        time.sleep(duration * share)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        for name, data in files(cut).items():
-            if name in files(whole) and not name.endswith((".tmp", ".resume", ".partial.json")):
-                assert data == files(whole)[name], f"{name} is half a file"
-    last = start(command, cut)
-    assert last.wait() == 0, last.stderr and last.stderr.read()
-    assert kills
-    left = {name: data for name, data in files(cut).items() if not name.endswith(".tmp")}
-    assert left == files(whole)
 
 
 def test_sigterm_saves_and_says_so(tmp_path: Path, toy_shards: Path) -> None:

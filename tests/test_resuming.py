@@ -65,7 +65,10 @@ def test_a_resumed_table_has_the_bytes_of_a_plain_one(tmp_path: Path, toy_checkp
 
 def test_hanging_up_is_as_terminating(tmp_path: Path, toy_checkpoint: Path) -> None:
     argv = [sys.executable, "-m", "vhs", "ablate", str(toy_checkpoint), "--shift", "imagenet-c", "-o", "t.csv"]
-    process = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # or under nohup it stays ignored
+    )  # fmt: skip
     until = time.monotonic() + 60
     while not list(tmp_path.glob("t.csv.partial/*.tallies")) and time.monotonic() < until:
         time.sleep(0.05)

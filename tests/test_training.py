@@ -264,6 +264,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Path, toy_shards: Path) -> None:
     command = [sys.executable, "-m", "vhs", "train", str(toy_shards), *SMALL, "--set", "mixup=0.8", "--resume", "-o"]
     begun = time.monotonic()
