@@ -42,9 +42,9 @@ def toy_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_checkpoint(toy_shards: Path) -> Path:
     """A briefly trained ViT, depth 3, 2 heads, beside the toy shards."""
+    from vhs.fitting.training import Training
     from vhs.formats.shards import ShardSet
     from vhs.runs import runtime
-    from vhs.runs.training import Training
     from vhs.training.recipe import Recipe
 
     path = toy_shards.parent / "toy.safetensors"

@@ -16,10 +16,10 @@ SMALL = "--epochs 1 --minutes 9 --threads 1 --set depth=3 --set dim=24 --set hea
 BESIDE = "timm:cait_xxs24_224:img_size=28,patch_size=7,in_chans=1,num_classes=10,depth=3@cait.safetensors"
 COMMANDS = (
     "vhs shard fashion-mnist shards",
-    "vhs shard chirps chirps --count 64 --side 32",
+    "vhs shard chirps chirps --count 64",
     f"vhs train shards {SMALL} --heads 4 --seed 1 --snapshots 40,80 -o a.safetensors",
     f"vhs train shards {SMALL} --heads 3 --seed 2 --lr 0.001 -o b.safetensors",
-    f"vhs train chirps {SMALL} --heads 3 --patch 8 -o chirps.safetensors",
+    f"vhs train chirps {SMALL} --heads 3 --patch 32 -o chirps.safetensors",
     "vhs ablate a.safetensors --shift imagenet-c --max-samples 96 --per-sample a.outcomes.parquet -o heads.csv",
     "vhs ablate a.safetensors --shift contrast:3 --shift fog:2,5 --max-samples 200 --by label -o fills.parquet "
     "--fill zero,mean,mean-flat,resample,uniform,mean-map,twin,twin-break",

@@ -33,6 +33,8 @@ from tests.fake_cuda import (
 )  # fmt: skip
 from vhs.batch import Batch
 from vhs.errors import VhsError
+from vhs.fitting import validation
+from vhs.fitting.training import CHECKED, Training
 from vhs.formats.shards import ShardSet
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
@@ -47,10 +49,9 @@ from vhs.measures.taylor import TaylorEstimate
 from vhs.models.model import Model, Preprocess, build
 from vhs.models.spec import ViTSpec
 from vhs.runs import cache as decoded
-from vhs.runs import conditions, validation
+from vhs.runs import conditions
 from vhs.runs.run import Run, sweep
 from vhs.runs.runtime import product_rate
-from vhs.runs.training import CHECKED, Training
 from vhs.shifts import fields
 from vhs.shifts.corruption import CORRUPTIONS, corrupt
 from vhs.training import feed, loop, optimization
@@ -82,7 +83,7 @@ ALLOWED = {
     "losses were finite: asked every 50 updates, and before anything is saved": {
         Wait("training/loop.py:TrainingState.first_bad_step", READ),
     },
-    "an epoch is over: its mean loss goes into the log": {Wait("runs/training.py:Training._finish_epoch", READ)},
+    "an epoch is over: its mean loss goes into the log": {Wait("fitting/training.py:Training._finish_epoch", READ)},
     "`info` times a product, and waits for it": {Wait("runs/runtime.py:product_rate", READ)},
 }  # fmt: skip
 """Every place where the host may wait for a GPU, and why it must. A wait anywhere else fails the tests."""

@@ -54,7 +54,7 @@ def received(model: Model, images: Tensor) -> list[Tensor]:
     kept: list[Tensor] = []
     handles = [
         projection.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
-        for projection, _ in model.engine.projections()
+        for projection in (place.projection for place in model.engine.seams)
     ]
     with torch.inference_mode():
         model.net(model.preprocess(images))
@@ -71,7 +71,8 @@ def own_features(model: Model, layer: int, total: int) -> int:
 
 def naive(model: Model, images: Tensor, layer: int, gone: list[int], instead: Tensor) -> Tensor:
     """Logits with these heads' slices replaced, by a hook on a whole pass."""
-    projection, axis = model.engine.projections()[layer]
+    place = model.engine.seams[layer]
+    projection, axis = place.projection, place.axis
     heads = model.grid.per_layer[layer]
 
     def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -125,7 +126,7 @@ def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
         got = torch.cat(found[index])
         assert len(got) == len(units)
         for logits, removed in list(zip(got, units, strict=True))[:: 1 if name.startswith("fast") else 5]:
-            layer, axis = removed.layer, model.engine.projections()[removed.layer][1]
+            layer, axis = removed.layer, model.engine.seams[removed.layer].axis
             zeros = torch.zeros(1)
             value = zeros if kind == "zero" else instead_of(kind, kept, 4, len(own[layer]), keys, layer, axis)
             want = naive(model, images, layer, [head for _, head in removed.removed], value)

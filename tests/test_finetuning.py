@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tests.naive import ablated_logits
 from tests.test_seam import randomised
 from vhs.errors import MismatchError
+from vhs.fitting import start
 from vhs.formats import checkpoints, references
 from vhs.formats.shards import ShardSet
 from vhs.models.engine import engine_of, keeps, zero
 from vhs.models.model import build
 from vhs.models.spec import ViTSpec
-from vhs.runs import initial
 from vhs.training import lora
 from vhs.training.recipe import Recipe
 
@@ -183,8 +183,8 @@ def test_layer_decay_slows_the_first_blocks() -> None:
 
 
 def test_weights_are_fitted_to_other_sizes_channels_and_classes(toy_checkpoint: Path) -> None:
-    size = initial.Size(56, 42, 3, ("x", "y"))
-    began = initial.from_model(str(toy_checkpoint), size)
+    size = start.Size(56, 42, 3, ("x", "y"))
+    began = start.from_model(str(toy_checkpoint), size)
     net = build(began.spec)
     state = net.state_dict() | began.weights
     net.load_state_dict(state, strict=True)
@@ -194,8 +194,8 @@ def test_weights_are_fitted_to_other_sizes_channels_and_classes(toy_checkpoint: 
         began.weights["patch_embed.proj.weight"].sum(1), old["patch_embed.proj.weight"].sum(1), atol=1e-6
     )
     assert torch.equal(began.weights["blocks.1.mlp.fc1.weight"], old["blocks.1.mlp.fc1.weight"])
-    same = initial.from_model(
-        str(toy_checkpoint), initial.Size(42, 28, 1, tuple(checkpoints.read_info(toy_checkpoint).classes))
+    same = start.from_model(
+        str(toy_checkpoint), start.Size(42, 28, 1, tuple(checkpoints.read_info(toy_checkpoint).classes))
     )
     assert torch.equal(same.weights["head.weight"], old["head.weight"])
 
@@ -342,7 +342,7 @@ def test_a_failing_tracker_is_a_warning(vhs, toy_shards: Path, monkeypatch) -> N
 
 
 def test_sets_that_do_not_fit_are_refused(toy_shards: Path) -> None:
-    from vhs.runs.initial import check_pair
+    from vhs.fitting.start import check_pair
 
     train, val = (ShardSet.open(toy_shards / split) for split in ("train", "val"))
     other = ShardSet(val.folder, type(val.manifest)(**{**vars(val.manifest), "classes": ("a",) * 5}))
@@ -354,7 +354,7 @@ def test_randaugment_never_asks_pillow_for_no_bits() -> None:
     """At magnitude 10, which mstd0.5 reaches, timm posterizes to 0 bits."""
     from PIL import Image
 
-    from vhs.runs.streaming import Reader
+    from vhs.fitting.streaming import Reader
     from vhs.seeds import seeded
     from vhs.training.recipe import named
 

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from tests.test_engines import network
-from vhs.runs.decoding import IMAGENET, Geometry, resize_and_crop
+from vhs.formats.pixels import IMAGENET, Geometry, resize_and_crop
 
 SHAPES = ((375, 500), (500, 333), (224, 224), (600, 257), (180, 240))
 

@@ -242,7 +242,7 @@ def test_dinov2_runs_at_the_size_its_processor_makes(side: int, tmp_path: Path) 
 def test_the_models_own_geometry_is_its_processors(kind: str, pixels: dict, tmp_path: Path) -> None:
     """On photographs of several shapes, `clean_own` makes the pixels of transformers, within what rounding leaves."""
     from tests.test_geometry import photograph
-    from vhs.runs.decoding import resize_and_crop
+    from vhs.formats.pixels import resize_and_crop
     from vhs.runs.run import own_geometry
 
     _, made = theirs(kind, tmp_path, {}, pixels)
@@ -364,13 +364,13 @@ def test_two_tensors_for_one_part_are_refused(folder) -> None:
 
 def test_training_does_not_begin_with_another_activation(folder) -> None:
     """--init keeps sizes alone, so a network that computes otherwise is refused."""
-    from vhs.runs import initial
+    from vhs.fitting import start
 
     path, _ = folder
-    size = initial.Size(33, 33, 3, tuple("abcdefg"))
-    assert initial.from_model(f"hf:{path}", size).weights is not None
+    size = start.Size(33, 33, 3, tuple("abcdefg"))
+    assert start.from_model(f"hf:{path}", size).weights is not None
     config = json.loads((path / CONFIG).read_text())
     for change, words in (({"hidden_act": "relu"}, "its activation is ReLU"), ({"layer_norm_eps": 0.1}, "its norms")):
         (path / CONFIG).write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=words):
-            initial.from_model(f"hf:{path}", size)
+            start.from_model(f"hf:{path}", size)

@@ -223,8 +223,8 @@ class TestFillImages:
         import torch
 
         from vhs.formats import references
-        from vhs.runs.calibration import calibrated
         from vhs.runs.conditions import parse
+        from vhs.runs.fill_images import calibrated
         from vhs.runs.run import open_run
 
         loaded = references.load(str(toy_checkpoint), torch.device("cpu"))

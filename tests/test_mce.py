@@ -11,7 +11,7 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import mce
 from vhs.measures.mce import ALEXNET, ALEXNET_CLEAN, CORRUPTIONS
-from vhs.runs import mce as summaries
+from vhs.summaries import mce as summaries
 
 PUBLISHED = Path(__file__).parent / "data" / "imagenet_c_5k_top1.csv"
 N = 10**6

@@ -55,7 +55,8 @@ def test_a_set_over_layers_goes(name: str) -> None:
     model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, "0.1+1.0 1.2")
     images = pixels_of(model, 3, 2)
     got = swept(model, removal, images, [zero])[0]
-    projection, axis = model.engine.projections()[0]
+    place = model.engine.seams[0]
+    projection, axis = place.projection, place.axis
     width = (
         model.net.get_parameter(
             next(path for path, module in model.net.named_modules() if module is projection) + ".weight"
@@ -82,7 +83,7 @@ def test_kept_heads_are_rescaled(name: str, unit: str) -> None:
     images = pixels_of(model, 3, 3)
     got = swept(model, removal, images, [zero])[0]
     for logits, removed in list(zip(got, removal.units, strict=True))[1::3]:
-        projection, _ = model.engine.projections()[removed.layer]
+        projection = model.engine.seams[removed.layer].projection
         heads = model.grid.per_layer[removed.layer]
         factor = heads / max(heads - len(removed.removed), 1)
         handle = projection.register_forward_pre_hook(lambda _m, args, f=factor: (args[0] * f, *args[1:]))

@@ -187,7 +187,7 @@ def test_the_first_tile_shrinks_where_memory_is_short(toy_checkpoint: Path, monk
 
 def test_a_plan_says_what_a_run_takes(vhs, toy_checkpoint: Path) -> None:
     from vhs.measures.intervals import mcnemar
-    from vhs.runs.estimate import fewest_flips
+    from vhs.runs.plan import fewest_flips
 
     for heads in (6, 24, 144):
         k = fewest_flips(heads)

@@ -19,7 +19,8 @@ from vhs.measures.taylor import TaylorEstimate
 
 def loss_with(model, images: Tensor, labels: Tensor, layer: int, head: int, share: float) -> float:
     """Summed loss with the head's output multiplied by `share`."""
-    projection, axis = model.engine.projections()[layer]
+    place = model.engine.seams[layer]
+    projection, axis = place.projection, place.axis
     heads = model.grid.per_layer[layer]
 
     def scale(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

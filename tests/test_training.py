@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from vhs.errors import VhsError
+from vhs.fitting.training import Training, parse_snapshots
 from vhs.formats.shards import ShardSet
-from vhs.runs.training import Training, parse_snapshots
 from vhs.seeds import sample_keys
 from vhs.training.augmentation import augment
 from vhs.training.recipe import Recipe
@@ -85,7 +85,7 @@ def test_two_runs_and_a_stopped_and_resumed_run_are_byte_identical(tmp_path: Pat
 
 
 def test_a_run_killed_late_in_an_epoch_goes_on_from_the_middle(tmp_path: Path, toy_shards: Path, monkeypatch) -> None:
-    monkeypatch.setattr("vhs.runs.training.KEPT", 0.0)
+    monkeypatch.setattr("vhs.fitting.training.KEPT", 0.0)
     step = [0]
 
     def stop() -> bool:
@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_update(tmp_path: Path, toy_sha
 
 def test_the_budget_shortens_honestly(tmp_path: Path, toy_shards: Path, monkeypatch) -> None:
     clock = iter(np.arange(0, 10_000, 0.5))
-    monkeypatch.setattr("vhs.runs.training.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("vhs.fitting.training.time.monotonic", lambda: next(clock))
     run = training(
         tmp_path, toy_shards, recipe=Recipe(depth=1, dim=8, heads=2, patch=14, batch=24, epochs=40), minutes=0.5
     )

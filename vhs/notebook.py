@@ -11,12 +11,13 @@ from vhs.formats import references, shards
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.progress import Progress, silent
-from vhs.runs import comparison, conditions, runtime
+from vhs.runs import conditions, runtime
 from vhs.runs.ablation import ablate as _ablate
 from vhs.runs.data import resolve
 from vhs.runs.evaluation import evaluate
 from vhs.runs.run import Run, open_run
 from vhs.runs.specialization import specialize as _specialize
+from vhs.summaries import comparison
 
 
 def open_shards(folder: str | Path, split: str = "val") -> ShardSet:

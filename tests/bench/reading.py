@@ -16,11 +16,12 @@ import timm
 from PIL import Image
 
 from tests.bench.timing import alternate, machine, say
+from vhs.formats import pixels
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split
 from vhs.models.model import Model, Preprocess
-from vhs.runs import cache, decoding, runtime
+from vhs.runs import cache, runtime
 from vhs.runs.conditions import parse
 from vhs.runs.evaluation import evaluate
 from vhs.runs.run import open_run
@@ -105,7 +106,7 @@ def photographs(folder: Path) -> None:
         f"500x375 JPEG -> 224 ours {PHOTOGRAPHS / mine:8,.0f}/s  Pillow     {PHOTOGRAPHS / other:8,.0f}/s  ratio {ratio:.2f}"
     )
     apart = np.stack([
-        decoding.decoded(data, sample).transpose(1, 2, 0).astype(int) - with_pillow(bytes(sample.image))
+        pixels.decoded(data, sample).transpose(1, 2, 0).astype(int) - with_pillow(bytes(sample.image))
         for sample in data.samples()
     ])  # fmt: skip
     say(f"grey levels apart   at most {abs(apart).max()}, mean {abs(apart).mean():.3f}")
@@ -113,13 +114,13 @@ def photographs(folder: Path) -> None:
 
 def read(data: ShardSet) -> None:
     for sample in data.samples():
-        decoding.decoded(data, sample)
+        pixels.decoded(data, sample)
 
 
 def with_pillow(encoded: bytes) -> np.ndarray:
     """uint8 [224, 224, 3]: shorter side to 256, bilinear, centre 224, as torchvision's Resize and CenterCrop do."""
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    size, (crop_height, crop_width) = decoding.IMAGENET[:2]
+    size, (crop_height, crop_width) = pixels.IMAGENET[:2]
     scale = size / min(image.size)
     image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BILINEAR)
     left, top = (round((side - crop_width) / 2) for side in image.size)

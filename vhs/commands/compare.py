@@ -125,7 +125,7 @@ def compare(
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
-    from vhs.runs import comparison
+    from vhs.summaries import comparison
 
     paths = tables or ["-"]
     read = options.reader(console, partial=partial, whole=whole)
@@ -158,7 +158,8 @@ def _told(
     exact: str | None, tolerance: float, scales: list[str], seed: int,
 ) -> tuple[Schema, Callable[[], pl.DataFrame]] | None:  # fmt: skip
     """What else than correlations is asked for: its table's kind, and what makes it."""
-    from vhs.runs import comparison, estimates, rollup, versus
+    from vhs.runs import estimates
+    from vhs.summaries import comparison, rollup, versus
 
     if exact is not None:
         return ESTIMATED, lambda: estimates.beside_exact(

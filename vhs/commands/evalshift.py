@@ -15,8 +15,8 @@ from vhs.formats.schemas import CALIBRATION, EVALSHIFT, Schema
 if TYPE_CHECKING:
     from polars import DataFrame
 
-    from vhs.runs.mce import Folds
     from vhs.runs.run import Run
+    from vhs.summaries.mce import Folds
 
 Calibration = Annotated[
     str | None,

@@ -75,8 +75,8 @@ def open_measurement(
     from vhs.formats import references
     from vhs.models import prefix
     from vhs.runs import ranks, remarks
-    from vhs.runs.calibration import calibrated
     from vhs.runs.data import resolve
+    from vhs.runs.fill_images import calibrated
     from vhs.runs.run import open_run
     from vhs.runs.sizing import sized
 
@@ -123,7 +123,7 @@ def command_line(arguments: list[str]) -> str:
 
 def plan(run: Run, *, ablating: bool) -> str:
     """What a run would do, for --dry-run: passes, FLOPs, memory, about how long, and what it could detect."""
-    from vhs.runs.estimate import estimate, memory
+    from vhs.runs.plan import estimate, memory
 
     data = run.data.manifest
     lines = [

@@ -13,8 +13,8 @@ from vhs.formats.schemas import GROUPS, MCE, Schema
 if TYPE_CHECKING:
     import polars as pl
 
-    from vhs.runs.groups import Shares
-    from vhs.runs.mce import Folds
+    from vhs.summaries.mce import Folds
+    from vhs.summaries.worst_groups import Shares
 
 SUMMARIES = {"mce": MCE, "groups": GROUPS}
 
@@ -54,9 +54,9 @@ def summarise(
 
     classes: how many the data has; shares: training samples by attribute and value; where known.
     """
-    from vhs.runs import groups, mce
+    from vhs.summaries import mce, worst_groups
 
     if asked is GROUPS:
-        return groups.summarise(shift, shares or {})
+        return worst_groups.summarise(shift, shares or {})
 
     return mce.summarise(shift, mce.normaliser(normalise_by, shift, classes=classes), folds)

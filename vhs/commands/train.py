@@ -19,8 +19,8 @@ from vhs.world import is_first, local_ranks
 
 if TYPE_CHECKING:
     from vhs.console import Console
+    from vhs.fitting.training import Training
     from vhs.formats.shards import ShardSet
-    from vhs.runs.training import Training
 
 Shards = Annotated[
     Path,
@@ -131,10 +131,10 @@ def train(
         return output.write(resolved.to_toml().encode())
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
+    from vhs.fitting.tracking import Tracker
+    from vhs.fitting.training import Training, already_trained
     from vhs.formats import locks
     from vhs.runs import ranks, runtime
-    from vhs.runs.tracking import Tracker
-    from vhs.runs.training import Training, already_trained
 
     plan = _prepare(shards, val, out, log, resolved, snapshots, init)
     if dry_run:
@@ -198,8 +198,8 @@ class _Plan:
         """For --dry-run; raises what the run would raise of its sizes."""
         import torch
 
+        from vhs.fitting.start import beginning
         from vhs.models.model import build
-        from vhs.runs.initial import beginning
         from vhs.training import optimization
 
         spec = beginning(self.recipe, self.init, self.train, self.val).spec
@@ -222,10 +222,10 @@ def _prepare(
     shards: Path, val: Path | None, out: Path, log: Path | None, recipe: Recipe, snapshots: str | None, init: str | None
 ) -> _Plan:
     """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go."""
+    from vhs.fitting.training import parse_snapshots
     from vhs.formats import shards as sets
     from vhs.formats.atomic import check_outputs
     from vhs.formats.tables import format_of
-    from vhs.runs.training import parse_snapshots
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a name that ends in .safetensors.")

@@ -20,8 +20,7 @@ from vhs.errors import MismatchError
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally, outcome
 from vhs.models import seam
-from vhs.models.discovery import hooked
-from vhs.models.engine import keep_input
+from vhs.models.hooks import hooked, keep_input
 from vhs.models.model import Model
 from vhs.models.readout import readout
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from vhs.batch import Batch
 from vhs.errors import MismatchError
 from vhs.models import seam
-from vhs.models.discovery import hooked
-from vhs.models.engine import Fill, keep_input, zero
+from vhs.models.engine import Fill, zero
+from vhs.models.hooks import hooked, keep_input
 from vhs.models.model import Model
 
 DONORS = 64
@@ -38,7 +38,7 @@ class Bank:
     def __init__(self, model: Model, batches_BCHW: Iterable[Tensor], *, maps: bool = False) -> None:
         """batches_BCHW: uint8 images at the data's geometry, all of one batch size. maps: whether to average maps."""
         batches_BCHW = list(batches_BCHW)
-        self._axes = [axis for _, axis in model.engine.projections()]
+        self._axes = [place.axis for place in model.engine.seams]
         self._sums: list[Tensor] = []
         self._donors: list[list[Tensor]] = []
         self._count = 0
@@ -151,7 +151,7 @@ def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
 
 def _received(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each projection receives in a pass over these images."""
-    return _inputs(model, [projection for projection, _ in model.engine.projections()], images_BCHW)
+    return _inputs(model, [place.projection for place in model.engine.seams], images_BCHW)
 
 
 def _inputs(model: Model, modules: Sequence[nn.Module], images_BCHW: Tensor) -> list[Tensor]:

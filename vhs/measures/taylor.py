@@ -19,7 +19,8 @@ from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally
-from vhs.models.discovery import hooked
+from vhs.models.discovery import Seam
+from vhs.models.hooks import hooked
 from vhs.models.model import Model
 
 FIELDS = ("n", "dloss", "dloss_sq", "score", "score_token", "n_nonfinite")
@@ -38,13 +39,12 @@ class TaylorEstimate:
         received = self._received(batch)
         fill = fill_of(self._kind, self.model, self._bank, batch)
         parts: list[tuple[Tensor, Tensor]] = []
-        for layer, (z, heads, axis) in enumerate(received):
+        for layer, (z, place) in enumerate(zip(received, self.model.engine.seams, strict=True)):
             gradient = z.grad
             assert gradient is not None, "a projection that no answer depends on"
             instead = fill(layer, len(z))
             change = ((-z if instead is None else instead - z) * gradient).detach().double()
-            change = change.narrow(axis, 0, self._features(layer) or change.shape[axis])
-            parts.append(_by_head(change, len(batch.keys_B), heads, axis, interleaved=self._interleaved(layer)))
+            parts.append(_by_head(change, len(batch.keys_B), place))
         dloss, token = (torch.cat([part[index] for part in parts]) for index in (0, 1))
         finite = dloss.isfinite() & token.isfinite()
         dloss, token = (values.nan_to_num(0, 0, 0) for values in (dloss, token))
@@ -57,8 +57,8 @@ class TaylorEstimate:
         """units: int64 [U, FOLDS, FIELDS]; nats in 2^-24."""
         return {"units": self._tally.counts()}
 
-    def _received(self, batch: Batch) -> list[tuple[Tensor, int, int]]:
-        """What each projection receives, with the loss's gradient at it; its heads and the axis of its features."""
+    def _received(self, batch: Batch) -> list[Tensor]:
+        """What each projection receives, with the loss's gradient at it."""
         kept: list[Tensor] = []
 
         def keep(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -66,26 +66,19 @@ class TaylorEstimate:
             kept.append(args[0])
 
         with ExitStack() as stack, torch.enable_grad():
-            for projection, _ in self.model.engine.projections():
-                stack.enter_context(hooked(projection, keep))
+            for place in self.model.engine.seams:
+                stack.enter_context(hooked(place.projection, keep))
             pixels = self.model.preprocess(batch.images_BCHW).clone().requires_grad_()
             with self.model.autocast():
                 logits, labels, _ = self.view.of(self.model.net(pixels).float(), batch)
             F.cross_entropy(logits, labels, reduction="sum").backward()
-        grid, axes = self.model.grid, [axis for _, axis in self.model.engine.projections()]
-        return list(zip(kept, grid.per_layer, axes, strict=True))
-
-    def _interleaved(self, layer: int) -> bool:
-        seams = getattr(self.model.engine, "seams", None)
-        return bool(seams and seams[layer].interleaved)
-
-    def _features(self, layer: int) -> int | None:
-        seams = getattr(self.model.engine, "seams", None)
-        return seams[layer].features if seams else None
+        return kept
 
 
-def _by_head(change: Tensor, samples: int, heads: int, axis: int, *, interleaved: bool) -> tuple[Tensor, Tensor]:
+def _by_head(change: Tensor, samples: int, place: Seam) -> tuple[Tensor, Tensor]:
     """([H, B] summed over tokens and features, [H, B] the tokens' sums taken absolutely)."""
+    axis, heads, interleaved = place.axis, place.heads, place.interleaved
+    change = change.narrow(axis, 0, place.features or change.shape[axis])
     features = change.unflatten(0, (samples, -1)).movedim(axis if axis < 0 else axis + 1, -1)  # B ... K
     split = features.unflatten(-1, (-1, heads) if interleaved else (heads, -1)).movedim(-1 if interleaved else -2, 0)
     tokens = split.sum(-1).flatten(2)  # H B tokens

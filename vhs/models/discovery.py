@@ -9,8 +9,8 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from vhs.models.hooks import hooked
 
 HEADS = ("num_heads", "nb_head", "num_attention_heads", "heads")
 PROJECTIONS = (
@@ -232,16 +234,6 @@ def _arriving(attention: nn.Module, at: nn.Module, call: Call, mode: TorchFuncti
     ):
         attention(*args, **kwargs)
     return kept[0] if kept else None
-
-
-@contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    """Inside the block `hook` sees, or replaces, what `module` receives."""
-    handle = module.register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 class _Silence(TorchFunctionMode):

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from vhs.errors import MismatchError
 from vhs.grid import HeadGrid
 from vhs.models import prefix, seam
-from vhs.models.discovery import Seam, discover, hooked
+from vhs.models.discovery import Seam, discover
+from vhs.models.hooks import hooked, hooked_after, keep_input, keep_output
 
 Fill = Callable[[int, int], "Tensor | None"]
 """(layer, rows) -> what stands in for a removed head where the projection reads it, for `rows` rows of its input
@@ -40,8 +41,9 @@ class Engine(Protocol):
     @property
     def grid(self) -> HeadGrid: ...
 
-    def projections(self) -> list[tuple[nn.Module, int]]:
-        """For each layer the module whose input holds the heads, and the axis of the features in it."""
+    @property
+    def seams(self) -> Sequence[Seam]:
+        """For each layer where its heads lie side by side."""
 
     def sweep(
         self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
@@ -91,8 +93,12 @@ class Fast:
     kernels: prefix.Kernels = prefix.EAGER
     path: str = "fast"
 
-    def projections(self) -> list[tuple[nn.Module, int]]:
-        return [(seam.projection(block), -1) for block in seam.blocks(self.net)]
+    @property
+    def seams(self) -> Sequence[Seam]:
+        return [
+            Seam(f"blocks.{layer}.attn", heads, seam.attention(block), seam.projection(block), channels_last=True)
+            for layer, (block, heads) in enumerate(zip(seam.blocks(self.net), self.grid.per_layer, strict=True))
+        ]
 
     def sweep(
         self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
@@ -136,9 +142,6 @@ class Hooked:
     def path(self) -> str:
         return "replay" if self.blocks else "hooks"
 
-    def projections(self) -> list[tuple[nn.Module, int]]:
-        return [(place.projection, place.axis) for place in self.seams]
-
     def sweep(
         self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
@@ -157,8 +160,7 @@ class Hooked:
             for name in self.blocks:
                 stack.enter_context(hooked(self.net.get_submodule(name), partial(keep_input, kept)))
             if self.blocks:
-                handle = self.net.get_submodule(self.blocks[-1]).register_forward_hook(partial(_keep_output, kept))
-                stack.callback(handle.remove)
+                stack.enter_context(hooked_after(self.net.get_submodule(self.blocks[-1]), partial(keep_output, kept)))
             logits = self.net(pixels_BCHW)
         return kept, logits
 
@@ -234,23 +236,13 @@ def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Seq
     with ExitStack() as stack:
         for block in listed:
             stack.enter_context(hooked(block, partial(keep_input, received)))
-            handle = block.register_forward_hook(partial(_keep_output, given))
-            stack.callback(handle.remove)
+            stack.enter_context(hooked_after(block, partial(keep_output, given)))
         with torch.inference_mode():
             net(pixels_BCHW)
     passed = zip(received[1:], given[:-1], strict=True) if len(received) == len(given) == len(listed) else None
     if passed is None or not all(isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b) for a, b in passed):
         return ()
     return names
-
-
-def keep_input(kept: list[Tensor], _module: nn.Module, args: tuple[Tensor, ...]) -> None:
-    """A hook that keeps what its module receives."""
-    kept.append(args[0])
-
-
-def _keep_output(kept: list[Tensor], _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
-    kept.append(output)
 
 
 def masked(

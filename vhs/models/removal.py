@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from vhs.errors import MismatchError
 from vhs.grid import Unit
 from vhs.models import seam
-from vhs.models.discovery import Seam, hooked
 from vhs.models.engine import Engine, Fast, Fill, Hooked, keeps, kept, masked
+from vhs.models.hooks import hooked, hooked_after
 
 Score = TypeVar("Score")
 MLPS = ("mlp", "ffn")
@@ -34,6 +34,7 @@ class Removal:
         self.engine = engine
         self.units: list[Unit] = list(engine.grid.units(kind))
         self._rescale = rescale
+        self._seams = engine.seams
         self._whole = any(unit.kind in ("mlp", "set") for unit in self.units)
         self._keeps = [] if self._whole else keeps(engine.grid, kind, rescale=rescale)
         self._mlps = _mlps(net, engine) if kind == "mlp" else []
@@ -80,19 +81,13 @@ class Removal:
         """[B, C]: a whole pass without the unit."""
         with ExitStack() as stack:
             if unit.kind == "mlp":
-                stack.callback(self._mlps[unit.layer or 0].register_forward_hook(_silent).remove)
+                stack.enter_context(hooked_after(self._mlps[unit.layer or 0], _silent))
             for layer in sorted({layer for layer, _ in unit.removed}):
                 gone = [head for at, head in unit.removed if at == layer]
                 keep_VH = kept(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
-                hook = partial(masked, self._seam(layer), keep_VH, partial(fill, layer))
-                stack.enter_context(hooked(self.engine.projections()[layer][0], hook))
+                hook = partial(masked, self._seams[layer], keep_VH, partial(fill, layer))
+                stack.enter_context(hooked(self._seams[layer].projection, hook))
             return self.net(pixels_BCHW)
-
-    def _seam(self, layer: int) -> Seam:
-        if isinstance(self.engine, Hooked):
-            return self.engine.seams[layer]
-        projection, _ = self.engine.projections()[layer]
-        return Seam(f"blocks.{layer}.attn", self.engine.grid.per_layer[layer], projection, projection, True)
 
 
 def _silent(_module: nn.Module, _args: tuple[Tensor, ...], given: Tensor) -> Tensor:

@@ -18,13 +18,13 @@ import torch
 
 from vhs.batch import Batch
 from vhs.errors import InputError, UsageError, VhsError
+from vhs.formats import pixels
+from vhs.formats.pixels import IMAGENET, Geometry
 from vhs.formats.shards import Manifest, Sample, ShardSet
 from vhs.formats.verification import verified
 from vhs.progress import Progress, silent
-from vhs.runs import decoding
-from vhs.runs.decoding import IMAGENET, Geometry
-from vhs.runs.grouping import Groups, grouped
 from vhs.runs.runtime import memory_bytes
+from vhs.runs.sample_groups import Groups, grouped
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
 from vhs.world import world
 
@@ -125,7 +125,7 @@ def decode(
         targets_NT=_targets(data.manifest, kept),
         total=total,
         ids=tuple(sample.id for sample in kept),
-        geometry=decoding.in_words(data.manifest, geometry),
+        geometry=pixels.in_words(data.manifest, geometry),
         skipped=tuple(skipped),
     )
 
@@ -134,14 +134,14 @@ def _decode_all(
     data: ShardSet, samples: Sequence[Sample], skip_bad: bool, geometry: Geometry, progress: Progress
 ) -> tuple[np.ndarray, list[Sample], list[str]]:
     manifest = data.manifest
-    height, width = decoding.side(manifest, geometry)
+    height, width = pixels.side(manifest, geometry)
     images = _buffer((len(samples), manifest.channels, height, width))
     kept: list[Sample] = []
     skipped: list[str] = []
 
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
-            return decoding.decoded(data, sample, geometry)
+            return pixels.decoded(data, sample, geometry)
         except InputError as error:
             return error
 

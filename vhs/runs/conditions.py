@@ -51,7 +51,7 @@ class Condition:
         if self.data is not None or self.corruption is None:
             return "stored"
         if self.corruption == "frost":
-            from vhs.runs import frost
+            from vhs.formats import frost
             from vhs.shifts.textures import PROCEDURAL
 
             return PROCEDURAL if frost.textures().origin == PROCEDURAL else "generated"
@@ -77,7 +77,7 @@ class Condition:
         return batch.with_images(jpeg_compression(images, REJPEG) if self.rejpeg else images)
 
     def _textures(self) -> Textures | None:
-        from vhs.runs import frost
+        from vhs.formats import frost
 
         return frost.textures() if self.corruption == "frost" else None
 

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from vhs.errors import InputError, MismatchError
-from vhs.formats import regular
+from vhs.formats import frost, pixels, regular
 from vhs.formats.images import decode
 from vhs.formats.shards import MANIFEST, Sample, ShardSet
 from vhs.formats.verification import verified
-from vhs.runs import decoding, frost
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
 from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
@@ -81,7 +80,7 @@ def _of_class(data: ShardSet, name: str) -> Iterator[np.ndarray]:
     samples = list(itertools.islice(found, SHOWN))
     with verified(data, samples):
         for sample in samples:
-            yield decoding.decoded(data, sample).transpose(1, 2, 0)
+            yield pixels.decoded(data, sample).transpose(1, 2, 0)
 
 
 def _title(data: ShardSet) -> str:
@@ -95,5 +94,5 @@ def _image(path: Path) -> tuple[np.ndarray, str]:
         data = ShardSet.open(path)
         sample = next(data.samples())
         with verified(data, [sample]):
-            return decoding.decoded(data, sample), sample.id
-    return decoding.resize_and_crop(decode(regular.read(path), 3, str(path))), path.stem
+            return pixels.decoded(data, sample), sample.id
+    return pixels.resize_and_crop(decode(regular.read(path), 3, str(path))), path.stem

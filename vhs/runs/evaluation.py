@@ -12,8 +12,8 @@ from vhs.measures.evaluation import Evaluation
 from vhs.runs import regression
 from vhs.runs.frames import evaluation_frames
 from vhs.runs.journal import NOTHING_KEPT, Keeping
-from vhs.runs.mce import Folds
 from vhs.runs.run import Run, sweep
+from vhs.summaries.mce import Folds
 
 
 def evaluate(

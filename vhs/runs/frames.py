@@ -10,6 +10,7 @@ import polars as pl
 
 from vhs.counts import Counts, from_fixed
 from vhs.formats import schemas
+from vhs.formats.pixels import IMAGENET, in_words
 from vhs.formats.shards import Sample
 from vhs.formats.tables import frame
 from vhs.grid import Unit, head_name
@@ -20,7 +21,6 @@ from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs import scopes
 from vhs.runs.conditions import CLEAN_OWN, REJPEG, Condition
-from vhs.runs.decoding import IMAGENET, in_words
 from vhs.runs.run import Run, own_geometry
 
 Row = dict[str, Any]

@@ -17,15 +17,15 @@ from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats.atomic import sha256
+from vhs.formats.pixels import Geometry
 from vhs.formats.shards import ShardSet
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, grouping, ranks, remarks, runtime, scopes
+from vhs.runs import cache, ranks, remarks, runtime, sample_groups, scopes
 from vhs.runs.conditions import CLEAN_OWN, Condition
-from vhs.runs.decoding import Geometry
-from vhs.runs.grouping import LABEL
 from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
+from vhs.runs.sample_groups import LABEL
 
 
 class Measure(Protocol):
@@ -104,7 +104,7 @@ class Run:
     def groups(self, condition: Condition) -> tuple[str, ...]:
         """Names of the sample groups that are tallied under a condition."""
         data = condition.data.manifest if condition.data else self.data.manifest
-        return grouping.names(data, [name for name in self.by if name == LABEL or name in data.groups])
+        return sample_groups.names(data, [name for name in self.by if name == LABEL or name in data.groups])
 
     def tell_skipped(self, decoded: cache.Decoded) -> None:
         """Note how many bad samples were left out, and the first."""
@@ -152,7 +152,7 @@ def open_run(
     if by is None:
         by = () if data.manifest.targets else data.manifest.groups
     models = [scopes.named(model, data, note) for model in models]
-    grouping.check(data.manifest, by)
+    sample_groups.check(data.manifest, by)
     scopes.check_classes(data, models)
     if len({model.precision for model in models}) > 1:
         raise UsageError("the models were loaded in different precisions. Load them in one.")

@@ -13,8 +13,8 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import contrast, redundancy
 from vhs.measures.intervals import benjamini_hochberg
-from vhs.runs.comparison import CONDITION, RUN_KEYS, Pair, pairs
-from vhs.runs.folding import fold_counts
+from vhs.summaries.comparison import CONDITION, RUN_KEYS, Pair, pairs
+from vhs.summaries.fold_tallies import fold_counts
 
 
 def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:

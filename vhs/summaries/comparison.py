@@ -117,7 +117,7 @@ def pairs(folds: pl.DataFrame, *, disjoint: bool = False) -> Iterator[Pair]:
 
 
 def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair:
-    from vhs.runs.folding import fold_counts
+    from vhs.summaries.fold_tallies import fold_counts
 
     a, b = fold_counts(clean), fold_counts(part)
     name = condition_name(*part.select(CONDITION).row(0))

@@ -16,8 +16,8 @@ from timm.data.auto_augment import posterize, rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from vhs.errors import UsageError
+from vhs.formats.pixels import IMAGENET, resize_and_crop
 from vhs.formats.shards import Sample, ShardSet
-from vhs.runs.decoding import IMAGENET, resize_and_crop
 from vhs.training.recipe import Recipe
 
 

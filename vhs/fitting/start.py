@@ -12,13 +12,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vhs.errors import InputError, MismatchError, UsageError
-from vhs.formats import references
+from vhs.formats import pixels, references
 from vhs.formats.shards import ShardSet
 from vhs.models import seam
 from vhs.models.model import build
 from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
-from vhs.runs import decoding
 from vhs.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Initial:
 
 def size_of(data: ShardSet) -> Size:
     """What a set asks of a model."""
-    height, width = decoding.side(data.manifest)
+    height, width = pixels.side(data.manifest)
     return Size(height, width, data.manifest.channels, data.manifest.outputs)
 
 

@@ -13,6 +13,10 @@ import polars as pl
 import torch
 
 from vhs.errors import UsageError, VhsError
+from vhs.fitting import saved_state, start, validation
+from vhs.fitting.start import Size
+from vhs.fitting.streaming import Reader
+from vhs.fitting.tracking import Tracker
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.atomic import write_whole
 from vhs.formats.checkpoints import CheckpointInfo
@@ -21,11 +25,8 @@ from vhs.formats.tables import format_of, frame, render
 from vhs.formats.verification import Verification
 from vhs.models.model import Preprocess
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, initial, ranks, runtime, training_state, validation
+from vhs.runs import cache, ranks, runtime
 from vhs.runs.data import record
-from vhs.runs.initial import Size
-from vhs.runs.streaming import Reader
-from vhs.runs.tracking import Tracker
 from vhs.seeds import sample_keys
 from vhs.training import feed, loop, schedule
 from vhs.training.recipe import Recipe
@@ -70,9 +71,9 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.begin:
-            self.notes += initial.ignored(self.recipe, self.begin)
-        size = initial.size_of(self.train)
-        self._begin = initial.beginning(self.recipe, self.begin, self.train, self.val)
+            self.notes += start.ignored(self.recipe, self.begin)
+        size = start.size_of(self.train)
+        self._begin = start.beginning(self.recipe, self.begin, self.train, self.val)
         self._feed = self._source(size)
         self._val = cache.decode(
             self.val, cache.chosen(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
@@ -218,11 +219,11 @@ class Training:
             described = self._fingerprint() | {
                 "log": self.log, "elapsed": self.elapsed_before + seconds, "processes": world()[1]
             }  # fmt: skip
-            training_state.save(resume.path_of(self.out), state, described)
+            saved_state.save(resume.path_of(self.out), state, described)
         self._saved_step, self._saved_at = state.step, seconds
 
     def _restore(self, state: loop.TrainingState) -> None:
-        described = training_state.restore(resume.path_of(self.out), state, self._fingerprint())
+        described = saved_state.restore(resume.path_of(self.out), state, self._fingerprint())
         self.log, self.elapsed_before = described["log"], described["elapsed"]
         self._saved_step = state.step
         if self.minutes is None:

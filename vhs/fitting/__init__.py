@@ -1,0 +1,1 @@
+"""A training run: data in, a checkpoint out."""

@@ -1,0 +1,1 @@
+"""Tables to tables: correlations, contrasts, roll-ups, worst groups, corruption errors. Nothing here imports torch."""
