@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 
 SMALL = "--epochs 1 --minutes 9 --threads 1 --set depth=3 --set dim=24 --set head_width=5"
-BESIDE = "timm:cait_xxs24_224:img_size=28,patch_size=7,in_chans=1,num_classes=10,depth=3@cait.safetensors"
+SIZES = "img_size=28,patch_size=7,in_chans=1,num_classes=10,depth=3,embed_dim=48,num_heads=3"
+BESIDE = f"timm:beit_base_patch16_224:{SIZES}@beit.safetensors"
 COMMANDS = (
     "vhs shard fashion-mnist shards",
     "vhs shard chirps chirps --count 64",
-    f"vhs train shards {SMALL} --heads 4 --seed 1 --snapshots 40,80 -o a.safetensors",
+    f"vhs train shards {SMALL} --heads 4 --seed 1 --snapshots 30,60 -o a.safetensors",
     f"vhs train shards {SMALL} --heads 3 --seed 2 --lr 0.001 -o b.safetensors",
     f"vhs train chirps {SMALL} --heads 3 --patch 32 -o chirps.safetensors",
     "vhs ablate a.safetensors --shift imagenet-c --max-samples 96 --per-sample a.outcomes.parquet -o heads.csv",
@@ -34,7 +35,7 @@ COMMANDS = (
     "vhs ablate a.safetensors --shift contrast:3 --method direct --max-samples 200 -o direct.csv",
     "vhs ablate b.safetensors --shift imagenet-c --max-samples 96 --per-sample b.outcomes.parquet -o b.csv",
     f"vhs ablate {BESIDE} --data shards/val --fill-data shards/train --shift contrast:3 --fill zero,mean,resample,twin "
-    "--max-samples 48 -o cait.csv",
+    "--max-samples 48 -o beit.csv",
     "vhs ablate chirps.safetensors --shift contrast:3 --fill zero,mean --max-samples 64 -o chirps-heads.csv",
     "ranks vhs ablate a.safetensors --shift contrast:3 --fill zero,mean --max-samples 96 -o ranks.csv",
     "vhs ablate a.safetensors --dry-run --threads 2 | grep -v time > dry-run.txt",
@@ -52,34 +53,35 @@ COMMANDS = (
     "vhs compare jpeg.csv --summary groups -o groups.csv",
     "vhs compare a.outcomes.parquet --against b.outcomes.parquet -o versus.csv",
     "vhs compare taylor.csv --exact fills.parquet -o estimated.csv",
-    "vhs info --say shift.csv heads.csv agreement.csv redundancy.csv > said.txt",
+    "vhs info --say shift.csv heads.csv agreement.csv > said.txt",
     "vhs info a.safetensors heads.csv shards > info.txt",
 )
 
-CAIT = """
+BEIT = f"""
 import timm, torch
 from safetensors.torch import save_file
 torch.manual_seed(0)
-save_file(timm.create_model('cait_xxs24_224', img_size=28, patch_size=7, in_chans=1, num_classes=10, depth=3).state_dict(),
-          'cait.safetensors')
+save_file(timm.create_model('beit_base_patch16_224', {SIZES}).state_dict(), 'beit.safetensors')
 """
 OWN = "grep -e ^model -e ^b.safetensors shift.csv | sed 's/,[0-9]*$/,/' > own.csv"
 
 
-def run(folder: Path) -> None:
-    """Run the list, each command as its own process; raises where one fails."""
+def run(folder: Path) -> bool:
+    """Run the list, each command as its own process; whether all worked."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
     python = sys.executable
     shell = (
         f'vhs() {{ {python} -m vhs "$@"; }}; '
         f'ranks() {{ shift; {python} -m torch.distributed.run --nproc-per-node 2 -m vhs "$@"; }}; set -e; '
     )
-    subprocess.run([python, "-c", CAIT], cwd=folder, env=environment, check=True)
+    subprocess.run([python, "-c", BEIT], cwd=folder, env=environment, check=True)
+    codes = []
     for command in COMMANDS:
         sys.stderr.write(f"$ {command}\n")
         lines = [OWN, command] if "own.csv" in command else [command]
         for line in lines:
-            subprocess.run(["bash", "-c", shell + line], cwd=folder, env=environment, check=True)
+            codes.append(subprocess.run(["bash", "-c", shell + line], cwd=folder, env=environment).returncode)
+    return not any(codes)
 
 
 def digests(folder: Path) -> list[str]:
@@ -91,5 +93,6 @@ def digests(folder: Path) -> list[str]:
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     place.mkdir(parents=True, exist_ok=False)
-    run(place)
+    worked = run(place)
     sys.stdout.write("\n".join([*digests(place), ""]))
+    sys.exit(not worked)

@@ -11,10 +11,8 @@ from vhs.measures import attention, divergence
 
 def metrics(maps: torch.Tensor, grid: tuple[int, int], patch: int) -> dict[tuple[str, str], float]:
     distances = attention.patch_distances(grid, patch, torch.device("cpu"))
-    values = attention.head_metrics(maps, distances, has_class_token=True)
-    return {
-        (name, query): float(value.mean()) for (name, query, _), value in zip(attention.METRICS, values, strict=True)
-    }
+    read = attention.Maps(maps, distances)
+    return {(metric.name, metric.query): float(metric.of(read).mean()) for metric in attention.METRICS}
 
 
 @pytest.mark.parametrize(("special", "raw"), [(0, 116.49), (1, 115.90), (5, 113.59)])

@@ -362,7 +362,7 @@ class TestBadInput:
             (("compare", "{shift}"), 3, "is of kind evalshift; an ablation or folds table was expected"),
             (("compare", "{shift}", "--scale", "f1"), 2, "--scale f1"),
             (("shard", "nowhere", "out"), 3, "nowhere: is not there"),
-            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, mnist-json, npz"),
+            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, imagenet-c"),
             (("train", "{shards}/val", "-o", "x.safetensors"), 4, "is a val split, a train split was expected"),
             (("info", "nothing"), 3, "nothing"),
         ],
@@ -477,10 +477,10 @@ def test_notebook_functions_return_what_the_commands_write(vhs, toy_checkpoint: 
 
     model = package.load_model(toy_checkpoint, device="cpu")
     data = package.open_shards(toy_shards)
-    table, folds = package.ablate(model, data, shift=["contrast:3", "gaussian_noise:5"])
+    table, folds, _ = package.ablate(model, data, shift=["contrast:3", "gaussian_noise:5"])
     assert rows(vhs("ablate", toy_checkpoint, *SHIFT)[1])["dloss"].equals(table["dloss"])
     assert len(package.compare(folds)) == 8
-    assert package.evalshift(model, shift="contrast:1")["n"].to_list() == [85, 85]
+    assert package.evalshift(model, shift="contrast:1").rows["n"].to_list() == [85, 85]
     assert len(package.specialize(model)[1]) == 15
 
 

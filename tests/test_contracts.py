@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vhs.cli import COMMANDS
 from vhs.formats.checkpoints import CheckpointInfo
+from vhs.formats.manifest import Manifest
 from vhs.formats.schemas import SCHEMAS
-from vhs.formats.shards import Manifest
 from vhs.training.recipe import Recipe
 
 PINNED = Path(__file__).parent / "contracts.json"

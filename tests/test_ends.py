@@ -131,3 +131,14 @@ class TestCommands:
 
 def test_old_names_of_heads_are_read(tmp_path: Path) -> None:
     assert "3.1" in (HERE / "heads.csv").read_text() and heads()["heads"].drop_nulls().str.contains(r"^L\dH\d$").all()
+
+
+def test_folds_that_lack_some_are_refused_whatever_their_number(vhs, toy_checkpoint: Path) -> None:
+    assert vhs("ablate", toy_checkpoint, "--shift", "contrast:3", "--folds", "f.parquet", "-o", "t.csv")[0] == 0
+    folds = tables.read("f.parquet").rows
+    lacking = folds.filter(
+        ~((pl.col("head") == 0) & (pl.col("fold") == 3) | (pl.col("head") == 1) & (pl.col("fold") == 4))
+    )
+    lacking.write_csv("l.csv")
+    code, _, err = vhs("compare", "l.csv")
+    assert code == 4 and "folds, " in err and "were expected. Was it cut off" in err

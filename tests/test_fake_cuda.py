@@ -36,17 +36,21 @@ from vhs.errors import VhsError
 from vhs.fitting import validation
 from vhs.fitting.training import CHECKED, Training
 from vhs.formats.shards import ShardSet
+from vhs.grid import Units as Wanted
+from vhs.grid import named_sets
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.ablation_options import Ablation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
-from vhs.measures.fill_kinds import FILLS, SPREAD
+from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization
 from vhs.measures.steadiness import settle
 from vhs.measures.taylor import TaylorEstimate
-from vhs.models.model import Model, Preprocess, build
+from vhs.models.building import build
+from vhs.models.model import Model, Preprocess
 from vhs.models.spec import ViTSpec
 from vhs.runs import cache as decoded
 from vhs.runs import conditions
@@ -292,6 +296,13 @@ def model_of(engine: str) -> Model:
 
 
 ENGINES = ("fast", "replay", "hooks")
+
+
+def removing(kinds, unit: str = "head", *, rescale: bool = False) -> Ablation:
+    units = Wanted(unit) if unit.isalpha() else named_sets(unit.split())
+    return Ablation(units, tuple(FILLS[kind] for kind in kinds), rescale)
+
+
 UNITS = ("head", "layer", "only", "pair", "mlp", "0.1+1.0 1.2")
 
 
@@ -299,7 +310,7 @@ def ablation(model: Model, kinds: Sequence[str], unit: str = "head", *, rescale:
     """The measure with all that it can be asked for; a stack of three variants has the sham and heads in it."""
     scope = replace(Scope.whole(5, DEVICE), groups=("a", "b"), samples=8)
     bank = Bank(model, [images(8, *batch_of(model).images_BCHW.shape[1:])], maps=model.plain is not None)
-    return HeadAblation(model, scope, 3, kinds=kinds, bank=bank, unit=unit, rescale=rescale, keep=keep)
+    return HeadAblation(model, scope, 3, removing(kinds, unit, rescale=rescale), bank=bank, keep=keep)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -309,7 +320,7 @@ def test_ablation(engine: str, unit: str) -> None:
     heads and sets also with the kept ones rescaled: these are the two ways in which weights come to a network."""
     model = model_of(engine)
     assert model.engine.path == engine
-    fills = [kind for kind in FILLS if engine == "fast" or kind not in SPREAD] if unit == "head" else ["resample"]
+    fills = [kind for kind in FILLS if engine == "fast" or not FILLS[kind].values] if unit == "head" else ["resample"]
     with on_cuda(LISTED):
         measures = [ablation(model, fills, unit, keep=True)]
         if unit == "head" or "+" in unit:
@@ -356,7 +367,7 @@ def test_squared_errors(engine: str) -> None:
     model = model_of(engine)
     with on_cuda(LISTED):
         batch = replace(batch_of(model), targets_BT=torch.zeros(8, 5, device=DEVICE))
-        measures = RegressionAblation(model, 3, 5, kinds=("zero", "twin")), RegressionEvaluation(model, 5)
+        measures = RegressionAblation(model, 3, 5, removing(["zero", "twin"])), RegressionEvaluation(model, 5)
         model.preprocess(batch.images_BCHW)
     with on_cuda():
         for measure in measures:
@@ -371,7 +382,7 @@ def test_direct_estimates(name: str, kind: str) -> None:
     model = on_device(PLAIN[name](), (1, 42, 28))
     with on_cuda(LISTED):
         batch = batch_of(model)
-        measure = DirectEstimate(model, Scope.whole(5, DEVICE), kind=kind, bank=Bank(model, [batch.images_BCHW]))
+        measure = DirectEstimate(model, Scope.whole(5, DEVICE), kind=FILLS[kind], bank=Bank(model, [batch.images_BCHW]))
     with on_cuda():
         measure.add(batch)
     with on_cuda(LISTED):
@@ -399,7 +410,7 @@ def test_taylor_estimates(kind: str) -> None:
 
 def taylor(model: Model, batch: Batch, kind: str) -> TaylorEstimate:
     bank = Bank(model, [batch.images_BCHW], maps=True)
-    return TaylorEstimate(model, Scope.whole(5, model.device), kind=kind, bank=bank)
+    return TaylorEstimate(model, Scope.whole(5, model.device), kind=FILLS[kind], bank=bank)
 
 
 retain_grad = Tensor.retain_grad
@@ -420,7 +431,7 @@ def run(toy_shards: Path) -> Run:
     names = (*source.manifest.classes, "fox", "gnu")
     model = replace(on_device(build(replace(VIT, classes=len(names))), (1, 42, 28)), classes=names)
     return Run(
-        models=[model], source=source, data=decoded.decode(source, samples, tile=16), seed=0, tile=16, group=3,
+        models=[model], source=source, data=decoded.decode(source, samples, tile=16), seed=0, tile=16, stack=3,
         conditions=conditions.parse(["contrast:3"], rejpeg=True), max_samples=20,
     )  # fmt: skip
 

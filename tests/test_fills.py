@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tests.test_ablation import model_of
 from tests.test_engines import network
 from vhs.batch import Batch
-from vhs.grid import HeadGrid
+from vhs.grid import HeadGrid, Units
+from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import DONORS, Bank, fill_of
 from vhs.models.engine import Fill, keeps
 from vhs.models.model import Model, Preprocess
@@ -34,7 +35,7 @@ def filled(kinds: tuple[str, ...], model: Model, bank: Bank | None, images: Tens
     """The fills of scored images with these hashes."""
     folds, groups = torch.zeros_like(keys), torch.empty(0, len(keys), dtype=torch.int64)
     batch = Batch(images, keys, keys, folds, groups, len(keys))
-    return [fill_of(kind, model, bank, batch) for kind in kinds]
+    return [fill_of(FILLS[kind], model, bank, batch) for kind in kinds]
 
 
 def other(name: str, options: dict, side: int) -> Model:
@@ -115,13 +116,13 @@ def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
     found: dict[int, list[Tensor]] = {}
     with torch.inference_mode():
         parts = model.engine.sweep(
-            model.preprocess(images), 3, keeps(model.grid, unit), filled(kinds, model, bank, images, keys)
+            model.preprocess(images), 3, keeps(model.grid, Units(unit)), filled(kinds, model, bank, images, keys)
         )
         for kind, logits in parts:
             found.setdefault(kind, []).append(logits)
     kept, own = received(model, calibration), received(model, images)
     scale = found[-1][0].abs().max()
-    units = list(model.grid.units(unit))
+    units = list(model.grid.units(Units(unit)))
     for index, kind in enumerate(kinds):
         got = torch.cat(found[index])
         assert len(got) == len(units)
@@ -151,11 +152,11 @@ def test_a_bank_of_the_image_itself_changes_nothing() -> None:
 
 def test_units_name_what_goes() -> None:
     grid = HeadGrid((2, 3))
-    assert [tuple(head for _, head in unit.removed) for unit in grid.units("only")] == [
+    assert [tuple(head for _, head in unit.removed) for unit in grid.units(Units("only"))] == [
         (), (0, 1), (1,), (0,), (0, 1, 2), (1, 2), (0, 2), (0, 1)
     ]  # fmt: skip
     assert [tuple(row.tolist()) for row in keeps(grid)[1]] == [(0, 1, 1), (1, 0, 1), (1, 1, 0)]
-    assert [len(rows) for rows in keeps(grid, "layer")] == [2, 1]
+    assert [len(rows) for rows in keeps(grid, Units("layer"))] == [2, 1]
 
 
 def test_several_fills_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
@@ -183,7 +184,7 @@ def test_several_fills_from_the_command_line(vhs, toy_checkpoint: Path) -> None:
 
 def test_calibration_never_meets_a_scored_sample(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "mean", "--fill-data", toy_shards / "val")
-    assert code == 4 and "would be calibration and scored image" in err
+    assert code == 4 and "would be fill image and scored image" in err
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "median")
     assert (
         code == 2

@@ -20,8 +20,8 @@ from vhs.errors import MismatchError
 from vhs.fitting import start
 from vhs.formats import checkpoints, references
 from vhs.formats.shards import ShardSet
+from vhs.models.building import build, parameter_shapes
 from vhs.models.engine import engine_of, keeps, zero
-from vhs.models.model import build
 from vhs.models.spec import ViTSpec
 from vhs.training import lora
 from vhs.training.recipe import Recipe
@@ -39,7 +39,7 @@ PARTS = {
 def test_parts_of_our_own_are_ablated_as_by_the_naive_loop(name: str) -> None:
     spec = ViTSpec(**SIZES | PARTS[name])
     net = randomised(build(spec))
-    assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == spec.parameter_shapes()
+    assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == parameter_shapes(spec)
     assert spec.stock == (name == "layer scale") and (name == "layer scale") == bool(checkpoints.timm_arguments(spec))
     pixels = torch.randn(5, 1, 33, 22)
     engine = engine_of(net)

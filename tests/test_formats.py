@@ -21,8 +21,10 @@ from vhs.errors import InputError, UsageError, VhsError
 from vhs.formats import checkpoints, schemas, tables, tar
 from vhs.formats.atomic import whole_file, write_whole
 from vhs.formats.images import decode, encode_png
+from vhs.formats.manifest import Manifest
+from vhs.formats.manifest_checks import checked
 from vhs.formats.sharding import write_set
-from vhs.formats.shards import MANIFEST, Manifest, ShardSet
+from vhs.formats.shards import MANIFEST, ShardSet
 from vhs.formats.split import from_arrays, sample_ids
 from vhs.models.spec import ViTSpec
 
@@ -190,7 +192,7 @@ class TestShards:
         write_set(tmp_path, toy_split())
         raw = json.loads((tmp_path / MANIFEST).read_text()) | change
         with pytest.raises(InputError, match=message):
-            Manifest.from_bytes(json.dumps(raw).encode(), tmp_path)
+            checked(Manifest.from_bytes(json.dumps(raw).encode(), tmp_path), tmp_path)
 
     def test_sample_ids(self) -> None:
         assert sample_ids([Path("a/x.1.png"), Path("b/y.png")]) == ["x_1", "y"]
@@ -239,7 +241,7 @@ SPEC = ViTSpec(depth=2, dim=12, heads=3, head_width=4, hidden=20, patch=5, heigh
 
 
 def checkpoint(path: Path, **change: object) -> checkpoints.CheckpointInfo:
-    from vhs.models.model import build
+    from vhs.models.building import build
 
     info = checkpoints.CheckpointInfo(
         spec=SPEC, classes=CLASSES, mean=(0.5,), std=(0.2,), timm=checkpoints.timm_arguments(SPEC)

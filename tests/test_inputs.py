@@ -169,8 +169,13 @@ class TestOptions:
         model = vhs.load_model(toy_checkpoint, device="cpu")
         with pytest.raises(UsageError, match="max_samples is -1; expected 1 or more"):
             vhs.ablate(model, max_samples=-1)
-        with pytest.raises(UsageError, match="--shift: is empty"):
+        with pytest.raises(UsageError, match=r"^shift: is empty"):
             vhs.evalshift(model, shift="")
+        for named, told in {"half_width": 0.9, "threads": 0}.items():
+            with pytest.raises(vhs.VhsError, match=f"{named} is {told}; expected"):
+                vhs.ablate(model, **{named: told})
+        with pytest.raises(vhs.VhsError, match="tolerance is 5; expected 0 to 1"):
+            vhs.compare("x.csv", summary="redundancy", tolerance=5)
 
     @pytest.mark.parametrize(
         ("command", "message"),
@@ -224,12 +229,13 @@ class TestFillImages:
 
         from vhs.formats import references
         from vhs.runs.conditions import parse
-        from vhs.runs.fill_images import calibrated
-        from vhs.runs.run import open_run
+        from vhs.runs.fill_images import Scored, collected
+        from vhs.runs.opening import open_run
 
         loaded = references.load(str(toy_checkpoint), torch.device("cpu"))
         run = open_run([loaded.model], ShardSet.open(scored), parse([]), max_samples=samples)
-        return calibrated(run, ["mean"], [loaded], source, notes.append).calibration
+        scored = Scored(run.source, run.max_samples, run.seed, run.data)
+        return collected(ShardSet.open(source), scored, skip_bad=False, note=notes.append)
 
     def test_no_class_is_dropped_with_the_rest_of_a_batch(self, tmp_path: Path, toy_checkpoint: Path) -> None:
         images, labels = toy_images(45, 9)
@@ -243,9 +249,7 @@ class TestFillImages:
 
     def test_images_that_are_scored_under_another_name_are_refused(self, tmp_path: Path, toy_checkpoint: Path) -> None:
         scored = packed(tmp_path / "v", 60)
-        with pytest.raises(
-            MismatchError, match=r"60 of its 60 calibration images, such as other-00000, are scored too"
-        ):
+        with pytest.raises(MismatchError, match=r"60 of its 60 fill images, such as other-00000, are scored too"):
             self.run(packed(tmp_path / "copy", 60, prefix="other", split="train"), scored, toy_checkpoint, [])
 
     def test_a_few_images_in_both_splits_are_left_out(self, tmp_path: Path, toy_checkpoint: Path) -> None:
@@ -257,9 +261,7 @@ class TestFillImages:
         notes: list[str] = []
         found = self.run(tmp_path / "t", tmp_path / "v", toy_checkpoint, notes)
         assert (
-            len(found.ids) == 96
-            and "t-00017" not in found.ids
-            and any("1 calibration images are scored" in n for n in notes)
+            len(found.ids) == 96 and "t-00017" not in found.ids and any("1 fill images are scored" in n for n in notes)
         )
 
 
@@ -386,7 +388,8 @@ def test_the_cache_on_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_hostile_manifest_is_one_line(tmp_path: Path) -> None:
     import json
 
-    from vhs.formats.shards import Manifest
+    from vhs.formats.manifest import Manifest
+    from vhs.formats.manifest_checks import checked
 
     good = json.loads((packed(tmp_path / "v", 10) / "shards.json").read_bytes())
     changes = (
@@ -396,4 +399,4 @@ def test_a_hostile_manifest_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     for change in changes:
         with pytest.raises(InputError, match=r"x: .*\.$"):
-            Manifest.from_bytes(json.dumps(good | change).encode(), Path("x"))
+            checked(Manifest.from_bytes(json.dumps(good | change).encode(), Path("x")), Path("x"))

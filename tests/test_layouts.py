@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vhs.commands.shard import LAYOUT_NAMES
 from vhs.errors import InputError, UsageError
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import selected
@@ -41,10 +40,6 @@ def waterbirds(folder: Path) -> Path:
 
 def read(folder: Path, columns: str | None = None):
     return layouts.read(str(folder), layouts.detect(str(folder)), columns)
-
-
-def test_layout_names_are_those_that_are_read() -> None:
-    assert set(LAYOUT_NAMES) == set(layouts.LAYOUTS)
 
 
 def test_waterbirds_columns_splits_groups_and_training_shares(tmp_path: Path) -> None:

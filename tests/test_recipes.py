@@ -10,6 +10,7 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
+from vhs.models.building import parameter_shapes
 from vhs.seeds import sample_keys
 from vhs.training import droppath, feed, loop
 from vhs.training.augmentation import AREAS, erase
@@ -32,7 +33,7 @@ def test_deit_is_what_was_published() -> None:
     for batch, rate in ((256, 2.5e-4), (512, 5e-4), (1024, 1e-3)):
         assert recipe.with_values({"batch": batch}, "").rate == pytest.approx(rate)
     spec = recipe.spec(channels=3, height=224, width=224, classes=1000)
-    parameters = sum(math.prod(shape) for shape in spec.parameter_shapes().values())
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(spec).values())
     assert parameters == 5_717_416  # DeiT-Ti: 5.7 M
 
 

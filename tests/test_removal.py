@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.test_fills import MODELS, filled, naive, pixels_of
 from vhs.errors import MismatchError, UsageError
-from vhs.grid import HeadGrid, sets
-from vhs.measures.fills import Bank, check_spread
+from vhs.grid import HeadGrid, Units, named_sets
+from vhs.measures.fills import Bank, check_values
 from vhs.measures.intervals import signed_interval
 from vhs.models.engine import zero
 from vhs.models.model import Model
@@ -37,7 +37,7 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_mlp_goes(name: str) -> None:
-    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, "mlp")
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, Units("mlp"))
     images = pixels_of(model, 3, 1)
     got = swept(model, removal, images, [zero])
     assert len(got[0]) == 1 + model.grid.depth and same(got[0][0], got[-1][0])
@@ -52,7 +52,7 @@ def test_an_mlp_goes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_set_over_layers_goes(name: str) -> None:
-    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, "0.1+1.0 1.2")
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, named_sets(["0.1,1.0", "1.2"]))
     images = pixels_of(model, 3, 2)
     got = swept(model, removal, images, [zero])[0]
     place = model.engine.seams[0]
@@ -79,7 +79,7 @@ def test_a_set_over_layers_goes(name: str) -> None:
 @pytest.mark.parametrize("unit", ["head", "only"])
 @pytest.mark.parametrize("name", NAMES)
 def test_kept_heads_are_rescaled(name: str, unit: str) -> None:
-    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, unit, rescale=True)
+    model, removal = (found := MODELS[name]()), Removal(found.net, found.engine, Units(unit), rescale=True)
     images = pixels_of(model, 3, 3)
     got = swept(model, removal, images, [zero])[0]
     for logits, removed in list(zip(got, removal.units, strict=True))[1::3]:
@@ -133,7 +133,7 @@ def _compare_spread(model: Model, images: Tensor, inputs: list[Tensor], got: dic
 
 def test_values_are_reached_in_plain_vits_only() -> None:
     with pytest.raises(MismatchError, match="plain VisionTransformer"):
-        check_spread(MODELS["replay"]())
+        check_values(MODELS["replay"]())
     from vhs.models.removal import _mlp_beside
 
     with pytest.raises(MismatchError, match="no module mlp or ffn beside"):
@@ -141,12 +141,14 @@ def test_values_are_reached_in_plain_vits_only() -> None:
 
 
 def test_sets_are_read() -> None:
-    assert sets("3.1+5.0 2.0") == sets("L3H1+L5H0 L2H0") == [[(3, 1), (5, 0)], [(2, 0)]]
+    assert (
+        named_sets(["3.1,5.0", "2.0"]).sets == named_sets(["L3H1+L5H0", "L2H0"]).sets == (((3, 1), (5, 0)), ((2, 0),))
+    )
     for wrong in ("3", "3.1+", "a.b", "1.2.3", "-1.0"):
         with pytest.raises(UsageError, match="expected heads like L3H1"):
-            sets(wrong)
+            named_sets([wrong])
     with pytest.raises(MismatchError, match=r"no head L2H0: the model has layers 0 to 1 of 2 to 3 heads"):
-        list(HeadGrid((2, 3)).units("2.0"))
+        list(HeadGrid((2, 3)).units(named_sets(["2.0"])))
 
 
 def test_an_interval_of_whole_numbers_covers() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.naive import ablated_logits
 from vhs.models import prefix, seam
-from vhs.models.model import build
+from vhs.models.building import build, parameter_shapes
 from vhs.models.spec import ViTSpec
 
 SIZES = {"depth": 3, "dim": 35, "heads": 7, "head_width": 5, "hidden": 53, "patch": 11, "height": 33, "width": 22,
@@ -99,7 +99,7 @@ def test_the_projection_is_back_after_an_error() -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_parameter_shapes_are_the_networks(name: str) -> None:
     spec = SPECS[name]
-    assert {key: tuple(value.shape) for key, value in build(spec).state_dict().items()} == spec.parameter_shapes()
+    assert {key: tuple(value.shape) for key, value in build(spec).state_dict().items()} == parameter_shapes(spec)
 
 
 def test_other_architectures_are_refused_with_the_reason() -> None:

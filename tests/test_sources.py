@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vhs.errors import InputError
-from vhs.sources import fashion, folders, idx, layouts, npz
+from vhs.sources import fashion, folders, idx, idx_array, layouts, npz
 
 RNG = np.random.default_rng(0)
 
@@ -36,9 +36,9 @@ def test_idx_folder(tmp_path: Path) -> None:
 
 def test_idx_that_lies_about_its_size() -> None:
     with pytest.raises(InputError, match="truncated"):
-        idx.parse(b"\0\0\x08\x02" + np.array([2**31, 2**31], ">u4").tobytes() + b"abc", "x")
+        idx_array.parse(b"\0\0\x08\x02" + np.array([2**31, 2**31], ">u4").tobytes() + b"abc", "x")
     with pytest.raises(InputError, match="is not an IDX file"):
-        idx.parse(b"PK34", "x")
+        idx_array.parse(b"PK34", "x")
 
 
 def test_npz(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_packing_the_embedded_set_is_reproducible() -> None:
         arrays[prefix] = (images, np.array(split.labels)[::50].astype(np.uint8))
     packed = fashion.pack(arrays)
     assert packed == fashion.pack(arrays)
-    images, _ = idx.parse(lzma.decompress(packed), "x")
+    images, _ = idx_array.parse(lzma.decompress(packed), "x")
     assert np.array_equal(images, arrays["train"][0])
 
 

@@ -163,8 +163,8 @@ def test_the_first_tile_shrinks_where_memory_is_short(toy_checkpoint: Path, monk
 
     from vhs.formats.references import load
     from vhs.formats.shards import ShardSet
+    from vhs.runs import opening as runs
     from vhs.runs import remarks
-    from vhs.runs import run as runs
     from vhs.runs.conditions import parse
 
     settle = remarks.settle
@@ -205,7 +205,7 @@ def test_counted_multiplications_are_those_of_the_profiler(toy_checkpoint: Path)
 
     from tests.bench.sweep import MODELS
     from vhs.models import flops
-    from vhs.models.model import build
+    from vhs.models.building import build
 
     spec = MODELS["12 x 3, 224 px"]
     net = build(spec).eval()

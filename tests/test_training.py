@@ -182,10 +182,10 @@ def test_ema_weights_are_saved_and_said(tmp_path: Path, toy_shards: Path) -> Non
 
 @pytest.mark.parametrize(("dim", "ratio"), [(76, 2.3), (152, 8 / 3), (176, 8 / 3), (64, 2.0), (30, 1.1)])
 def test_every_mlp_ratio_trains_to_a_loadable_model(dim: int, ratio: float) -> None:
-    from vhs.models.model import build
+    from vhs.models.building import build, parameter_shapes
 
     spec = Recipe(depth=1, dim=dim, heads=2, mlp_ratio=ratio).spec(channels=1, height=14, width=14, classes=3)
-    assert {key: tuple(value.shape) for key, value in build(spec).state_dict().items()} == spec.parameter_shapes()
+    assert {key: tuple(value.shape) for key, value in build(spec).state_dict().items()} == parameter_shapes(spec)
 
 
 def test_mixup_with_an_odd_batch_is_refused(vhs, toy_shards: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from vhs.errors import VhsError
+from vhs.progress import Note
+from vhs.progress import Progress as Report
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -44,7 +50,7 @@ class Console:
     @contextmanager
     def progress(self) -> Iterator[ProgressBar]:
         """A progress bar where stderr is a terminal and nobody asked for quiet; else nothing."""
-        if self.level == 0 or sys.stderr is None or not sys.stderr.isatty():
+        if self.level == 0 or not _shows_progress():
             yield ProgressBar(None)
             return
         from rich.console import Console as RichConsole
@@ -54,7 +60,7 @@ class Console:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=RichConsole(stderr=not _in_notebook()), transient=True) as bar:
             yield ProgressBar(bar)
 
     def _say(self, message: str) -> None:
@@ -93,3 +99,52 @@ class ProgressBar:
         """Take the bar away, before other words are written."""
         if self._bar is not None:
             self._bar.stop()
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Whom a function of Python's talks to."""
+
+    progress: Report
+    note: Note
+
+
+@contextmanager
+def spoken(progress: Report | None = None, *, quiet: bool = False) -> Iterator[Talk]:
+    """Inside, for functions that are called from Python: notes on stderr, a progress bar in a notebook or a terminal,
+    and errors in the words of Python.
+
+    progress: told instead of a bar.
+    """
+    console = Console(level=0 if quiet else 1)
+    try:
+        with console.progress() if progress is None else nullcontext(progress) as report:
+            yield Talk(report, console.note)
+    except VhsError as error:
+        error.args = (in_python(str(error)),)
+        raise
+
+
+def in_python(message: str) -> str:
+    """`--max-samples` as max_samples; what stands in backticks is a command, and stays one."""
+    parts = message.split("`")
+    parts[::2] = [
+        re.sub(r"--([a-z][a-z-]*)", lambda found: OPTIONS.get(found[1], found[1].replace("-", "_")), part)
+        for part in parts[::2]
+    ]
+    return "`".join(parts).replace("-o FILE", "keep").replace("Add -o CKPT.safetensors", "Name one in out")
+
+
+OPTIONS = {"no-verify": "verify", "compile": "compiled", "set": "settings", "class": "class_name"}
+"""Options that Python knows by another name."""
+
+
+def _shows_progress() -> bool:
+    if _in_notebook():
+        return find_spec("ipywidgets") is not None  # without it there is nothing to draw a bar with
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"

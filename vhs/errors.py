@@ -36,6 +36,13 @@ class MismatchError(VhsError):
     exit_code = 4
 
 
+def check_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
+    """Raises UsageError for a number that Python was given outside its range; None is not given."""
+    if value is not None and not (least <= value and (most is None or value <= most)):
+        expected = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+        raise UsageError(f"{name} is {value}; expected {expected}.")
+
+
 def choices(names: object) -> str:
     """`a, b or c`, for messages that list the legal values."""
     words = [str(name) for name in names]  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -44,7 +44,23 @@ class Unit(NamedTuple):
     head_b: int | None = None
 
 
-UNITS = ("head", "layer", "only", "pair", "mlp")
+Place = tuple[int, int]
+"""Layer and head."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What an ablation removes, each in turn. kind: one of UNITS, or `set`: `sets`, the heads that go together."""
+
+    kind: str = "head"
+    sets: tuple[tuple[Place, ...], ...] = ()
+
+    def __str__(self) -> str:
+        """The kind, or the sets: `L3H1+L5H0 L2H0`."""
+        return " ".join("+".join(head_name(*place) for place in part) for part in self.sets) or self.kind
+
+
+HEADS = Units()
 
 
 @dataclass(frozen=True)
@@ -74,18 +90,16 @@ class HeadGrid:
         """Position, in iteration order, of the first head of `layer`."""
         return sum(self.per_layer[:layer])
 
-    def units(self, kind: str = "head") -> Iterator[Unit]:
-        """The sham, then by layer what `kind` removes; with `only` the empty layer too, with `pair` the single heads.
+    def units(self, units: Units = HEADS) -> Iterator[Unit]:
+        """The sham, then by layer what is removed; with `only` the empty layer too, with `pair` the single heads.
 
-        kind: of UNITS, or sets of heads that go together: `L3H1+L5H0` (several joined by a blank).
         Raises MismatchError for a head that there is not.
         """
         yield Unit("none", 0, None, ())
-        if kind not in UNITS:
-            yield from (Unit("set", None, None, tuple(self._place(place) for place in part)) for part in sets(kind))
-            return
-        for layer, count in enumerate(self.per_layer):
-            yield from _of_layer(kind, layer, count)
+        for part in units.sets:
+            yield Unit("set", None, None, tuple(self._place(place) for place in part))
+        for layer, count in enumerate(self.per_layer if not units.sets else ()):
+            yield from UNITS[units.kind](layer, count)
 
     def in_words(self) -> str:
         """Runs of layers with equally many heads: `0-3: 4, 4-7: 8`."""
@@ -97,7 +111,7 @@ class HeadGrid:
                 start = layer
         return ", ".join(told)
 
-    def _place(self, place: tuple[int, int]) -> tuple[int, int]:
+    def _place(self, place: Place) -> Place:
         layer, head = place
         if layer >= self.depth or head >= self.per_layer[layer]:
             raise MismatchError(f"there is no head {head_name(layer, head)}: the model has {self._told}.")
@@ -114,26 +128,45 @@ class HeadGrid:
         return self.modules[layer] if self.modules else "attn"
 
 
-def _of_layer(kind: str, layer: int, count: int) -> Iterator[Unit]:
-    every = tuple((layer, head) for head in range(count))
-    if kind in ("head", "pair"):
-        yield from (Unit("head", layer, head, every[head : head + 1]) for head in range(count))
-    if kind == "pair":
-        yield from (Unit("pair", layer, a, (every[a], every[b]), b) for a, b in combinations(range(count), 2))
-    if kind in ("layer", "only"):
-        yield Unit("layer", layer, None, every)
-    if kind == "only":
-        yield from (Unit("only", layer, head, every[:head] + every[head + 1 :]) for head in range(count))
-    if kind == "mlp":
-        yield Unit("mlp", layer, None, ())
+def _heads(layer: int, count: int) -> Iterator[Unit]:
+    return (Unit("head", layer, head, ((layer, head),)) for head in range(count))
 
 
-def sets(text: str) -> list[list[tuple[int, int]]]:
-    """`L3H1+L5H0 2.0` -> [[(3, 1), (5, 0)], [(2, 0)]]. Raises UsageError for anything else."""
+def _layer(layer: int, count: int) -> Iterator[Unit]:
+    yield Unit("layer", layer, None, tuple((layer, head) for head in range(count)))
+
+
+def _only(layer: int, count: int) -> Iterator[Unit]:
+    yield from _layer(layer, count)
+    for head in range(count):
+        yield Unit("only", layer, head, tuple((layer, other) for other in range(count) if other != head))
+
+
+def _pairs(layer: int, count: int) -> Iterator[Unit]:
+    yield from _heads(layer, count)
+    yield from (Unit("pair", layer, a, ((layer, a), (layer, b)), b) for a, b in combinations(range(count), 2))
+
+
+def _mlp(layer: int, _count: int) -> Iterator[Unit]:
+    yield Unit("mlp", layer, None, ())
+
+
+UNITS: dict[str, Callable[[int, int], Iterator[Unit]]] = {
+    "head": _heads,
+    "layer": _layer,
+    "only": _only,
+    "pair": _pairs,
+    "mlp": _mlp,
+}
+"""Kind of unit -> those of one layer of so many heads."""
+
+
+def named_sets(texts: Sequence[str]) -> Units:
+    """`L3H1,L5H0` and `2.0` -> the sets ((3, 1), (5, 0)) and ((2, 0),). Raises UsageError for anything else."""
     found = []
-    for part in text.split():
-        names = [HEAD.fullmatch(word) for word in part.split("+")]
+    for text in texts:
+        names = [HEAD.fullmatch(word) for word in re.split("[,+]", text)]
         if not all(names):
-            raise UsageError(f"{part}: expected heads like L3H1,L5H0 or 3.1,5.0 (layer and head, from 0).")
-        found.append(sorted({(int(match[1]), int(match[2])) for match in names if match}))
-    return found
+            raise UsageError(f"{text}: expected heads like L3H1,L5H0 or 3.1,5.0 (layer and head, from 0).")
+        found.append(tuple(sorted({(int(match[1]), int(match[2])) for match in names if match})))
+    return Units("set", tuple(found))

@@ -1,75 +1,285 @@
-"""The commands as functions, for notebooks: the same drivers, polars frames back."""
+"""The commands as functions, through the same doors: the same options, checks and numbers, with polars frames back.
+
+A model is a reference as on the command line, or what `load_model` gives; data is the folder of a shard set, or what
+`open_shards` gives. Errors are VhsError, in the words of Python. Options mean what docs/cli.md says of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 
-from vhs.formats import references, shards
+from vhs.console import spoken
+from vhs.errors import UsageError, choices
+from vhs.figures import gallery, selection, style
+from vhs.fitting import opening as fitting
+from vhs.formats import references, shards, tables
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
-from vhs.progress import Progress, silent
-from vhs.runs import conditions, runtime
-from vhs.runs.ablation import ablate as _ablate
-from vhs.runs.data import resolve
-from vhs.runs.evaluation import evaluate
-from vhs.runs.run import Run, open_run
-from vhs.runs.specialization import specialize as _specialize
-from vhs.summaries import comparison
+from vhs.formats.tables import Table
+from vhs.measures import ablation_options, intervention
+from vhs.options import is_pictured
+from vhs.progress import Progress
+from vhs.runs import ablation, contact, evaluation, journal, opening, runtime, specialization
+from vhs.runs.opening import Options
+from vhs.sources import packing
+from vhs.summaries import summary as summaries
+
+__all__ = [
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "shard", "specialize",
+    "train", "without_heads",
+]  # fmt: skip
+
+Models = Loaded | str | Path | Sequence[Loaded | str | Path]
+Data = ShardSet | str | Path | None
+Names = str | Sequence[str]
+
+
+class Ablated(NamedTuple):
+    """Tables of `ablate`: a row a head and condition; integer tallies by fold; each sample's outcomes, if asked for."""
+
+    rows: pl.DataFrame
+    folds: pl.DataFrame
+    outcomes: pl.DataFrame
+
+
+class Shifted(NamedTuple):
+    """Tables of `evalshift`: a row a condition, or the summary asked for; confidence bins."""
+
+    rows: pl.DataFrame
+    calibration: pl.DataFrame
+
+
+class Specialized(NamedTuple):
+    """Tables of `specialize`: a row a head, metric and condition; a row a pair of heads and condition."""
+
+    heads: pl.DataFrame
+    pairs: pl.DataFrame
 
 
 def open_shards(folder: str | Path, split: str = "val") -> ShardSet:
     """The shard set in `folder`, or the one of this split below it. Raises InputError."""
-    return shards.pick(Path(folder), lambda manifest: manifest.split == split, split)
+    with spoken():
+        return shards.pick(Path(folder), lambda manifest: manifest.split == split, split)
 
 
 def load_model(reference: str | Path, *, device: str = "auto", precision: str = "float32") -> Loaded:
-    """The model a reference names: a vhs checkpoint, or timm:NAME. Raises InputError."""
-    return references.load(str(reference), runtime.prepare(device, None, precision), precision)
+    """The model a reference names: a vhs checkpoint, timm:NAME or hf:NAME. Raises InputError."""
+    with spoken():
+        return references.load(str(reference), runtime.prepare(device, None, precision), precision)
 
 
 def ablate(
-    model: Loaded, data: ShardSet | None = None, *, shift: str | Sequence[str] = (), max_samples: int | None = None,
-    seed: int = 0, tile: int | None = None, progress: Progress = silent,
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
-    """The ablate table and the folds table of one model under clean and each shift."""
-    run = _open(model, data, shift, max_samples=max_samples, seed=seed, tile=tile, progress=progress)
-    parts = list(_ablate(run))
-    return pl.concat(part.rows for part in parts), pl.concat(part.folds for part in parts)
+    models: Models, data: Data = None, *, shift: Names = (), unit: str = "head", select: Names = (),
+    fill: Names = "zero", fill_data: Data = None, rescale: bool = False, method: str = "exact", by: Names = (),
+    per_sample: bool = False, max_samples: int | None = None, half_width: float | None = None, seed: int = 0,
+    tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
+    compiled: bool = False, skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None,
+    resume: bool = False, progress: Progress | None = None, quiet: bool = False,
+) -> Ablated:  # fmt: skip
+    """Remove each head in turn and count the answers that change, as `vhs ablate`.
+
+    keep: finished conditions are kept in KEEP.partial, from which resume=True continues, until all are done.
+    device and precision are those of models that are named; loaded ones have theirs.
+    """
+    with spoken(progress, quiet=quiet) as talk:
+        removed = ablation_options.parse(
+            unit, _names(select), fill, rescale=rescale, method=method, exact_only=bool(per_sample or by)
+        )
+        asked = Options(
+            shift=_names(shift), by=_names(by), max_samples=max_samples, half_width=half_width, seed=seed, tile=tile,
+            device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
+            ablation=removed, fill_data=_place(fill_data),
+        )  # fmt: skip
+        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+            parts = list(ablation.ablate(run, keeping, outcomes=per_sample))
+            keeping.discard()
+    return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
 
 
 def evalshift(
-    model: Loaded, data: ShardSet | None = None, *, shift: str | Sequence[str] = (), max_samples: int | None = None,
-    seed: int = 0, tile: int | None = None, progress: Progress = silent,
-) -> pl.DataFrame:  # fmt: skip
-    """The evalshift table of one model under clean and each shift."""
-    run = _open(model, data, shift, max_samples=max_samples, seed=seed, tile=tile, progress=progress)
-    return pl.concat(rows for rows, _ in evaluate(run))
+    models: Models, data: Data = None, *, shift: Names = (), rejpeg: bool = False, by: Names | None = None,
+    summary: str | None = None, normalise_by: Any = None, max_samples: int | None = None, seed: int = 0,
+    tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
+    skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None, resume: bool = False,
+    progress: Progress | None = None, quiet: bool = False,
+) -> Shifted:  # fmt: skip
+    """Accuracy, loss and calibration under each condition, as `vhs evalshift`; by: None for all groups of the data."""
+    with spoken(progress, quiet=quiet) as talk:
+        wanted = summaries.Asked(summary=summary, normalise_by=normalise_by).checked()
+        if summary is not None and summary not in summaries.OF_SHIFT:
+            raise UsageError(f"--summary {summary}: expected {choices(summaries.OF_SHIFT)}.")
+        asked = Options(
+            shift=_names(shift), rejpeg=rejpeg, by=None if by is None else _names(by), max_samples=max_samples,
+            seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
+            verify=verify,
+        )  # fmt: skip
+        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+            parts = list(evaluation.evaluate(run, keeping))
+            rows = pl.concat(part.rows for part in parts)
+            if summary is not None:
+                rows = evaluation.summary_of(run, parts, wanted)
+            keeping.discard()
+    return Shifted(rows, pl.concat(part.bins for part in parts))
 
 
 def specialize(
-    model: Loaded, data: ShardSet | None = None, *, shift: str | Sequence[str] = (), max_samples: int | None = None,
-    seed: int = 0, tile: int | None = None, progress: Progress = silent,
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
-    """The heads table and the pairs table of one model under clean and each shift."""
-    run = _open(model, data, shift, max_samples=max_samples, seed=seed, tile=tile, progress=progress)
-    heads, pairs = zip(*_specialize(run), strict=True)
-    return pl.concat(heads), pl.concat(pairs)
+    models: Models, data: Data = None, *, shift: Names = (), within_layer: bool = False,
+    max_samples: int | None = None, seed: int = 0, tile: int | None = None, device: str = "auto",
+    threads: int | None = None, precision: str = "float32", skip_bad: bool = False, verify: bool = True,
+    keep: str | Path | None = None, resume: bool = False, progress: Progress | None = None, quiet: bool = False,
+) -> Specialized:  # fmt: skip
+    """What every head looks at, and how differently heads look, as `vhs specialize`."""
+    with spoken(progress, quiet=quiet) as talk:
+        asked = Options(
+            shift=_names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
+            precision=precision, skip_bad=skip_bad, verify=verify,
+        )  # fmt: skip
+        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+            parts = list(specialization.specialize(run, keeping, across=not within_layer))
+            keeping.discard()
+    return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
 
 
-def compare(folds: pl.DataFrame, *, scales: Sequence[str] = ("accuracy", "loss"), seed: int = 0) -> pl.DataFrame:
-    """The compare table of a folds table: clean against each shift."""
-    return comparison.correlations(folds, scales, seed=seed)
+def compare(
+    *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
+    against: Any = None, exact: Any = None, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
+) -> pl.DataFrame:  # fmt: skip
+    """Do the same heads matter there? As `vhs compare`.
+
+    sources: frames, files, or what `ablate` and `evalshift` gave; folds for correlations, `contrast`, `rollup` and
+    `redundancy`, a shift table for `mce` and `groups`.
+    """
+    with spoken(progress, quiet=quiet) as talk:
+        asked = summaries.Asked(
+            summary=summary, scales=_names(scale), tolerance=tolerance, normalise_by=normalise_by, against=against,
+            exact=exact, seed=seed,
+        ).checked()  # fmt: skip
+        folds = summaries.of(asked).of is None
+        found = [_source(source, folds=folds) for source in sources]
+        return summaries.summarise(found, asked, _table, talk.progress)
 
 
-def _open(
-    model: Loaded, data: ShardSet | None, shift: str | Sequence[str], *, max_samples: int | None, seed: int,
-    tile: int | None, progress: Progress,
-) -> Run:  # fmt: skip
-    import warnings
+def plot(
+    *sources: Any, kind: str | None = None, metric: str | None = None, model: str | None = None,
+    fill: str | None = None, class_name: str | None = None,
+) -> Figure:  # fmt: skip
+    """The figure of tables of one kind, of an image or of shard sets, as `vhs plot`; class_name: of shard sets."""
+    with spoken():
+        if any(isinstance(source, (str, Path)) and is_pictured(str(source)) for source in sources):
+            figure = contact.figure([str(source) for source in sources], class_name, kind)
+        else:
+            found = [_table(_source(source)) for source in sources]
+            names = [source if isinstance(source, str) else "the table" for source in sources]
+            name, rows, part = selection.selected(found, names, model, fill)
+            figure = gallery.draw(name, rows, kind, metric)
+            if part:
+                style.mark(figure, tables.PART)
+    figure._repr_png_ = lambda: style.render(figure, "png")  # type: ignore[attr-defined]  # how a notebook shows it
+    return figure
 
-    wanted = conditions.parse([shift] if isinstance(shift, str) else shift)
-    chosen = data or resolve([model], None, lambda message: warnings.warn(message, stacklevel=4))
-    return open_run([model.model], chosen, wanted, seed=seed, tile=tile, max_samples=max_samples, progress=progress)
+
+def train(
+    data: str | Path, out: str | Path, *, recipe: str | None = None, settings: Mapping[str, Any] | None = None,
+    val: str | Path | None = None, log: str | Path | None = None, init: str | Path | None = None,
+    snapshots: str | None = None, minutes: float | None = None, device: str = "auto", threads: int | None = None,
+    workers: int | None = None, compiled: bool = False, skip_bad: bool = False, track: str | None = None,
+    resume: bool = False, progress: Progress | None = None, quiet: bool = False,
+) -> Loaded:  # fmt: skip
+    """Train a model and write its checkpoint to `out` and its log beside it, as `vhs train`.
+
+    settings: recipe keys and their values, such as {"depth": 4, "lr": 0.001}.
+    """
+    with spoken(progress, quiet=quiet) as talk:
+        resolved = fitting.recipe_of(recipe, dict(settings or {}))
+        plan = fitting.planned(
+            Path(data), resolved, Path(out), val=_path(val), log=_path(log), snapshots=snapshots,
+            init=None if init is None else str(init),
+        )  # fmt: skip
+        means = fitting.Means(
+            device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,
+            track=track, resume=resume,
+        )  # fmt: skip
+        fitting.trained(plan, means, progress=talk.progress, note=talk.note)
+    return load_model(out, device=device)
+
+
+def shard(
+    source: str | Path, out: str | Path, *, layout: str | None = None, split: str | None = None,
+    columns: str | None = None, classes: Sequence[str] | None = None, per_class: int | None = None,
+    base: str | Path | None = None, per_tar: int = packing.PER_TAR, top: str | None = None, bottom: str | None = None,
+    pairs: str | None = None, correlation: float = 1.0, count: int = 2000, side: int = 128,
+    distort: str = packing.DISTORT, seed: int = 0, skip_bad: bool = False, follow_links: bool = False,
+    progress: Progress | None = None, quiet: bool = False,
+) -> list[ShardSet]:  # fmt: skip
+    """Pack images into shard sets below `out`, as `vhs shard`; what is there and sound is kept."""
+    with spoken(progress, quiet=quiet) as talk:
+        asked = packing.Asked(
+            layout=layout, split=split, columns=columns, classes=classes, per_class=per_class, base=_path(base),
+            per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation, count=count, side=side,
+            distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
+        )  # fmt: skip
+        return packing.packed(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
+
+
+@contextmanager
+def without_heads(
+    model: Loaded, heads: str, *, fill: str = "zero", images: Tensor | None = None
+) -> Iterator[nn.Module]:
+    """Inside the block these heads (`L3H1,L5H0` or `3.1,5.0`) are filled in every pass of the network, which it gives.
+
+    fill: zero, or mean or mean-flat over `images`, uint8 [N, C, H, W] at the data's geometry. The network takes what
+    `model.model.preprocess` gives. Raises UsageError for another fill, MismatchError for a head that there is not.
+    """
+    with spoken(), intervention.without_heads(model.model, heads, fill=fill, images_NCHW=images) as net:
+        yield net
+
+
+def head_outputs(model: Loaded, images: Tensor) -> list[Tensor]:
+    """For each layer what each head gives, where its projection reads it: [B, …, H, features].
+
+    images: uint8 [B, C, H, W] at the data's geometry. Tokens lie in the dots: the class token and registers first in a
+    plain ViT; rows and columns in others.
+    """
+    with spoken():
+        return intervention.head_outputs(model.model, images)
+
+
+def _models(models: Models) -> list[str | Loaded]:
+    listed = [models] if isinstance(models, (Loaded, str, Path)) else list(models)
+    return [model if isinstance(model, Loaded) else str(model) for model in listed]
+
+
+def _place(data: Data) -> Path | ShardSet | None:
+    return Path(data) if isinstance(data, str) else data
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _names(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _source(source: Any, *, folds: bool = False) -> Any:
+    """What stands for a table: the part of several tables that is meant, a file's name, or a frame."""
+    if isinstance(source, Ablated):
+        return source.folds if folds else source.rows
+    if isinstance(source, (Shifted, Specialized)):
+        return source[0]
+    return str(source) if isinstance(source, Path) else source
+
+
+def _table(source: Any) -> Table:
+    """Raises InputError for a frame or a file that is no vhs table."""
+    return tables.of_frame(source) if isinstance(source, pl.DataFrame) else tables.read(source)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vhs.formats.tables import Table
 
 FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
+SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+OF_FOLDS, OF_SHIFT = ("contrast", "rollup", "redundancy"), ("mce", "groups")
 """What the shell offers; tests compare them with what is accepted."""
 
 Models = Annotated[
@@ -95,6 +98,13 @@ Compile = Annotated[
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and say how many.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not compare the data with the hashes of its manifest.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a killed run with the same -o.")]
+NormaliseBy = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise-by", metavar="TABLE", help="Of --summary mce: a shift table of one model, alexnet or none.  "
+        "[default: alexnet for 1,000 classes at 224 px, else none]",
+    ),
+]  # fmt: skip
 Partial = Annotated[
     bool, typer.Option("--partial", help="Read a table whose end is missing from a pipe too: cut off, or filtered.")
 ]
@@ -108,6 +118,11 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 the work failed; 2 usage; 3 unreadable or missing input; "
     "4 inputs that do not fit each other; 129, 130, 143 interrupted."
 )
+
+
+def is_pictured(path: str) -> bool:
+    """Whether `path` is an image or a shard set, to be shown under every corruption."""
+    return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
 
 
 def reader(console: Console, *, partial: bool, whole: bool) -> Callable[[str], Table]:

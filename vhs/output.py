@@ -157,3 +157,16 @@ def companion(schema: Schema, out: Path | None, named: str | None, suffix: str) 
     if out is None or not is_ordinary(out):
         return None
     return TableOutput(schema, out.with_suffix(f".{suffix}.parquet"), None)
+
+
+UNRECORDED = ("--resume", "-q", "--quiet", "-v", "--verbose", "--debug", "--no-verify")
+"""Options that a command line in a table leaves out, so that a resumed run gives the bytes of a plain one."""
+
+
+def command_line() -> str:
+    """The command as typed, without credentials in URLs and without what decides no number."""
+    import re
+    import shlex
+
+    kept = [argument for argument in sys.argv[1:] if argument not in UNRECORDED]
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", shlex.join(["vhs", *kept]))

@@ -24,7 +24,7 @@ from vhs.models.model import Model, Preprocess
 from vhs.runs import cache, runtime
 from vhs.runs.conditions import parse
 from vhs.runs.evaluation import evaluate
-from vhs.runs.run import open_run
+from vhs.runs.opening import open_run
 from vhs.sources import fashion
 
 PHOTOGRAPHS = 200

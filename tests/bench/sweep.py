@@ -18,11 +18,13 @@ from tests.bench.timing import alternate, machine, say
 from tests.naive import ablated_logits
 from vhs.batch import Batch
 from vhs.measures.ablation import HeadAblation
+from vhs.measures.ablation_options import parse
 from vhs.measures.fills import Bank
 from vhs.measures.scoring import Scope
 from vhs.measures.steadiness import settle
 from vhs.models import flops, prefix
-from vhs.models.model import Model, Preprocess, build
+from vhs.models.building import build
+from vhs.models.model import Model, Preprocess
 from vhs.models.spec import ViTSpec
 from vhs.runs import runtime
 
@@ -82,8 +84,8 @@ def several_fills() -> None:
     batch = Batch(pixels, zeros, zeros, zeros, zeros.new_empty(0, tile), tile)
     bank, scope = Bank(model, [pixels]), Scope.whole(10, device)
     kinds = ("zero", "mean", "mean-flat", "resample")
-    together = HeadAblation(model, scope, group, kinds=kinds, bank=bank)
-    apart = [HeadAblation(model, scope, group, kinds=(kind,), bank=bank) for kind in kinds]
+    together = HeadAblation(model, scope, group, parse(fill=kinds), bank=bank)
+    apart = [HeadAblation(model, scope, group, parse(fill=kind), bank=bank) for kind in kinds]
     ours, other, ratio = alternate(lambda: together.add(batch), lambda: [one.add(batch) for one in apart], rounds=5)
     say(f"{'four fills':<15} one pass {ours * 1e3:8.1f} ms  four {other * 1e3:8.1f} ms  ratio {ratio:5.2f}")
 

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.bench.timing import alternate, machine, say
-from vhs.models.model import Preprocess, build
+from vhs.models.building import build
+from vhs.models.model import Preprocess
 from vhs.models.spec import ViTSpec
 from vhs.runs.runtime import keep_freed_memory
 from vhs.training import feed, loop, optimization

@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from vhs import completion, options, output
-from vhs.commands.measuring import keeping, open_measurement, plan
-from vhs.errors import UsageError, choices
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 from vhs.grid import UNITS
+from vhs.measures.ablation_options import METHODS
 from vhs.measures.fill_kinds import FILLS
-
-METHODS = ("exact", "taylor", "direct")
 
 Folds = Annotated[
     str | None,
@@ -116,60 +113,38 @@ def ablate(
     console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs
+    from vhs.measures import ablation_options
+    from vhs.runs import journal, opening
 
-    _check(method, exact_only=bool(folds or per_sample or by or select or rescale or unit != "head"), fill=fill)
-    unit = _unit(unit, select or [], fill=fill, rescale=rescale)
+    removed = ablation_options.parse(
+        unit, select or [], fill, rescale=rescale, method=method, exact_only=bool(folds or per_sample or by)
+    )
+    asked = opening.Options(
+        shift=shift or [], by=by or [], max_samples=max_samples, half_width=half_width, seed=seed, tile=tile,
+        device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad,
+        verify=not no_verify, ablation=removed, fill_data=fill_data,
+    )  # fmt: skip
     down_the_pipe = folds == "-"
     main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
     tallies = output.companion(FOLDS, out, folds, "folds")
     outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
     products = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
     check_outputs([out, per_sample, tallies.out if tallies else None], models)
-    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
+    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run, provenance = open_measurement(
-            models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=by or [],
-            compiled=compiled, half_width=half_width, unit=unit, rescale=rescale, fill=fill, fill_data=fill_data,
-        )  # fmt: skip
+        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        console.detail(run.in_words())
         if dry_run:
-            progress.end()
-            return output.write(plan(run, ablating=True).encode())
-        from vhs.runs.ablation import ablate as sweep
-        from vhs.runs.estimates import estimate
+            from vhs.runs import plan
 
-        exact = method == "exact"
-        for part in sweep(run, keep, outcomes=outcomes is not None) if exact else estimate(run, method, keep):
+            progress.end()
+            return output.write(plan.in_words(run, ablating=True).encode())
+        from vhs.runs.ablation import ablate as parts
+
+        for part in parts(run, keep, outcomes=outcomes is not None):
             for name, table in products:
                 if table and len(getattr(part, name)):
                     table.add(getattr(part, name))
         progress.end()
-        output.finish(main, tallies, outcomes, provenance=provenance)
+        output.finish(main, tallies, outcomes, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()
-
-
-def _check(method: str, *, exact_only: bool, fill: str) -> None:
-    """Raises UsageError for a method that there is not, or for what only the exact one has."""
-    if method not in METHODS:
-        raise UsageError(f"--method {method}: expected {choices(METHODS)}.")
-    if method != "exact" and (exact_only or "," in fill or "twin" in fill):
-        raise UsageError(
-            f"--method {method}: is of single heads and one fill, without folds, outcomes, groups and twins."
-        )
-
-
-def _unit(unit: str, select: list[str], *, fill: str, rescale: bool) -> str:
-    """The kind of grid.units, or the sets of --select in its words. Raises UsageError for options that do not go."""
-    if rescale and fill != "zero":
-        raise UsageError(
-            f"--rescale: scales what is kept when heads are zeroed; with --fill {fill} nothing is missing."
-        )
-    if select:
-        if unit != "head":
-            raise UsageError(f"--select: removes the named heads together; --unit {unit} does not go with it.")
-        return " ".join(text.replace(",", "+") for text in select)
-    if unit not in UNITS:
-        raise UsageError(f"--unit {unit}: expected {choices(UNITS)}.")
-    if unit == "mlp" and (fill != "zero" or rescale):
-        raise UsageError("--unit mlp: MLPs are removed by zeros, without --fill and --rescale.")
-    return unit

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vhs import completion, options, output
-from vhs.commands import summarising
-from vhs.errors import MismatchError, UsageError, choices
-from vhs.formats.schemas import (
-    ABLATE,
-    COMPARE,
-    CONTRAST,
-    ESTIMATED,
-    ESTIMATES,
-    EVALSHIFT,
-    OUTCOMES,
-    REDUNDANCY,
-    ROLLUP,
-    VERSUS,
-    Schema,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import polars as pl
-
-    from vhs.formats.tables import Table
-
-SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
-MADE_BY = {
-    "ablate": "`vhs ablate` writes it.",
-    "estimates": "`vhs ablate --method taylor` writes it.",
-    "evalshift": "`vhs evalshift` writes it.",
-    "outcomes": "`vhs ablate --per-sample FILE` writes it.",
-}
+from vhs.errors import choices
+from vhs.formats.schemas import COMPARE, CONTRAST
 
 Tables = Annotated[
     list[str] | None,
@@ -57,15 +29,15 @@ Scales = Annotated[
     typer.Option(
         "--scale",
         metavar="SCALE",
-        autocompletion=completion.words(SCALES),
-        help=f"{choices(SCALES)}; repeats.  [default: accuracy and loss]",
+        autocompletion=completion.words(options.SCALES),
+        help=f"{choices(options.SCALES)}; repeats.  [default: accuracy and loss]",
     ),
 ]
 Summary = Annotated[
     str | None,
     typer.Option(
-        "--summary", metavar="KIND", autocompletion=completion.words(("rollup", "redundancy", "mce", "groups")),
-        help="Of folds: rollup (heads over severities, categories, families), redundancy "
+        "--summary", metavar="KIND", autocompletion=completion.words((*options.OF_FOLDS, *options.OF_SHIFT)),
+        help="Of folds: contrast (head by head), rollup (heads over severities, categories, families), redundancy "
         "(how many are dispensable). Of shift tables: mce, groups.",
     ),
 ]  # fmt: skip
@@ -102,7 +74,7 @@ def compare(
     form: options.Format = None,
     summary: Summary = None,
     tolerance: Tolerance = 0.005,
-    normalise_by: summarising.NormaliseBy = None,
+    normalise_by: options.NormaliseBy = None,
     against: Against = None,
     exact: Exact = None,
     seed: Seed = 0,
@@ -126,72 +98,28 @@ def compare(
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
+    from vhs.summaries.summary import Asked, joined, of
 
-    paths = tables or ["-"]
+    sources, instead = tables or ["-"], contrast == "-"
+    asked = Asked(
+        summary="contrast" if instead and summary is None else summary, scales=scale or [], tolerance=tolerance,
+        normalise_by=normalise_by, against=against, exact=exact, seed=seed,
+    ).checked()  # fmt: skip
+    wanted = of(asked)
+    main = output.TableOutput(wanted.schema, out, form, in_words)
+    beside = output.companion(CONTRAST, out, contrast, "contrast") if wanted.schema is COMPARE else None
+    check_outputs(
+        [out, beside.out if beside else None],
+        [*(tables or []), *(name for name in (normalise_by, against, exact) if name)],
+    )  # fmt: skip
     read = options.reader(console, partial=partial, whole=whole)
-    told = _told(paths, read, summary, normalise_by, against, exact, tolerance, scale or ["accuracy", "loss"], seed)
-    if told:
-        main = output.TableOutput(told[0], out, form, in_words)
-        check_outputs([out], [*(tables or []), *(name for name in (normalise_by, against, exact) if name)])
-        main.add(told[1]())
-        return output.finish(main)
-    scales = _checked(scale or ["accuracy", "loss"])
-    instead = contrast == "-"
-    main = output.TableOutput(CONTRAST if instead else COMPARE, out, form, in_words)
-    beside = output.companion(CONTRAST, out, contrast, "contrast")
-    check_outputs([out, beside.out if beside else None], tables or [])
-    folds = comparison.read_folds(paths, read)
-    for name in comparison.unpaired(folds):
+    rows = joined(sources, wanted.of, read)
+    with console.progress() as progress:
+        main.add(wanted.make(rows, asked, read, progress))
+        if beside:
+            beside.add(comparison.contrasts(rows, asked.scales))
+    for name in comparison.unpaired(rows) if wanted.schema in (COMPARE, CONTRAST) else ():
         console.note(
             f"{name}: was measured on other samples than clean: correlations only, since contrasts pair by image"
         )
-    with console.progress() as progress:
-        if not instead:
-            main.add(comparison.correlations(folds, scales, seed=seed, progress=progress))
-        if instead or beside:
-            (main if instead else beside).add(comparison.contrasts(folds, scales))  # type: ignore[union-attr]
     output.finish(main, beside)
-
-
-def _told(
-    paths: list[str], read: Callable[[str], Table], summary: str | None, normalise_by: str | None, against: str | None,
-    exact: str | None, tolerance: float, scales: list[str], seed: int,
-) -> tuple[Schema, Callable[[], pl.DataFrame]] | None:  # fmt: skip
-    """What else than correlations is asked for: its table's kind, and what makes it."""
-    from vhs.runs import estimates
-    from vhs.summaries import comparison, rollup, versus
-
-    if exact is not None:
-        return ESTIMATED, lambda: estimates.beside_exact(
-            _joined(paths, read, ESTIMATES), _joined([exact], read, ABLATE)
-        )
-    if against is not None:
-        if summary is not None:
-            raise UsageError("--against: has no place beside --summary. Run them apart.")
-        return VERSUS, lambda: versus.versus(_joined(paths, read, OUTCOMES), _joined([against], read, OUTCOMES))
-    if summary == "rollup":
-        return ROLLUP, lambda: rollup.rollups(comparison.read_folds(paths, read), _checked(scales))
-    if summary == "redundancy":
-        return REDUNDANCY, lambda: rollup.redundancies(comparison.read_folds(paths, read), tolerance, seed=seed)
-    asked = summarising.schema(summary, normalise_by, also=("rollup", "redundancy"))
-    if asked is None:
-        return None
-    return asked, lambda: summarising.summarise(asked, _joined(paths, read, EVALSHIFT), normalise_by)
-
-
-def _checked(scales: list[str]) -> list[str]:
-    for name in scales:
-        if name not in SCALES:
-            raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
-    return scales
-
-
-def _joined(paths: list[str], read: Callable[[str], Table], wanted: Schema) -> pl.DataFrame:
-    """The rows of tables of one kind, equal ones once."""
-    import polars as pl
-
-    found = [(path, read(path)) for path in paths]
-    for path, (schema, _, _) in found:
-        if schema is not wanted:
-            raise MismatchError(f"{path}: is of kind {schema.name}; expected {wanted.name}. {MADE_BY[wanted.name]}")
-    return pl.concat([table.rows for _, table in found]).unique(maintain_order=True)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vhs import options, output
-from vhs.commands import summarising
-from vhs.commands.measuring import keeping, open_measurement, plan
-from vhs.errors import UsageError
-from vhs.formats.schemas import CALIBRATION, EVALSHIFT, Schema
-
-if TYPE_CHECKING:
-    from polars import DataFrame
-
-    from vhs.runs.run import Run
-    from vhs.summaries.mce import Folds
+from vhs import completion, options, output
+from vhs.errors import UsageError, choices
+from vhs.formats.schemas import CALIBRATION, EVALSHIFT
 
 Calibration = Annotated[
     str | None,
@@ -29,6 +21,18 @@ Calibration = Annotated[
 Rejpeg = Annotated[
     bool,
     typer.Option("--rejpeg", help="Store made images as JPEG 85 first, as ImageNet-C's files are; adds clean_c."),
+]
+
+
+Summary = Annotated[
+    str | None,
+    typer.Option(
+        "--summary",
+        metavar="mce|groups",
+        autocompletion=completion.words(options.OF_SHIFT),
+        help="Instead of the rows: corruption errors (by corruption, category, all), "
+        "or the worst group and averages over groups.",
+    ),
 ]
 
 
@@ -45,8 +49,8 @@ def evalshift(
     threads: options.Threads = None,
     precision: options.Precision = "float32",
     calibration: Calibration = None,
-    summary: summarising.Summary = None,
-    normalise_by: summarising.NormaliseBy = None,
+    summary: Summary = None,
+    normalise_by: options.NormaliseBy = None,
     by: options.By = None,
     rejpeg: Rejpeg = False,
     skip_bad: options.SkipBad = False,
@@ -68,49 +72,44 @@ def evalshift(
     console = options.console("evalshift", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
+    from vhs.runs import journal, opening
+    from vhs.summaries.summary import Asked, of
 
-    asked = summarising.schema(summary, normalise_by)
-    if asked and calibration:
+    if summary is not None and summary not in options.OF_SHIFT:
+        raise UsageError(f"--summary {summary}: expected {choices(options.OF_SHIFT)}.")
+    wanted = Asked(summary=summary, normalise_by=normalise_by).checked()
+    if summary and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
-    instead = calibration == "-"
-    main = output.TableOutput(CALIBRATION if instead else asked or EVALSHIFT, out, form, in_words)
-    beside = None if asked else output.companion(CALIBRATION, out, calibration, "calibration")
-    check_outputs([out, beside.out if beside else None], models)
-    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
-    with kept as keep, console.progress() as progress:
-        run, provenance = open_measurement(
-            models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=by, rejpeg=rejpeg,
-        )  # fmt: skip
-        if dry_run:
-            progress.end()
-            return output.write(plan(run, ablating=False).encode())
-        from vhs.runs.evaluation import evaluate
-
-        folds: Folds = {}
-        parts = []
-        for rows, bins in evaluate(run, folds, keep):
-            if asked:
-                parts.append(rows)
-                continue
-            main.add(bins if instead else rows)
-            if beside and len(bins):
-                beside.add(bins)
-        if asked:
-            main.add(_summary(asked, run, parts, folds, normalise_by))
-        progress.end()
-        output.finish(main, beside, provenance=provenance)
-        keep.discard()
-
-
-def _summary(
-    asked: Schema, run: Run, parts: list[DataFrame], folds: Folds, normalise_by: str | None
-) -> DataFrame:  # fmt: skip
-    """The summary of all conditions."""
-    import polars as pl
-
-    manifest = run.data.manifest
-    return summarising.summarise(
-        asked, pl.concat(parts), normalise_by, classes=len(manifest.classes), folds=folds,
-        shares=manifest.extra.get("train_groups"),
+    asked = opening.Options(
+        shift=shift or [], rejpeg=rejpeg, by=by, max_samples=max_samples, seed=seed, tile=tile, device=device,
+        threads=threads, precision=precision, skip_bad=skip_bad, verify=not no_verify,
     )  # fmt: skip
+    instead = calibration == "-"
+    schema = of(wanted).schema if summary else CALIBRATION if instead else EVALSHIFT
+    main = output.TableOutput(schema, out, form, in_words)
+    beside = None if summary else output.companion(CALIBRATION, out, calibration, "calibration")
+    check_outputs([out, beside.out if beside else None], models)
+    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
+    with kept as keep, console.progress() as progress:
+        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        console.detail(run.in_words())
+        if dry_run:
+            from vhs.runs import plan
+
+            progress.end()
+            return output.write(plan.in_words(run, ablating=False).encode())
+        from vhs.runs.evaluation import evaluate, summary_of
+
+        parts = []
+        for part in evaluate(run, keep):
+            if summary:
+                parts.append(part)
+                continue
+            main.add(part.bins if instead else part.rows)
+            if beside and len(part.bins):
+                beside.add(part.bins)
+        if summary:
+            main.add(summary_of(run, parts, wanted))
+        progress.end()
+        output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
+        keep.discard()

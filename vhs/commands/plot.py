@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vhs import completion, options, output
-from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.errors import UsageError, choices
 from vhs.measures.fill_kinds import FILLS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from polars import DataFrame
-
-    from vhs.formats.tables import Table
-
 IMAGE_FORMATS = ("png", "pdf", "svg")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 Tables = Annotated[
     list[str] | None,
@@ -27,7 +19,7 @@ Tables = Annotated[
         metavar="[TABLE]...",
         help="Tables of one kind; stdin when none is named.",
         show_default=False,
-        autocompletion=completion.files((*completion.TABLES, *PICTURES)),
+        autocompletion=completion.files((*completion.TABLES, *options.PICTURES)),
     ),
 ]
 Kind = Annotated[
@@ -91,115 +83,55 @@ def plot(
     Example: vhs plot data/imagenet/val data/imagenet-r data/imagenet-sketch --class n01443537 -o goldfish.png
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures import gallery, style
-    from vhs.formats.atomic import check_outputs, write_whole
+    from vhs.figures import gallery, selection, style
+    from vhs.formats.atomic import check_outputs
     from vhs.formats.tables import PART
 
     paths = tables or ["-"]
-    if any(_is_pictured(path) for path in paths):
+    if any(options.is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
-    name, table, part = _read(paths, model, options.reader(console, partial=partial, whole=whole))
-    table = _of_fill(table, fill)
+    read = options.reader(console, partial=partial, whole=whole)
+    name, table, part = selection.selected([read(path) for path in paths], paths, model, fill)
     target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
     image_format = _format(target, form)
     check_outputs([target], paths)
     figure = gallery.draw(name, table, kind, metric)
     if part:
         style.mark(figure, PART)
-    with style.styled():
-        data = style.render(figure, image_format)
     console.detail(f"{name} table, {len(table)} rows")
-    if target == Path("-"):
-        if output.is_terminal():
-            raise UsageError("an image is not for a terminal. Name a file with -o, or pipe it.")
-        return output.write(data)
-    write_whole(target, data)
-    if output.is_terminal() and not quiet:
-        from vhs.figures.terminal import plot_summary
+    _written(figure, target, image_format)
+    if target != Path("-"):
+        if output.is_terminal() and not quiet:
+            from vhs.figures.terminal import plot_summary
 
-        output.write(plot_summary(name, table, note=PART if part else "").encode())
-    output.name_product(target)
-
-
-def _is_pictured(path: str) -> bool:
-    """Whether `path` is an image or a shard set, to be shown under every corruption."""
-    return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
+            output.write(plot_summary(name, table, note=PART if part else "").encode())
+        output.name_product(target)
 
 
 def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None, wanted: str | None) -> None:
     """The contact sheets; the only figures that need torch."""
-    if kind not in (None, "contact"):
-        raise UsageError(f"--kind {kind}: images and shard sets are drawn as contact.")
-    several = len(paths) > 1 or wanted is not None
-    if several and not all(Path(path).is_dir() for path in paths):
-        raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
     target = out or Path(f"{Path(paths[0]).name.split('.')[0]}.contact.png")
     image_format = _format(target, form)
-    from vhs.figures import contact, style
-    from vhs.formats.atomic import check_outputs, write_whole
-    from vhs.runs.contact import one_class, pictures, with_regions
+    from vhs.formats.atomic import check_outputs
+    from vhs.runs import contact
 
     check_outputs([target], paths)
-    mapped = None if several else with_regions(paths[0])
-    with style.styled():
-        if several:
-            figure = contact.side_by_side(*one_class(paths, wanted))
-        else:
-            figure = contact.with_regions(*mapped) if mapped else contact.sheet(*pictures(paths[0]))
-        data = style.render(figure, image_format)
-    if target == Path("-"):
-        return output.write(data)
-    write_whole(target, data)
-    output.name_product(target)
+    _written(contact.figure(paths, wanted, kind), target, image_format)
+    if target != Path("-"):
+        output.name_product(target)
 
 
-def _read(paths: list[str], model: str | None, read: Callable[[str], Table]) -> tuple[str, DataFrame, bool]:
-    """(kind, rows, whether one is only a part) of the tables, joined; equal rows once."""
-    import polars as pl
+def _written(figure: Any, target: Path, image_format: str) -> None:
+    """The image in its file, or down the pipe."""
+    from vhs.figures import style
+    from vhs.formats.atomic import write_whole
 
-    from vhs.formats import schemas, tables
-
-    found = [read(path) for path in paths]
-    schema = found[0].schema
-    for path, (other, _, _) in zip(paths, found, strict=True):
-        if other is not schema:
-            raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
-    table = pl.concat([item.rows for item in found]).unique(maintain_order=True)
-    part = any(item.part for item in found)
-    if model is not None:
-        table = _of_model(table, model)
-    if schema is schemas.ABLATE and not part:
-        tables.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
-    return schema.name, table, part
-
-
-def _of_model(table: DataFrame, model: str) -> DataFrame:
-    """The rows of one model, named in full or by its file's stem."""
-    import polars as pl
-
-    from vhs.figures.style import short
-
-    if "model" not in table.columns:
-        raise InputError(f"--model {model}: this kind of table names no models.")
-    names = table["model"].unique(maintain_order=True).to_list()
-    wanted = [name for name in names if model in (name, short(name))]
-    if len(wanted) != 1:
-        raise InputError(
-            f"--model {model}: {'not' if not wanted else 'twice'} in the table, which has {choices(names)}."
-        )
-    return table.filter(pl.col("model") == wanted[0])
-
-
-def _of_fill(table: DataFrame, fill: str | None) -> DataFrame:
-    """The rows of one fill of an ablation table."""
-    import polars as pl
-
-    if fill is None:
-        return table
-    kinds = table["fill"].unique(maintain_order=True).to_list() if "fill" in table.columns else []
-    if fill not in kinds:
-        raise InputError(f"--fill {fill}: not in the table, which has {choices(kinds) if kinds else 'no fills'}.")
-    return table.filter(pl.col("fill") == fill)
+    data = style.render(figure, image_format)
+    if target != Path("-"):
+        return write_whole(target, data)
+    if output.is_terminal():
+        raise UsageError("an image is not for a terminal. Name a file with -o, or pipe it.")
+    output.write(data)
 
 
 def _default_name(paths: list[str], name: str, words: list[str | None]) -> Path:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vhs import completion, options, output
-from vhs.errors import InputError, UsageError, choices
-
-if TYPE_CHECKING:
-    from vhs.formats.split import Split
+from vhs.errors import choices
+from vhs.sources.layouts import LAYOUTS
 
 SPLITS = ("train", "val", "test")
-LAYOUT_NAMES = (
-    "fashion-mnist", "idx", "mnist-json", "npz", "imagenet-c", "cifar-c", "tiny-imagenet", "metadata", "cue-conflict",
-    "domains", "folders",
-)  # fmt: skip
-"""As in sources/layouts.py, which is not imported for --help; a test compares them."""
 
 Source = Annotated[
     str,
@@ -36,8 +28,8 @@ Layout = Annotated[
     typer.Option(
         "--layout",
         metavar="LAYOUT",
-        autocompletion=completion.words(LAYOUT_NAMES),
-        help=f"{choices(LAYOUT_NAMES)}.  [default: detected]",
+        autocompletion=completion.words(tuple(LAYOUTS)),
+        help=f"{choices(LAYOUTS)}.  [default: detected]",
     ),
 ]
 SplitName = Annotated[
@@ -135,84 +127,20 @@ def shard(
     """
     console = options.console("shard", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.formats import locks
-    from vhs.formats.sharding import write_set
-    from vhs.formats.split import selected
-    from vhs.sources.base import shifted
+    from vhs.sources import packing
 
-    chosen = _listed(classes) if classes else None
-    if source == "dominoes":
-        found = _dominoes(top, bottom, pairs, correlation, seed, follow_links)
-    elif source == "chirps":
-        found = _chirps(count, side, distort, seed)
-    else:
-        found = _splits(source, layout, split, columns, follow_links)
-    parts = [selected(part, chosen, per_class) for part in found]
-    if base is not None:
-        parts = [shifted(part, base) for part in parts]
-    folders = [out / (part.folder or part.split) for part in parts] if len(parts) > 1 else [out]
+    asked = packing.Asked(
+        layout=layout, split=split, columns=columns, classes=packing.listed(classes) if classes else None,
+        per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
+        count=count, side=side, distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
+    )  # fmt: skip
+    parts = packing.parts(source, out, asked)
     if dry_run:
-        lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n"
-                 for folder, part in zip(folders, parts, strict=True)]  # fmt: skip
+        lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n" for folder, part in parts.items()]
         return output.write("".join(lines).encode())
-    with locks.held(folders, console.note):
-        for folder, part in zip(folders, parts, strict=True):
-            made = shifted(part, out / part.version_of) if part.version_of else part
+    with locks.held(parts, console.note):
+        for folder, part in parts.items():
             with console.progress() as progress:
-                manifest, skipped = write_set(folder, made, per_tar=per_tar, skip_bad=skip_bad, progress=progress)
-            if skipped:
-                console.note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
-            console.detail(f"{folder}: {manifest.samples} samples in {len(manifest.tars)} tars, {manifest.hash}")
+                made = packing.written(folder, part, out, asked, progress=progress, note=console.note).manifest
+            console.detail(f"{folder}: {made.samples} samples in {len(made.tars)} tars, {made.hash}")
             output.name_product(folder)
-
-
-def _dominoes(
-    top: str | None, bottom: str | None, pairs: str | None, correlation: float, seed: int, follow_links: bool
-) -> list[Split]:  # fmt: skip
-    from vhs.sources import layouts
-    from vhs.sources.dominoes import Dominoes
-
-    if top is None or bottom is None:
-        raise UsageError("dominoes: needs --top SOURCE and --bottom SOURCE.")
-    together = None
-    if pairs is not None:
-        together = [(a, b) for a, _, b in (pair.partition(":") for pair in pairs.split(","))]
-        if not all(a and b for a, b in together):
-            raise UsageError(
-                f"--pairs {pairs}: expected TOP:BOTTOM, several joined by commas, such as 0:automobile,1:truck."
-            )
-    above, below = (layouts.read(source, layouts.detect(source), follow_links=follow_links) for source in (top, bottom))
-    return Dominoes(above, below, pairs=together, correlation=correlation, seed=seed).splits()
-
-
-def _chirps(count: int, side: int, distort: str, seed: int) -> list[Split]:
-    from vhs.sources.chirps import Chirps
-
-    names = [] if distort == "none" else distort.split(",")
-    return Chirps(count=count, side=side, distortions=names, seed=seed).splits()
-
-
-def _listed(classes: str) -> list[str]:
-    """The names of `A,B`, or of the lines of `@FILE`."""
-    if not classes.startswith("@"):
-        return classes.split(",")
-    try:
-        return [line.strip() for line in Path(classes[1:]).read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
-
-
-def _splits(
-    source: str, layout: str | None, name: str | None, columns: str | None, follow_links: bool
-) -> list[Split]:  # fmt: skip
-    """The splits of the source; a single one takes the name asked for."""
-    from vhs.sources import layouts
-
-    if layout is not None and layout not in layouts.LAYOUTS:
-        raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
-    parts = layouts.read(source, layout or layouts.detect(source), columns, follow_links=follow_links)
-    if name is None:
-        return parts
-    if len(parts) > 1 or name not in SPLITS:
-        why = f"the source has its own ({', '.join(part.split for part in parts)})" if len(parts) > 1 else "unknown"
-        raise UsageError(f"--split {name}: {why}; expected one split, called {choices(SPLITS)}.")
-    return [replace(parts[0], split=name)]

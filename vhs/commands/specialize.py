@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from vhs import options, output
-from vhs.commands.measuring import keeping, open_measurement, plan
 from vhs.formats.schemas import HEADS, PAIRS
 
 Pairs = Annotated[
@@ -51,26 +50,31 @@ def specialize(
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs
+    from vhs.runs import journal, opening
 
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
     beside = output.companion(PAIRS, out, pairs, "pairs")
     check_outputs([out, beside.out if beside else None], models)
-    kept = keeping(out, console, resume=resume, new_tile=tile is not None, dry_run=dry_run)
+    asked = opening.Options(
+        shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
+        precision=precision, skip_bad=skip_bad, verify=not no_verify,
+    )  # fmt: skip
+    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run, provenance = open_measurement(
-            models, shift, data, console, progress, max_samples=max_samples, seed=seed, tile=tile, device=device,
-            threads=threads, precision=precision, skip_bad=skip_bad, no_verify=no_verify, by=[],
-        )  # fmt: skip
+        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        console.detail(run.in_words())
         if dry_run:
-            progress.end()
-            return output.write(plan(run, ablating=False).encode())
-        from vhs.runs.specialization import specialize as measure
+            from vhs.runs import plan
 
-        for heads, divergences in measure(run, keep, across=not within_layer):
-            main.add(divergences if instead else heads)
+            progress.end()
+            return output.write(plan.in_words(run, ablating=False).encode())
+        from vhs.runs.specialization import specialize as parts
+
+        for part in parts(run, keep, across=not within_layer):
+            main.add(part.pairs if instead else part.heads)
             if beside:
-                beside.add(divergences)
+                beside.add(part.pairs)
         progress.end()
-        output.finish(main, beside, provenance=provenance)
+        output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()

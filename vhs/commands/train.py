@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vhs import completion, options, output
 from vhs.commands.stopping import StopSignals
-from vhs.errors import InputError, MismatchError, UsageError, VhsError, choices
-from vhs.models.spec import ViTSpec
-from vhs.training.recipe import NAMED, Recipe
-from vhs.world import is_first, local_ranks
-
-if TYPE_CHECKING:
-    from vhs.console import Console
-    from vhs.fitting.training import Training
-    from vhs.formats.shards import ShardSet
+from vhs.errors import choices
+from vhs.training.recipe import NAMED
+from vhs.world import is_first
 
 Shards = Annotated[
     Path,
@@ -126,149 +117,23 @@ def train(
     """
     console = options.console("train", quiet=quiet, verbose=verbose, debug=debug)
     flags = (depth, dim, heads, head_width, patch, epochs, batch, lr, seed, freeze, lora)
-    resolved = _recipe(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings)
+    from vhs.fitting import opening
+
+    resolved = opening.recipe_of(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings or [])
     if print_config:
         return output.write(resolved.to_toml().encode())
-    if out is None or out == Path("-"):
-        raise UsageError("names no output file. Add -o CKPT.safetensors.")
-    from vhs.fitting.tracking import Tracker
-    from vhs.fitting.training import Training, already_trained
-    from vhs.formats import locks
-    from vhs.runs import ranks, runtime
-
-    plan = _prepare(shards, val, out, log, resolved, snapshots, init)
+    plan = opening.planned(shards, resolved, out, val=val, log=log, snapshots=snapshots, init=init)
     if dry_run:
         return output.write(plan.in_words().encode())
     stop = StopSignals()
-    with locks.held([out], console.note), console.progress() as progress:
-        if resume and already_trained(out, resolved, plan.train, plan.val, init):
-            lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
-            console.note(f"{out}: is already trained to its end with this recipe on this data{lost}")
-            return output.name_product(out)
-        ranks.start()
-        training = Training(
-            out=out, train=plan.train, val=plan.val, recipe=resolved, begin=init, workers=_workers(workers),
-            device=runtime.prepare(device, threads, "float32"), minutes=minutes, skip_bad=skip_bad, compiled=compiled,
-            snapshots=plan.snapshots, stop=stop, progress=progress, log_file=plan.log, epoch_done=console.note,
-        )  # fmt: skip
-        training.tracker = Tracker(track, asdict(resolved), console.note) if track and is_first() else None
-        finished = _trained(training, stop, console, resume=resume)
-        if not finished:
-            console.note("stopped; the state is saved, --resume continues")
-            stop.end()
+    means = opening.Means(
+        device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,
+        track=track, resume=resume, stop=stop,
+    )  # fmt: skip
+    with stop, console.progress() as progress:
+        finished = opening.trained(plan, means, progress=progress, note=console.note)
+    if not finished:
+        console.note("stopped; the state is saved, --resume continues")
+        stop.end()
     if is_first():
-        output.name_product(out)
-
-
-def _trained(training: Training, stop: StopSignals, console: Console, *, resume: bool) -> bool:
-    """Run to the end or to a stop; the log and the notes are written in any case."""
-    from vhs.runs import runtime
-
-    finished = False
-    try:
-        with stop:
-            finished = training.run(resuming=resume)
-        return finished
-    except (RuntimeError, MemoryError) as error:
-        if not runtime.is_out_of_memory(error):
-            raise
-        raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
-    finally:
-        if not finished:  # else it was written before the checkpoint
-            training.write_log()
-        for note in training.notes:
-            console.note(note)
-        if training.tracker:
-            training.tracker.finish()
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a run will do."""
-
-    recipe: Recipe
-    train: ShardSet
-    val: ShardSet
-    out: Path
-    log: Path
-    snapshots: frozenset[int]
-    init: str | None
-
-    def in_words(self) -> str:
-        """For --dry-run; raises what the run would raise of its sizes."""
-        import torch
-
-        from vhs.fitting.start import beginning
-        from vhs.models.model import build
-        from vhs.training import optimization
-
-        spec = beginning(self.recipe, self.init, self.train, self.val).spec
-        with torch.device("meta"):
-            optimization.freeze(build(spec), self.recipe)
-        parameters = sum(prod(shape) for shape in spec.parameter_shapes().values())
-        sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
-            spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
-        per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
-        epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
-        return (
-            f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
-            f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
-            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
-            f"writes   {self.out}\n"
-        )
-
-
-def _prepare(
-    shards: Path, val: Path | None, out: Path, log: Path | None, recipe: Recipe, snapshots: str | None, init: str | None
-) -> _Plan:
-    """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go."""
-    from vhs.fitting.training import parse_snapshots
-    from vhs.formats import shards as sets
-    from vhs.formats.atomic import check_outputs
-    from vhs.formats.tables import format_of
-
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: expected a name that ends in .safetensors.")
-    log_file = log or out.with_suffix(".train.csv")
-    format_of(log_file, None)
-    check_outputs([out, log_file], [init] if init else [])
-    train = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
-    if train.manifest.split != "train":
-        split = train.manifest.split
-        raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
-    total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
-    steps = parse_snapshots(snapshots, total)
-    return _Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
-
-
-def _workers(asked: int | None) -> int:
-    """Of each process: its share of the cores it may use."""
-    if asked is not None:
-        return asked
-    return min(max(len(os.sched_getaffinity(0)) // local_ranks(), 1), 16)
-
-
-def _recipe(name: str | None, flags: dict[str, object], settings: list[str] | None) -> Recipe:
-    """Defaults, then the recipe, then flags, then --set."""
-    from vhs.training.recipe import from_toml, named, parse_settings
-
-    if name is None or name in NAMED:
-        resolved = named(name or "demo")
-    else:
-        try:
-            resolved = from_toml(Path(name).read_bytes(), name)
-        except OSError as error:
-            raise InputError(f"{name}: {error.strerror}. Name a TOML recipe, or {choices(NAMED)}.") from error
-    given = {key: value for key, value in flags.items() if value is not None}
-    return resolved.with_values(given, "train").with_values(parse_settings(settings or []), "--set")
-
-
-def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> ShardSet:
-    """The validation set named, or the one of the same name beside the training set."""
-    from vhs.formats import shards as sets
-
-    folder = val or (shards if training_set.folder != shards else shards.resolve().parent)
-    name = training_set.manifest.name
-    return sets.pick(
-        folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
-    )
+        output.name_product(plan.out)

@@ -71,7 +71,7 @@ def render(figure: Figure, form: str) -> bytes:
     """The figure as PNG, PDF or SVG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
-    with warnings.catch_warnings():
+    with styled(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks is drawn as boxes
         figure.savefig(buffer, format=form, metadata=metadata[form])
     return buffer.getvalue()

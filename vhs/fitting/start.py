@@ -15,7 +15,7 @@ from vhs.errors import InputError, MismatchError, UsageError
 from vhs.formats import pixels, references
 from vhs.formats.shards import ShardSet
 from vhs.models import seam
-from vhs.models.model import build
+from vhs.models.building import build, parameter_shapes
 from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
 from vhs.training.recipe import Recipe
@@ -132,7 +132,7 @@ def from_model(reference: str, size: Size) -> Initial:
     if loaded.model.classes != size.outputs:
         anew = [name for name, module in net.named_modules() if any(module is part for part in classifiers(net))]
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] not in anew}
-    wanted = spec.parameter_shapes()
+    wanted = parameter_shapes(spec)
     state = {name: _fitted(name, value, wanted, net, size) for name, value in state.items()}
     same = preprocess.channels == size.channels
     return Initial(

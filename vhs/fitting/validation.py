@@ -10,10 +10,11 @@ from torch import nn
 
 from vhs.counts import Counts
 from vhs.measures.evaluation import Evaluation
-from vhs.measures.regression import RegressionEvaluation, errors
+from vhs.measures.regression import RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model, Preprocess
 from vhs.runs import cache, ranks
+from vhs.summaries.tallied import squared_errors
 from vhs.training import loop
 
 TILE = 256
@@ -29,7 +30,8 @@ def rows(net: nn.Module, preprocess: Preprocess, val: cache.Decoded, device: tor
     if manifest.regression:
         sums = _measured(RegressionEvaluation(model, len(outputs)), val, device)["targets"]
         for index, target in enumerate(outputs):
-            yield {"target": target} | errors(Counts(sums.values[index], sums.fields))._asdict()
+            found = squared_errors(Counts(sums.values[index], sums.fields))
+            yield {"target": target} | {name: found[name] for name in ("n", "mse", "r2")}
         return
     sums = _measured(Evaluation(model, Scope.whole(len(outputs), device)), val, device)["view0"]
     n, right = (int(sums.total(name)) for name in ("n", "n_correct"))

@@ -119,7 +119,7 @@ class CheckpointInfo:
 def timm_arguments(spec: Spec) -> dict[str, Any] | None:
     """What builds this architecture with timm.create_model, or None for free head widths and parts of our own."""
     if isinstance(spec, TimmSpec):
-        from vhs.models.model import timm_kwargs
+        from vhs.models.building import timm_kwargs
 
         return {"name": spec.name, "kwargs": timm_kwargs(spec)}
     return {"name": TIMM_NAME, "kwargs": spec.timm_kwargs()} if spec.stock else None
@@ -225,7 +225,12 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
 def _compare(found: dict[str, tuple[int, ...]], spec: Spec, path: Path) -> None:
     if isinstance(spec, ViTSpec) and spec.depth > len(found):
         raise InputError(f"{path}: says depth {spec.depth} but holds {len(found)} tensors.")
-    expected = spec.parameter_shapes()
+    if isinstance(spec, ViTSpec):
+        expected = spec.parameter_shapes()
+    else:
+        from vhs.models.building import parameter_shapes
+
+        expected = parameter_shapes(spec)
     for name in sorted(set(expected) | set(found)):
         if name not in found:
             raise InputError(f"{path}: tensor {name} is missing; its architecture needs {expected[name]}.")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from vhs.formats.shards import Manifest
+from vhs.errors import InputError
+from vhs.formats.manifest import Manifest
 
 MAX_SIDE = 16384
 MAX_NUMBER = 1e30
 TASKS = ("classification", "regression")
 NO_MANIFEST = "is not a shard manifest: "
+
+
+def checked(manifest: Manifest, where: Path) -> Manifest:
+    """The manifest. Raises InputError for what it cannot be."""
+    found = wrong(manifest)
+    if found:
+        raise InputError(f"{where}: {found}")
+    return manifest
 
 
 def wrong(manifest: Manifest) -> str | None:

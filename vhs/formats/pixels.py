@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from vhs.errors import InputError
-from vhs.formats.shards import Manifest, Sample, ShardSet
+from vhs.formats.manifest import Manifest
+from vhs.formats.shards import Sample, ShardSet
 
 MARGIN = 4
 """Pixels of the resized image."""

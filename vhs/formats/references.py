@@ -14,7 +14,8 @@ from vhs.formats import architectures, checkpoints, huggingface, weights
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.stdin import read_stdin
 from vhs.models import arguments
-from vhs.models.model import Model, Preprocess, build
+from vhs.models.building import build
+from vhs.models.model import Model, Preprocess
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ TIMM = "timm:"
 IMAGENET_CLASSES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loaded:
     """A model with the file it came from and that file's description, where it is a vhs checkpoint.
 
@@ -36,6 +37,9 @@ class Loaded:
     path: Path | None = None
     info: CheckpointInfo | None = None
     spec: Spec | None = None
+
+    def __repr__(self) -> str:
+        return repr(self.model)
 
 
 def load(reference: str, device: torch.device, precision: str = "float32", *, trained: bool = True) -> Loaded:

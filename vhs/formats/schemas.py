@@ -27,13 +27,14 @@ class Column:
 class Schema:
     """One table: its columns in order, and what a row is.
 
-    signature: the columns by which a table of this kind is told from the others.
+    signature: the columns by which a table of this kind is told from the others; writer: the command that writes it.
     """
 
     name: str
     row: str
     columns: tuple[Column, ...]
     signature: tuple[str, ...]
+    writer: str
 
     @property
     def names(self) -> list[str]:
@@ -96,6 +97,7 @@ EVALSHIFT = Schema(
         _text("preprocess", "geometry of the data, then of the model"),
     ),
     ("top1", "n_correct5", "ece"),
+    "evalshift",
 )
 
 _UNIT = (
@@ -163,6 +165,7 @@ ABLATE = Schema(
         *_interval("score", "", nullable=True),
     ),
     ("drop", "n_lost", "n_near_tie"),
+    "ablate",
 )
 
 FOLDS = Schema(
@@ -178,6 +181,7 @@ FOLDS = Schema(
         _count("dloss_sq_sum", "sum of its square, rounded per sample", "2^-24 nats²"),
     ),
     ("fold", "dloss_sq_sum"),
+    "ablate",
 )
 
 ABLATE_REGRESSION = Schema(
@@ -198,6 +202,7 @@ ABLATE_REGRESSION = Schema(
         _real("q", "probability", "p after Benjamini-Hochberg over the condition's units", nullable=True),
     ),
     ("dmse_rel", "mse_intact"),
+    "ablate",
 )  # fmt: skip
 
 EVALSHIFT_REGRESSION = Schema(
@@ -213,6 +218,7 @@ EVALSHIFT_REGRESSION = Schema(
         _real("r2", "", "1 - mse / variance of the scored targets", nullable=True),
     ),
     ("mae", "r2"),
+    "evalshift",
 )
 
 ESTIMATES = Schema(
@@ -244,6 +250,7 @@ ESTIMATES = Schema(
         ),
     ),
     ("score_token",),
+    "ablate --method taylor",
 )
 
 ESTIMATED = Schema(
@@ -262,6 +269,7 @@ ESTIMATED = Schema(
         _real("r", "", "rank correlation of the two over the heads of the condition"),
     ),
     ("estimate", "exact"),
+    "compare --exact",
 )
 
 OUTCOMES = Schema(
@@ -277,6 +285,7 @@ OUTCOMES = Schema(
         _text("right", "hexadecimal bytes, the lowest bit first; 1: answered right"),
     ),
     ("sample", "units", "right"),
+    "ablate --per-sample",
 )
 
 HEADS = Schema(
@@ -300,6 +309,7 @@ HEADS = Schema(
         _text("in_unit", "unit of value: `px`, `nats` or `1`"),
     ),
     ("metric", "query", "in_unit"),
+    "specialize",
 )
 
 PAIRS = Schema(
@@ -319,6 +329,7 @@ PAIRS = Schema(
         _count("n", "samples measured"),
     ),
     ("model_b", "layer_b", "metric"),
+    "specialize --pairs",
 )
 
 COMPARE = Schema(
@@ -345,6 +356,7 @@ COMPARE = Schema(
         _count("n_images", "samples of each condition"),
     ),
     ("within_layer", "reliability_a"),
+    "compare",
 )  # fmt: skip
 
 VERSUS = Schema(
@@ -367,6 +379,7 @@ VERSUS = Schema(
         _real("q", "probability", "p after Benjamini-Hochberg within the condition"),
     ),
     ("model_a", "n_only_a", "n_only_b"),
+    "compare --against",
 )
 
 ROLLUP = Schema(
@@ -393,6 +406,7 @@ ROLLUP = Schema(
         _count("n", "samples of each condition"),
     ),
     ("over", "n_conditions", "diff_lo"),
+    "compare --summary rollup",
 )
 
 REDUNDANCY = Schema(
@@ -410,6 +424,7 @@ REDUNDANCY = Schema(
         _real("equal_p", "probability", "that all heads have the same drop: permutations of heads within folds"),
     ),
     ("n_redundant", "n_undecided", "tolerance"),
+    "compare --summary redundancy",
 )
 
 CONTRAST = Schema(
@@ -434,6 +449,7 @@ CONTRAST = Schema(
         _count("n", "samples of each condition"),
     ),
     ("value_a", "value_b", "diff"),
+    "compare --contrast",
 )
 
 TRAIN = Schema(
@@ -452,6 +468,7 @@ TRAIN = Schema(
         _real("loss", "nats", "mean cross-entropy on the validation split"),
     ),
     ("steps_planned", "train_loss"),
+    "train",
 )
 
 TRAIN_REGRESSION = Schema(
@@ -466,6 +483,7 @@ TRAIN_REGRESSION = Schema(
         _real("r2", "", "1 - mse / variance of the validation targets", nullable=True),
     ),
     ("steps_planned", "train_loss", "r2"),
+    "train",
 )
 
 CALIBRATION = Schema(
@@ -479,6 +497,7 @@ CALIBRATION = Schema(
         _count("n_correct", "samples answered right"),
     ),
     ("bin", "confidence_sum"),
+    "evalshift --calibration",
 )
 
 GROUPS = Schema(
@@ -499,6 +518,7 @@ GROUPS = Schema(
         *_interval("adjusted_top1", "fraction", nullable=True),
     ),
     ("attribute", "worst", "adjusted_top1"),
+    "evalshift --summary groups",
 )
 
 MCE = Schema(
@@ -525,6 +545,7 @@ MCE = Schema(
         _count("n", "samples of each condition"),
     ),
     ("relative_ce", "normalised_by"),
+    "evalshift --summary mce",
 )  # fmt: skip
 
 SCHEMAS = {
@@ -563,14 +584,18 @@ def recognise(columns: list[str], where: str) -> Schema:
     found = [schema for schema in SCHEMAS.values() if set(schema.signature) <= set(columns)]
     if not found:
         raise InputError(f"{where}: is no vhs table: {_unlike(columns)}")
-    schema = found[0]
+    schema = max(found, key=lambda schema: _likeness(schema, columns))
     missing = [name for name in schema.names if name not in columns and name not in ADDED]
     if missing:
         raise InputError(
-            f"{where}: column `{missing[0]}` is missing from this {schema.name} table. "
-            f"`vhs {_WRITER[schema.name]}` writes it."
+            f"{where}: column `{missing[0]}` is missing from this {schema.name} table. `vhs {schema.writer}` writes it."
         )
     return schema
+
+
+def _likeness(schema: Schema, columns: list[str]) -> float:
+    """The share of all these names that columns and schema have in common."""
+    return len(set(schema.names) & set(columns)) / len(set(schema.names) | set(columns))
 
 
 def _unlike(columns: list[str]) -> str:
@@ -579,20 +604,8 @@ def _unlike(columns: list[str]) -> str:
     missing = [name for name in nearest.names if name not in columns and name not in ADDED]
     if len(missing) < len(nearest.names) / 2:
         told = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
-        return f"an {nearest.name} table without {told}. `vhs {_WRITER[nearest.name]}` writes it whole."
+        return f"an {nearest.name} table without {told}. `vhs {nearest.writer}` writes it whole."
     return (
         f"it starts with {', '.join(columns[:4]):.200}, not with columns such as model, shift and severity. "
         f"Tables are {', '.join(SCHEMAS)}."
     )
-
-
-_WRITER = {
-    "mce": "evalshift --summary mce", "calibration": "evalshift --calibration", "evalshift": "evalshift",
-    "ablate": "ablate", "folds": "ablate", "ablate_regression": "ablate", "evalshift_regression": "evalshift",
-    "outcomes": "ablate --per-sample",
-    "estimates": "ablate --method taylor", "estimated": "compare --exact",
-    "versus": "compare --against", "rollup": "compare --summary rollup",
-    "redundancy": "compare --summary redundancy", "groups": "evalshift --summary groups",
-    "heads": "specialize", "pairs": "specialize --pairs", "compare": "compare",
-    "contrast": "compare --contrast", "train": "train", "train_regression": "train",
-}  # fmt: skip

@@ -19,7 +19,8 @@ from vhs.formats import digests, regular
 from vhs.formats.atomic import sha256, sha256_file, write_own, write_whole
 from vhs.formats.digests import Collected, Digests
 from vhs.formats.images import decode, suffix_of
-from vhs.formats.shards import MANIFEST, Manifest, ShardSet, TarEntry, grouped
+from vhs.formats.manifest import Manifest, TarEntry
+from vhs.formats.shards import MANIFEST, ShardSet, grouped
 from vhs.formats.split import Split, check_texts
 from vhs.formats.tar import members, open_tar, tar_bytes
 from vhs.progress import Progress, silent

@@ -6,8 +6,8 @@ A sample is `key.png|jpg|webp` and `key.cls`, optionally `key.json`. See docs/fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -17,98 +17,13 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats import digests, manifest_checks, regular, tar
-from vhs.formats.atomic import sha256
 from vhs.formats.digests import Digests, Told
 from vhs.formats.images import SUFFIXES, decode
+from vhs.formats.manifest import Manifest, TarEntry
 
 MANIFEST = "shards.json"
-FORMAT = 1
 FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
-
-
-class TarEntry(NamedTuple):
-    """One tar of a set, as the manifest describes it."""
-
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What `shards.json` says of a shard set.
-
-    channels: 1 or 3. height, width: of every image, or None where sizes differ. mean, std: per
-    channel, on the scale 0 to 1. groups: attributes of the samples; values: the values of each.
-    base: the name and hash of the set this one is a shifted version of.
-    """
-
-    name: str
-    split: str
-    task: str = "classification"
-    classes: tuple[str, ...]
-    samples: int
-    tars: tuple[TarEntry, ...]
-    channels: int
-    height: int | None
-    width: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    groups: tuple[str, ...] = ()
-    values: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    base: dict[str, str] | None = None
-    source: str = ""
-    licence: str = ""
-    format: int = FORMAT
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        data = asdict(self) | {"tars": [entry._asdict() for entry in self.tars]}
-        if not self.values:
-            del data["values"]  # sets without groups keep the hash they had before there were any
-        return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
-
-    @property
-    def regression(self) -> bool:
-        """Whether the samples have numbers to predict instead of a class."""
-        return self.task == "regression"
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """What a model of this set gives numbers for: targets or classes."""
-        return self.targets if self.regression else self.classes
-
-    @cached_property
-    def hash(self) -> str:
-        """16 hex digits that stand for the whole content, tars included."""
-        return sha256(self.to_bytes())[:16]
-
-    @classmethod
-    def from_bytes(cls, data: bytes, where: Path) -> Manifest:
-        """Raises InputError when this is no manifest of this format."""
-        try:
-            raw = json.loads(data)
-            if raw.get("format") != FORMAT:
-                raise InputError(f"{where}: format {raw.get('format')!r}, this vhs reads {FORMAT}.")
-            known = {item.name for item in fields(cls)}
-            values = {key: _frozen(value) for key, value in raw.items() if key in known}
-            values["values"] = {name: tuple(told) for name, told in raw.get("values", {}).items()}
-            values["tars"] = tuple(TarEntry(**entry) for entry in raw["tars"])
-            return cls(**values)._checked(where)
-        except InputError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"{where}: is not a shard manifest: {error}. `vhs shard` writes one.") from error
-
-    def _checked(self, where: Path) -> Manifest:
-        wrong = manifest_checks.wrong(self)
-        if wrong:
-            raise InputError(f"{where}: {wrong}")
-        return self
 
 
 class Sample(NamedTuple):
@@ -139,7 +54,7 @@ class ShardSet:
         """Raises InputError when the folder holds no complete set."""
         path = folder / MANIFEST
         if path.exists():
-            return cls(folder, Manifest.from_bytes(regular.read(path), path))
+            return cls(folder, manifest_checks.checked(Manifest.from_bytes(regular.read(path), path), path))
         if folder.is_file():
             raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.")
         why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
@@ -269,7 +184,3 @@ def pick(folder: Path, want: Callable[[Manifest], bool], what: str) -> ShardSet:
         raise InputError(f"{folder}: holds no {what} shard set. Make one with `vhs shard SOURCE {folder}`.")
     names = ", ".join(str(item.folder) for item in found)
     raise InputError(f"{folder}: holds several {what} shard sets: {names}. Name one.")
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -74,6 +74,12 @@ def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
     return Table(schema, rows, part)
 
 
+def of_frame(rows: pl.DataFrame, where: str = "the frame") -> Table:
+    """A table that is a frame already, from Python. Raises InputError as `read` does."""
+    schema = recognise([name for name in rows.columns if name != TABLE_ROWS], where)
+    return Table(schema, _parse(where, lambda: _checked(rows.drop(TABLE_ROWS, strict=False), schema, where)), False)
+
+
 def render(table: pl.DataFrame, form: str, *, provenance: dict[str, Any] | None = None) -> bytes:
     """The bytes of a whole table in one of FORMATS; `provenance` is for Parquet."""
     return render_part(table, form, total=len(table), provenance=provenance)

@@ -13,7 +13,8 @@ from functools import partial
 from vhs.errors import InputError
 from vhs.formats import digests
 from vhs.formats.atomic import sha256_file
-from vhs.formats.shards import Sample, ShardSet, TarEntry
+from vhs.formats.manifest import TarEntry
+from vhs.formats.shards import Sample, ShardSet
 
 THREADS = 2
 CHUNK = 256

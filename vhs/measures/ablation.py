@@ -10,7 +10,7 @@ in one stack, N tokens, D width, H heads, C classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
+from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
 from vhs.models.model import Model
@@ -34,26 +35,26 @@ class HeadAblation:
     """Tallies of one model; `add` batches of one condition, then read `results`.
 
     group: how many variants are stacked on the batch axis at most. Like the tile it may change the last bits of
-    logits, so a run keeps it fixed. unit: what is removed at once, of grid.UNITS. kinds: of fill; a sham and all
-    units are tallied for each in turn; bank: for those that need one. rescale: whether kept heads are scaled by
-    H / kept. keep: whether each sample's outcomes are kept, of the first kind.
+    logits, so a run keeps it fixed. ablation: what is removed and what stands in for it; a sham and all units are
+    tallied for each fill in turn; bank: for fills that need one. keep: whether each sample's outcomes are kept, of the
+    first fill.
     """
 
     def __init__(
-        self, model: Model, scope: Scope, group: int, *, kinds: Sequence[str] = ("zero",), bank: Bank | None = None,
-        unit: str = "head", rescale: bool = False, keep: bool = False,
+        self, model: Model, scope: Scope, group: int, ablation: Ablation = HEADS_BY_ZEROS, *, bank: Bank | None = None,
+        keep: bool = False,
     ) -> None:  # fmt: skip
         self.model = model
         self.view = scope.views[0]
         self.group = group
-        self.kinds = kinds
+        self.fills = ablation.fills
         self._bank = bank
-        self._removal = Removal(model.net, model.engine, unit, rescale=rescale)
+        self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
         self._partners_2U, self._sign_U = (
             part.to(model.device, non_blocking=True) for part in self._removal.partners()
         )
         self._units = len(self._removal.units)
-        units = (len(kinds) * self._units,)
+        units = (len(self.fills) * self._units,)
         self._tally = Tally(units, FIELDS, model.device)
         self._groups = Tally(units, FIELDS, model.device, cells=len(scope.groups))
         kept = scope.samples if keep else 0
@@ -89,9 +90,9 @@ class HeadAblation:
     def _outcomes(self, batch: Batch) -> Iterator[tuple[Outcome, Outcome]]:
         """For each kind of fill the outcomes of the intact model [B] and of every unit [U, B]."""
         clean = batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW
-        for images, kinds in itertools.groupby(self.kinds, key=lambda kind: kind == "twin-break"):
+        for into_clean, kinds in itertools.groupby(self.fills, key=lambda kind: kind.into_clean):
             chosen = list(kinds)
-            pixels = self.model.preprocess(clean if images else batch.images_BCHW)
+            pixels = self.model.preprocess(clean if into_clean else batch.images_BCHW)
             with self.model.autocast():
                 instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
                 told = partial(self._outcome, batch=batch)

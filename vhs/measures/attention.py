@@ -7,19 +7,13 @@ Attention weight is not contribution: see docs/methods.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-METRICS = (
-    ("distance", "patches", "px"),
-    ("distance_patch", "patches", "px"),
-    ("entropy", "all", "nats"),
-    ("entropy_normalised", "all", "1"),
-    ("entropy", "class", "nats"),
-    ("class_mass", "patches", "1"),
-)
-"""(metric, queries averaged over, unit); a model without class token lacks those that name it."""
 
 
 def patch_distances(grid: tuple[int, int], patch: int, device: torch.device) -> Tensor:
@@ -31,29 +25,71 @@ def patch_distances(grid: tuple[int, int], patch: int, device: torch.device) -> 
     return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def head_metrics(maps_BHNN: Tensor, distances_PP: Tensor, *, has_class_token: bool) -> list[Tensor]:
-    """float32 [B, H] for each applicable entry of METRICS, in that order.
+@dataclass(frozen=True)
+class Maps:
+    """weights_BHNN: attention, rows summing to 1; distances_PP: between patch centres, px. The patches come last."""
 
-    distance: mean over patch queries of the attention-weighted distance to the patches, special
-    tokens dropped and not renormalised (Raghu et al. 2021, arXiv:2108.08810, in Dosovitskiy's form).
-    distance_patch: the same renormalised over patches. entropy: of each query's attention over all
-    keys; normalised by ln(keys). class_mass: attention of patch queries on the class token.
-    """
-    special = maps_BHNN.shape[-1] - distances_PP.shape[0]
-    to_patches = maps_BHNN[..., special:, special:]
-    raw = (to_patches * distances_PP).sum(-1)
-    entropy = row_entropy(maps_BHNN)
-    values = [
-        raw.mean(-1),
-        (raw / to_patches.sum(-1).clamp(min=1e-12)).mean(-1),
-        entropy.mean(-1),
-        entropy.mean(-1) / math.log(maps_BHNN.shape[-1]),
-    ]
-    if has_class_token:
-        values += [entropy[..., 0], maps_BHNN[..., special:, 0].mean(-1)]
-    return values
+    weights_BHNN: Tensor
+    distances_PP: Tensor
+
+    @property
+    def special(self) -> int:
+        """Tokens before the patches: class token and registers."""
+        return self.weights_BHNN.shape[-1] - self.distances_PP.shape[0]
+
+    @property
+    def to_patches_BHPP(self) -> Tensor:
+        """From patch queries to patches, not renormalised."""
+        return self.weights_BHNN[..., self.special :, self.special :]
+
+    @cached_property
+    def distance_BHP(self) -> Tensor:
+        """Of each patch query: the attention-weighted distance to the patches, special tokens dropped."""
+        return (self.to_patches_BHPP * self.distances_PP).sum(-1)
+
+    @cached_property
+    def entropy_BHN(self) -> Tensor:
+        """Of each query's attention over all keys, nats."""
+        return row_entropy(self.weights_BHNN)
 
 
 def row_entropy(maps: Tensor) -> Tensor:
     """Entropy in nats of each row (last axis), in [0, ln N]; 0 ln 0 is 0."""
     return -(maps * maps.clamp(min=1e-30).log()).sum(-1)
+
+
+class Metric(NamedTuple):
+    """A measure of a head's map. query: which queries it averages over; unit: of its values; of_class_token: whether it
+    needs one; of: float32 [B, H] from Maps."""
+
+    name: str
+    query: str
+    unit: str
+    of_class_token: bool
+    of: Callable[[Maps], Tensor]
+
+
+def _distance(maps: Maps) -> Tensor:
+    """Mean over patch queries, not renormalised (Raghu et al. 2021, arXiv:2108.08810, in Dosovitskiy's form)."""
+    return maps.distance_BHP.mean(-1)
+
+
+def _distance_patch(maps: Maps) -> Tensor:
+    """The same, renormalised over patches."""
+    return (maps.distance_BHP / maps.to_patches_BHPP.sum(-1).clamp(min=1e-12)).mean(-1)
+
+
+def _entropy_normalised(maps: Maps) -> Tensor:
+    """In units of ln(keys)."""
+    return maps.entropy_BHN.mean(-1) / math.log(maps.weights_BHNN.shape[-1])
+
+
+METRICS = (
+    Metric("distance", "patches", "px", False, _distance),
+    Metric("distance_patch", "patches", "px", False, _distance_patch),
+    Metric("entropy", "all", "nats", False, lambda maps: maps.entropy_BHN.mean(-1)),
+    Metric("entropy_normalised", "all", "1", False, _entropy_normalised),
+    Metric("entropy", "class", "nats", True, lambda maps: maps.entropy_BHN[..., 0]),
+    Metric("class_mass", "patches", "1", True, lambda maps: maps.weights_BHNN[..., maps.special :, 0].mean(-1)),
+)
+"""In the order of the heads table; a model without class token lacks those that need one."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.errors import MismatchError
+from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally, outcome
 from vhs.models import seam
@@ -33,7 +34,7 @@ class DirectEstimate:
     Raises MismatchError for networks where the way from the last block to the logits is not linear up to norms.
     """
 
-    def __init__(self, model: Model, scope: Scope, *, kind: str = "zero", bank: Bank | None = None) -> None:
+    def __init__(self, model: Model, scope: Scope, *, kind: FillKind = ZERO, bank: Bank | None = None) -> None:
         if model.plain is None:
             raise MismatchError(
                 f"{model.name}: --method direct is of timm's plain VisionTransformer; attention pooling and norms "

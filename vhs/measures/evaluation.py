@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vhs.batch import Batch
-from vhs.counts import Counts, from_fixed, to_fixed
+from vhs.counts import Counts, to_fixed
 from vhs.measures.scoring import Scope, outcome
 from vhs.models.model import Model
 from vhs.seeds import FOLDS
@@ -77,15 +77,6 @@ class Scores:
     def bins(self) -> Counts:
         bins = self._bins[: self.cells * BINS].view(self.cells, BINS, len(BIN_FIELDS))
         return Counts(bins.cpu().numpy(), BIN_FIELDS)
-
-
-def calibration_error(bins: Counts) -> float:
-    """Expected calibration error: mean over samples of |confidence - accuracy| of their bin; in [0, 1].
-
-    bins: int64 [BINS, BIN_FIELDS].
-    """
-    gap = abs(from_fixed(bins["confidence_sum"]) - bins["n_correct"])
-    return float(gap.sum() / max(bins["n"].sum(), 1))
 
 
 def _in_top5(logits_BC: Tensor, labels_B: Tensor) -> Tensor:

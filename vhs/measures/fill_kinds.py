@@ -1,20 +1,39 @@
-"""Names of the fills, and what each needs; importing them costs nothing."""
+"""What may stand in for a removed head, a row a fill; importing them costs nothing."""
 
 from __future__ import annotations
 
-from vhs.errors import UsageError, choices
-
-FILLS = ("zero", "mean", "mean-flat", "resample", "uniform", "mean-map", "twin", "twin-break")
-BANKED = ("mean", "mean-flat", "resample", "mean-map")
-"""Those that need other images."""
-SPREAD = ("uniform", "mean-map")
-"""Fills that keep a head's values and change how they are averaged."""
+from dataclasses import dataclass
 
 
-def parse(text: str) -> tuple[str, ...]:
-    """`zero,mean` -> the fills, each once. Raises UsageError listing the legal ones."""
-    kinds = tuple(dict.fromkeys(text.split(",")))
-    for kind in kinds:
-        if kind not in FILLS:
-            raise UsageError(f"--fill {kind}: expected {choices(FILLS)}, several joined by commas.")
-    return kinds
+@dataclass(frozen=True)
+class FillKind:
+    """One fill and what it needs.
+
+    bank: images that are not scored; maps: their average attention, too; values: each head's own values at hand;
+    twin: in words, of which image the head's output is taken; into_clean: it is put into the clean image, not into
+    the shifted one.
+    """
+
+    name: str
+    bank: bool = False
+    maps: bool = False
+    values: bool = False
+    twin: str | None = None
+    into_clean: bool = False
+
+
+ZERO = FillKind("zero")
+FILLS = {
+    kind.name: kind
+    for kind in (
+        ZERO,
+        FillKind("mean", bank=True),
+        FillKind("mean-flat", bank=True),
+        FillKind("resample", bank=True),
+        FillKind("uniform", values=True),
+        FillKind("mean-map", bank=True, maps=True, values=True),
+        FillKind("twin", twin="the clean twin"),
+        FillKind("twin-break", twin="the shifted twin, in the clean image", into_clean=True),
+    )
+}
+"""How each is made stands under its name in measures/fills."""

@@ -9,15 +9,17 @@ K = H * features a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.errors import MismatchError
+from vhs.measures.fill_kinds import FillKind
 from vhs.models import seam
 from vhs.models.engine import Fill, zero
 from vhs.models.hooks import hooked, keep_input
@@ -48,11 +50,13 @@ class Bank:
         self._kept = [torch.cat(parts)[:DONORS] for parts in self._donors]
         self._means = [(total / self._count).float() for total in self._sums]
 
-    def fill(self, kind: str, keys_B: Tensor) -> Fill:
-        """The fill `kind` for samples with these hashes (int64)."""
-        if kind == "resample":
-            return partial(self._resampled, keys_B % len(self._kept[0]))
-        return partial(self._mean, kind == "mean-flat")
+    def mean(self, *, flat: bool) -> Fill:
+        """The average output; flat: over positions too."""
+        return partial(self._mean, flat)
+
+    def donors(self, keys_B: Tensor) -> Fill:
+        """The outputs for a donor each, chosen by the samples' hashes (int64)."""
+        return partial(self._resampled, keys_B % len(self._kept[0]))
 
     def _add(self, model: Model, images_BCHW: Tensor) -> None:
         received = _received(model, images_BCHW)
@@ -106,21 +110,13 @@ def spread(model: Model, images_BCHW: Tensor, maps_HNN: Sequence[Tensor] | None 
     return fill
 
 
-def fill_of(kind: str, model: Model, bank: Bank | None, batch: Batch) -> Fill:
-    """The fill `kind`, one of FILLS, for the samples of a batch. bank: needed for those of BANKED."""
-    if kind == "twin":
-        return twin(model, batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW)
-    if kind == "twin-break":
-        return twin(model, batch.images_BCHW)
-    if kind == "uniform":
-        return spread(model, batch.images_BCHW)
-    if kind == "zero":
-        return zero
-    assert bank is not None, f"{kind} without a calibration bank"
-    return spread(model, batch.images_BCHW, bank.maps_HNN) if kind == "mean-map" else bank.fill(kind, batch.keys_B)
+def fill_of(kind: FillKind, model: Model, bank: Bank | None, batch: Batch) -> Fill:
+    """The fill for the samples of a batch. bank: for those that need one."""
+    assert bank is not None or not kind.bank, f"{kind.name} without a bank"
+    return MAKERS[kind.name](model, bank, batch)
 
 
-def check_spread(model: Model) -> None:
+def check_values(model: Model) -> None:
     """Raises MismatchError for a network whose values and maps are not at hand."""
     if model.plain is None or not all(seam.averages_values(seam.attention(b)) for b in seam.blocks(model.plain)):
         raise MismatchError(
@@ -162,3 +158,20 @@ def _inputs(model: Model, modules: Sequence[nn.Module], images_BCHW: Tensor) -> 
             stack.enter_context(hooked(module, partial(keep_input, kept)))
         model.net(model.preprocess(images_BCHW))
     return kept
+
+
+def _clean(batch: Batch) -> Tensor:
+    return batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW
+
+
+MAKERS: dict[str, Callable[[Model, Any, Batch], Fill]] = {
+    "zero": lambda _model, _bank, _batch: zero,
+    "mean": lambda _model, bank, _batch: bank.mean(flat=False),
+    "mean-flat": lambda _model, bank, _batch: bank.mean(flat=True),
+    "resample": lambda _model, bank, batch: bank.donors(batch.keys_B),
+    "uniform": lambda model, _bank, batch: spread(model, batch.images_BCHW),
+    "mean-map": lambda model, bank, batch: spread(model, batch.images_BCHW, bank.maps_HNN),
+    "twin": lambda model, _bank, batch: twin(model, _clean(batch)),
+    "twin-break": lambda model, _bank, batch: twin(model, batch.images_BCHW),
+}
+"""By name of a fill_kinds.FILLS; the bank is there for those whose row asks for one."""

@@ -7,15 +7,14 @@ Letters: B samples, T targets, U units (the sham first), V variants of one stack
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
+from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Tally
 from vhs.models.model import Model
@@ -29,21 +28,21 @@ class RegressionAblation:
     """Tallies of one model; as `HeadAblation`, of squared errors by target."""
 
     def __init__(
-        self, model: Model, group: int, targets: int, *, kinds: Sequence[str] = ("zero",), bank: Bank | None = None,
-        unit: str = "head", rescale: bool = False,
+        self, model: Model, group: int, targets: int, ablation: Ablation = HEADS_BY_ZEROS, *,
+        bank: Bank | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self.group = group
-        self.kinds = kinds
+        self.fills = ablation.fills
         self._bank = bank
-        self._removal = Removal(model.net, model.engine, unit, rescale=rescale)
-        units = len(kinds) * len(self._removal.units)
+        self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
+        units = len(self.fills) * len(self._removal.units)
         self._tally = Tally((units, targets), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
-            instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.kinds]
+            instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.fills]
             told = partial(_squared, batch=batch)
             intact_TB, after = self._removal.scored(pixels, self.group, instead, told)
         after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])
@@ -79,22 +78,6 @@ class RegressionEvaluation:
     def results(self) -> dict[str, Counts]:
         """targets: int64 [T, FOLDS, EVALUATION]; sums in 2^-24."""
         return {"targets": self._tally.counts()}
-
-
-class Errors(NamedTuple):
-    """Of one target. mse: in deviations²; r2: against the scored targets' own variance, None where they have none."""
-
-    n: int
-    mse: float
-    r2: float | None
-
-
-def errors(sums: Counts) -> Errors:
-    """From Counts [FOLDS, EVALUATION]."""
-    n = int(sums.total("n"))
-    mse, mean, square = (float(sums.total_float(name)) / n for name in ("se", "target", "target_sq"))
-    spread = square - mean**2
-    return Errors(n, mse, 1 - mse / spread if spread > 0 else None)
 
 
 def targets_of(batch: Batch) -> Tensor:

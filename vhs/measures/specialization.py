@@ -36,7 +36,7 @@ class Specialization:
         net, grid = model.plain, model.grid
         self.net = net
         has_class = net.has_class_token
-        self.metrics = [m for m in attention.METRICS if has_class or (m[0] != "class_mass" and m[1] != "class")]
+        self.metrics = [metric for metric in attention.METRICS if has_class or not metric.of_class_token]
         groups = [
             list(range(grid.first(layer), grid.first(layer) + count)) for layer, count in enumerate(grid.per_layer)
         ]
@@ -72,8 +72,8 @@ class Specialization:
         return divergence.stack_layers(maps)
 
     def _add_maps(self, maps_GBNN: Tensor, folds_B: Tensor) -> None:
-        has_class = self.net.has_class_token
-        values = attention.head_metrics(maps_GBNN.transpose(0, 1), self._distances, has_class_token=has_class)
+        maps = attention.Maps(maps_GBNN.transpose(0, 1), self._distances)
+        values = [metric.of(maps) for metric in self.metrics]
         self._heads.add(folds_B, _moments(torch.stack(values).transpose(1, 2)))
         done = 0
         for first, others in self.pairs:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
+from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally
 from vhs.models.discovery import Seam
@@ -29,7 +30,7 @@ FIELDS = ("n", "dloss", "dloss_sq", "score", "score_token", "n_nonfinite")
 class TaylorEstimate:
     """Tallies of one model; `add` batches of one condition, then read `results`."""
 
-    def __init__(self, model: Model, scope: Scope, *, kind: str = "zero", bank: Bank | None = None) -> None:
+    def __init__(self, model: Model, scope: Scope, *, kind: FillKind = ZERO, bank: Bank | None = None) -> None:
         self.model = model
         self.view = scope.views[0]
         self._kind, self._bank = kind, bank
@@ -77,9 +78,6 @@ class TaylorEstimate:
 
 def _by_head(change: Tensor, samples: int, place: Seam) -> tuple[Tensor, Tensor]:
     """([H, B] summed over tokens and features, [H, B] the tokens' sums taken absolutely)."""
-    axis, heads, interleaved = place.axis, place.heads, place.interleaved
-    change = change.narrow(axis, 0, place.features or change.shape[axis])
-    features = change.unflatten(0, (samples, -1)).movedim(axis if axis < 0 else axis + 1, -1)  # B ... K
-    split = features.unflatten(-1, (-1, heads) if interleaved else (heads, -1)).movedim(-1 if interleaved else -2, 0)
-    tokens = split.sum(-1).flatten(2)  # H B tokens
+    by_head = place.by_head(change).unflatten(0, (samples, -1)).movedim(-2, 0)  # H B ... features
+    tokens = by_head.sum(-1).flatten(2)  # H B tokens
     return tokens.sum(-1), tokens.abs().sum(-1)

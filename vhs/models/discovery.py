@@ -63,6 +63,12 @@ class Seam:
         """Where the features lie in what the projection receives."""
         return -1 if self.channels_last else 1
 
+    def by_head(self, received: Tensor) -> Tensor:
+        """What the projection receives as [..., H, features], whatever follows the heads left out."""
+        values = received.movedim(self.axis, -1)
+        values = values[..., : self.features or values.shape[-1]]
+        return values.unflatten(-1, (-1, self.heads)).mT if self.interleaved else values.unflatten(-1, (self.heads, -1))
+
     def without(self, received: Tensor, keep_VH: Tensor, fill: Tensor | None = None) -> Tensor:
         """What the projection receives [V * B, …], with the heads that keep_VH does not keep filled, in V variants.
 

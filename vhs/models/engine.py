@@ -22,7 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vhs.errors import MismatchError
-from vhs.grid import HeadGrid
+from vhs.grid import HEADS, HeadGrid, Units
 from vhs.models import prefix, seam
 from vhs.models.discovery import Seam, discover
 from vhs.models.hooks import hooked, hooked_after, keep_input, keep_output
@@ -55,13 +55,13 @@ class Engine(Protocol):
         """
 
 
-def keeps(grid: HeadGrid, kind: str = "head", *, rescale: bool = False) -> list[np.ndarray]:
-    """For each layer weights, float32 [U, H]: of the heads that each unit of `grid.units(kind)` leaves, sham first.
+def keeps(grid: HeadGrid, wanted: Units = HEADS, *, rescale: bool = False) -> list[np.ndarray]:
+    """For each layer weights, float32 [U, H]: of the heads that each unit of `grid.units(wanted)` leaves, sham first.
 
     Zeros and ones; with `rescale` H / kept instead of ones (DiverseViT's factor).
     """
     rows: list[list[np.ndarray]] = [[] for _ in grid.per_layer]
-    for unit in grid.units(kind):
+    for unit in grid.units(wanted):
         layer = unit.layer or 0
         rows[layer].append(kept(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
     return [np.stack(part) for part in rows]

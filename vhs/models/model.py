@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vhs.errors import MismatchError, UsageError
+from vhs.errors import MismatchError
 from vhs.grid import HeadGrid
-from vhs.models import arguments, seam
+from vhs.models import seam
 from vhs.models.engine import Engine, Fast, engine_of
-from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, ShiftedPatchEmbed
 from vhs.models.prefix import EAGER, Kernels
-from vhs.models.spec import Spec, TimmSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
     return luminance(images_BCHW)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Model:
     """A network in eval mode on its device. `name` and `weights_id` are what tables call it."""
 
@@ -83,6 +81,13 @@ class Model:
     seed: int | None = None
     precision: str = "float32"
     kernels: Kernels = EAGER
+
+    def __repr__(self) -> str:
+        """One line; heads are named where that costs nothing."""
+        known = self.plain is not None or "engine" in vars(self)
+        heads = f"heads by layer {self.grid.in_words()}" if known and self.has_heads else type(self.net).__name__
+        size = f"{self.preprocess.height}x{self.preprocess.width}x{self.preprocess.channels}"
+        return f"<vhs model {self.name}: {heads}, images {size}, {len(self.classes)} outputs, on {self.device}>"
 
     @cached_property
     def engine(self) -> Engine:
@@ -115,60 +120,3 @@ class Model:
     def autocast(self) -> torch.autocast:
         """Lower precision where asked for; weights stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-
-def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> nn.Module:
-    """A network of these sizes with timm's own initial weights (from the global generator).
-
-    layer_scale: initial value, where the spec has LayerScale. Raises UsageError for what the architecture cannot take.
-    """
-    if isinstance(spec, TimmSpec):
-        return _of_timm(spec, drop_path)
-    base: type[nn.Module] = LocalAttention if spec.lsa else seam.Attention
-    even = spec.heads * spec.head_width == spec.dim
-    attention = base if even else seam.attention_of_width(spec.head_width, base)  # type: ignore[arg-type]
-    scaled = {"init_values": layer_scale} if spec.layer_scale else {}
-    own = ShiftedPatchEmbed if spec.spt else NormedPatchEmbed if spec.patch_norm else None
-    embed = {"embed_layer": own} if own else {}
-    net = VisionTransformer(
-        **spec.timm_kwargs() | scaled | embed,
-        attn_layer=attention,
-        drop_path_rate=drop_path,
-    )
-    if not spec.last_residual:
-        net.blocks[-1].__class__ = BareBlock  # its weights are those of any block
-    return net
-
-
-def _of_timm(spec: TimmSpec, drop_path: float) -> nn.Module:
-    """By timm.create_model, at the image size asked for where the architecture has a choice."""
-    import timm
-
-    kwargs = timm_kwargs(spec)
-    try:
-        return timm.create_model(spec.name, **kwargs, drop_path_rate=drop_path)
-    except TypeError:
-        return timm.create_model(spec.name, **kwargs)
-
-
-@cache
-def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
-    """Arguments for timm.create_model: the image size too, where the architecture has a choice.
-
-    Raises UsageError where timm does not build it so.
-    """
-    import timm
-
-    kwargs = {"num_classes": spec.classes, "in_chans": spec.channels} | arguments.parse(spec.arguments)
-    choices: tuple[dict[str, Any], ...] = ({"img_size": [spec.height, spec.width]}, {})
-    for extra in choices:
-        try:
-            with torch.device("meta"):
-                timm.create_model(spec.name, **kwargs, **extra)
-            return kwargs | extra
-        except TypeError:
-            continue
-    told = f" with {spec.arguments}" if spec.arguments else ""
-    raise UsageError(
-        f"{spec.name}: timm does not build it{told} for {spec.classes} classes and {spec.channels} channels."
-    )

@@ -9,7 +9,7 @@ Letters: B images (one tile), V variants, H heads, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vhs.errors import MismatchError
-from vhs.grid import Unit
+from vhs.grid import HEADS, Unit, Units
 from vhs.models import seam
 from vhs.models.engine import Engine, Fast, Fill, Hooked, keeps, kept, masked
 from vhs.models.hooks import hooked, hooked_after
@@ -27,17 +27,17 @@ MLPS = ("mlp", "ffn")
 
 
 class Removal:
-    """The units of one kind (grid.units) of a network. Raises MismatchError where it has none such."""
+    """The units of a network that go in turn. Raises MismatchError where it has none such."""
 
-    def __init__(self, net: nn.Module, engine: Engine, kind: str = "head", *, rescale: bool = False) -> None:
+    def __init__(self, net: nn.Module, engine: Engine, units: Units = HEADS, *, rescale: bool = False) -> None:
         self.net = net
         self.engine = engine
-        self.units: list[Unit] = list(engine.grid.units(kind))
+        self.units: list[Unit] = list(engine.grid.units(units))
         self._rescale = rescale
         self._seams = engine.seams
         self._whole = any(unit.kind in ("mlp", "set") for unit in self.units)
-        self._keeps = [] if self._whole else keeps(engine.grid, kind, rescale=rescale)
-        self._mlps = _mlps(net, engine) if kind == "mlp" else []
+        self._keeps = [] if self._whole else keeps(engine.grid, units, rescale=rescale)
+        self._mlps = _mlps(net, engine) if units.kind == "mlp" else []
 
     def sweep(self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill]) -> Iterator[tuple[int, Tensor]]:
         """Yield (position in `fills`, logits [V, B, C]) in the order of `units`; at last (-1, the intact logits)."""
@@ -79,6 +79,12 @@ class Removal:
 
     def _without(self, pixels_BCHW: Tensor, unit: Unit, fill: Fill) -> Tensor:
         """[B, C]: a whole pass without the unit."""
+        with self.removed(unit, fill):
+            return self.net(pixels_BCHW)
+
+    @contextmanager
+    def removed(self, unit: Unit, fill: Fill) -> Iterator[None]:
+        """Inside the block every pass of the network is without the unit."""
         with ExitStack() as stack:
             if unit.kind == "mlp":
                 stack.enter_context(hooked_after(self._mlps[unit.layer or 0], _silent))
@@ -87,7 +93,7 @@ class Removal:
                 keep_VH = kept(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
                 hook = partial(masked, self._seams[layer], keep_VH, partial(fill, layer))
                 stack.enter_context(hooked(self._seams[layer].projection, hook))
-            return self.net(pixels_BCHW)
+            yield
 
 
 def _silent(_module: nn.Module, _args: tuple[Tensor, ...], given: Tensor) -> Tensor:

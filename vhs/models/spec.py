@@ -199,24 +199,6 @@ class TimmSpec:
         _check_arguments(data.get("arguments", ""), where)
         return cls(**data)
 
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The name and shape of every tensor of the model."""
-        import torch
-
-        from vhs.models.model import build
-
-        try:
-            with torch.device("meta"):
-                net = build(self)
-            fine = arguments.too_fine(net) if self.arguments else None
-            if fine:
-                raise UsageError(f"it {fine} read here")
-            return {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        except (AssertionError, RuntimeError, ValueError, UsageError) as error:
-            raise InputError(
-                f"{self.name}: timm does not build it so: {' '.join(str(error).split())[:120]}."
-            ) from error
-
 
 def _check_arguments(text: object, where: str) -> None:
     try:

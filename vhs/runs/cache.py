@@ -19,8 +19,9 @@ import torch
 from vhs.batch import Batch
 from vhs.errors import InputError, UsageError, VhsError
 from vhs.formats import pixels
+from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import IMAGENET, Geometry
-from vhs.formats.shards import Manifest, Sample, ShardSet
+from vhs.formats.shards import Sample, ShardSet
 from vhs.formats.verification import verified
 from vhs.progress import Progress, silent
 from vhs.runs.runtime import memory_bytes

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from vhs.errors import InputError, MismatchError
+from vhs.errors import InputError, MismatchError, UsageError
+from vhs.figures import contact as sheets
+from vhs.figures import style
 from vhs.formats import frost, pixels, regular
 from vhs.formats.images import decode
 from vhs.formats.shards import MANIFEST, Sample, ShardSet
@@ -20,6 +23,20 @@ from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
 
 SHOWN = 8
 """Images of a class."""
+
+
+def figure(paths: Sequence[str], wanted: str | None = None, kind: str | None = None) -> Figure:
+    """The contact sheet of an image or a shard set, or of a class (`wanted`) in several sets."""
+    if kind not in (None, "contact"):
+        raise UsageError(f"--kind {kind}: images and shard sets are drawn as contact.")
+    several = len(paths) > 1 or wanted is not None
+    if several and not all(Path(path).is_dir() for path in paths):
+        raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
+    mapped = None if several else with_regions(paths[0])
+    with style.styled():
+        if several:
+            return sheets.side_by_side(*one_class(paths, wanted))
+        return sheets.with_regions(*mapped) if mapped else sheets.sheet(*pictures(paths[0]))
 
 
 def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str]:

@@ -17,12 +17,16 @@ WORDS = {"train": "training", "val": "validation"}
 OPTION = {"train": "--fill-data", "val": "--data"}
 
 
-def resolve(loaded: list[Loaded], data: Path | None, warn: Callable[[str], None], split: str = "val") -> ShardSet:
+def resolve(
+    loaded: list[Loaded], data: Path | ShardSet | None, warn: Callable[[str], None], split: str = "val"
+) -> ShardSet:  # fmt: skip
     """The data named with --data, or the split (validation) the first checkpoint records.
 
     The recorded split is searched in $VHS_SHARDS, at the recorded path beside the checkpoint, and in
     ./shards. A set of that name with another content warns. Raises InputError saying where was looked.
     """
+    if isinstance(data, ShardSet):
+        return data
     if data is not None:
         return shards.pick(data, lambda manifest: manifest.split == split, WORDS[split])
     wanted, base = _recorded(loaded, split)

@@ -1,92 +1,103 @@
-"""Images for the calibration bank: a hashed part of the training split, never a scored sample."""
+"""Images that fills are made of: a hashed part of the training split, never a scored sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from vhs.errors import MismatchError, UsageError
-from vhs.formats.references import Loaded
-from vhs.formats.shards import ShardSet
-from vhs.measures.fill_kinds import BANKED, SPREAD
-from vhs.measures.fills import check_spread
+from vhs.errors import MismatchError
+from vhs.formats.atomic import sha256
+from vhs.formats.shards import Sample, ShardSet
 from vhs.runs import cache, ranks
-from vhs.runs.data import resolve
-from vhs.runs.run import Calibration, Run
 from vhs.seeds import nested_order
+
+if TYPE_CHECKING:
+    from vhs.progress import Note
 
 SAMPLES = 512
 BATCH = 32
 TWICE = 0.02
-"""Share of the calibration images that may be scored too (data sets have some images twice); they are left out."""
+"""Share of the images that may be scored too (data sets have some images twice); they are left out."""
 SPOTS = 256
 """Values of an image that are compared before all are."""
 
 
-def calibrated(
-    run: Run, kinds: Sequence[str], loaded: list[Loaded], data: Path | None, warn: Callable[[str], None]
-) -> Run:
-    """`run` with these fills and the images they need.
+@dataclass(frozen=True)
+class FillImages:
+    """batches: uint8, equally large; name: what tables call them; ids, and a hash of these."""
 
-    They are the SAMPLES of the training split that come first in its nested order (by the run's seed), at
-    the evaluation geometry. data: --fill-data, instead of the split the checkpoint records. Raises
-    MismatchError when one of them is scored: by its id in a set of the same name, or by its pixels.
+    batches: Sequence[torch.Tensor]
+    name: str
+    ids: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        return sha256("\n".join(self.ids).encode())[:16]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run scores: the set, how many samples of it are chosen by which seed, and this rank's of them."""
+
+    source: ShardSet
+    max_samples: int | None
+    seed: int
+    data: cache.Decoded
+
+
+def collected(source: ShardSet, scored: Scored, *, skip_bad: bool, note: Note) -> FillImages:
+    """The SAMPLES of `source` that come first in its nested order (by the run's seed), at the evaluation geometry.
+
+    Raises MismatchError when one of them is scored: by its id in a set of the same name, or by its pixels.
     """
-    run = replace(run, fills=tuple(kinds))
-    twinned = [kind for kind in kinds if kind.startswith("twin")]
-    stored = next((condition.name for condition in run.conditions if condition.data), None)
-    if twinned and (stored or run.data.manifest.targets):
-        raise UsageError(f"--fill {twinned[0]}: needs shifts made on the fly from classified images, {stored} is not.")
-    if set(kinds) & set(SPREAD):
-        for model in run.models:
-            check_spread(model)
-    if not set(kinds) & set(BANKED):
-        return run
-    source = resolve(loaded, data, warn, split="train")
-    chosen = cache.chosen(source, SAMPLES, run.seed)
-    if _same(source, run.source):
-        scored = {sample.id for sample in cache.chosen(run.source, run.max_samples, run.seed)}
-        both = next((sample.id for sample in chosen if sample.id in scored), None)
-        if both:
-            raise MismatchError(
-                f"{source.folder}: {both} would be calibration and scored image. Name other --fill-data."
-            )
-    decoded = cache.decode(source, chosen, skip_bad=run.skip_bad)
-    kept = _unscored(decoded, run, warn)
+    chosen = cache.chosen(source, SAMPLES, scored.seed)
+    _check_ids(source, chosen, scored)
+    decoded = cache.decode(source, chosen, skip_bad=skip_bad)
+    kept = _unscored(decoded, scored.data, note)
     batch = min(BATCH, len(kept))
-    order = nested_order(decoded.keys_N.numpy().view(np.uint64)[kept], decoded.labels_N.numpy()[kept], run.seed)
+    order = nested_order(decoded.keys_N.numpy().view(np.uint64)[kept], decoded.labels_N.numpy()[kept], scored.seed)
     used = kept[np.sort(order[: len(order) // batch * batch])]  # equal batches, and what is left out is of any class
-    batches = [part.to(run.device) for part in decoded.images_NCHW[torch.from_numpy(used)].split(batch)]
     name = f"{source.manifest.name}/{source.manifest.split} clean, {len(used)} images"
-    return replace(run, calibration=Calibration(batches, name, tuple(decoded.ids[index] for index in used)))
+    batches = decoded.images_NCHW[torch.from_numpy(used)].split(batch)
+    return FillImages(batches, name, tuple(decoded.ids[index] for index in used))
 
 
-def _unscored(decoded: cache.Decoded, run: Run, warn: Callable[[str], None]) -> np.ndarray:
+def _check_ids(source: ShardSet, chosen: Sequence[Sample], scored: Scored) -> None:
+    """Equal ids mean equal images where the sets have one name and split."""
+    if (source.manifest.name, source.manifest.split) != (scored.source.manifest.name, scored.source.manifest.split):
+        return
+    taken = {sample.id for sample in cache.chosen(scored.source, scored.max_samples, scored.seed)}
+    both = next((sample.id for sample in chosen if sample.id in taken), None)
+    if both:
+        raise MismatchError(f"{source.folder}: {both} would be fill image and scored image. Name other --fill-data.")
+
+
+def _unscored(decoded: cache.Decoded, scored: cache.Decoded, note: Note) -> np.ndarray:
     """Positions of the images that are not scored under other ids; a few may be in both splits of a data set.
 
     Raises MismatchError where more than TWICE of them are scored.
     """
-    if decoded.images_NCHW.shape[1:] != run.data.images_NCHW.shape[1:]:
+    if decoded.images_NCHW.shape[1:] != scored.images_NCHW.shape[1:]:
         return np.arange(len(decoded))
     places = {spots: place for place, spots in enumerate(_spots(decoded))}
-    scored = set()
-    for image, spots in zip(run.data.images_NCHW, _spots(run.data), strict=False):
+    found = set()
+    for image, spots in zip(scored.images_NCHW, _spots(scored), strict=False):
         place = places.get(spots)
         if place is not None and torch.equal(image, decoded.images_NCHW[place]):
-            scored.add(place)
-    both = sorted(set(ranks.gathered(sorted(scored))))
+            found.add(place)
+    both = sorted(set(ranks.gathered(sorted(found))))
     where = decoded.manifest.name
     if len(both) > TWICE * len(decoded):
         raise MismatchError(
-            f"{where}: {len(both)} of its {len(decoded)} calibration images, such as {decoded.ids[both[0]]}, are "
-            f"scored too, under these or other ids. Name other --fill-data."
+            f"{where}: {len(both)} of its {len(decoded)} fill images, such as {decoded.ids[both[0]]}, are scored too, "
+            f"under these or other ids. Name other --fill-data."
         )
     if both:
-        warn(f"{where}: {len(both)} calibration images are scored too and are left out")
+        note(f"{where}: {len(both)} fill images are scored too and are left out")
     return np.setdiff1d(np.arange(len(decoded)), both)
 
 
@@ -94,8 +105,3 @@ def _spots(decoded: cache.Decoded) -> list[bytes]:
     """About SPOTS values of each image, by which few unlike ones look alike."""
     values_NP = decoded.images_NCHW.flatten(1)
     return [row.tobytes() for row in values_NP[:, :: max(1, values_NP.shape[1] // SPOTS)].numpy()]
-
-
-def _same(a: ShardSet, b: ShardSet) -> bool:
-    """Whether equal ids mean equal images: sets of one name and split."""
-    return (a.manifest.name, a.manifest.split) == (b.manifest.name, b.manifest.split)

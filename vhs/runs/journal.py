@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from vhs.counts import Counts
-from vhs.errors import InputError, MismatchError, VhsError
-from vhs.formats import regular
-from vhs.formats.atomic import sha256, write_own
+from vhs.errors import InputError, MismatchError, Terminated, UsageError, VhsError
+from vhs.formats import locks, regular
+from vhs.formats.atomic import is_ordinary, sha256, write_own
 from vhs.progress import Note, unheard
 from vhs.world import is_first
 
@@ -134,6 +135,29 @@ class Keeping:
 
 
 NOTHING_KEPT = Keeping()
+
+
+@contextmanager
+def kept(
+    out: Path | None, *, resume: bool, new_tile: bool = False, dry_run: bool = False, note: Note = unheard
+) -> Iterator[Keeping]:  # fmt: skip
+    """Hold the lock of the main output, and say where finished conditions are kept beside it.
+
+    Raises UsageError where there is nothing to resume from, VhsError where another run writes the output.
+    """
+    file = out if out is not None and is_ordinary(out) else None
+    if resume and file is None:
+        raise UsageError("--resume: needs -o FILE, beside which finished conditions were kept.")
+    if dry_run:
+        yield NOTHING_KEPT
+        return
+    with locks.held([file], note):
+        try:
+            yield Keeping(file, resume, new_tile)
+        except (KeyboardInterrupt, Terminated):
+            if file:
+                note(f"stopped; finished conditions are kept in {file}.partial, --resume continues")
+            raise
 
 
 OPTIONS = {

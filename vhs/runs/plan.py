@@ -50,11 +50,11 @@ def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
     if model.plain is None:
         return None
     cost = flops.costs(model.plain)
-    units = list(model.grid.units(run.unit))
+    units = list(model.grid.units(run.ablation.units))
     heads = len(units) - 1 if ablating else 1
     passes = run.data.total * len(run.conditions)
     swept = cost.without(units)
-    products = passes * (len(run.fills) * swept if ablating else cost.forward)
+    products = passes * (len(run.ablation.fills) * swept if ablating else cost.forward)
     flips = fewest_flips(heads)
     return Estimate(
         intact=passes, ablated=passes * (heads + 1), flops=2.0 * products, share=swept / (len(units) * cost.forward),
@@ -72,4 +72,33 @@ def memory(run: Run) -> tuple[float, float]:
     """(decoded images, activations of one tile and its variants), MiB."""
     images = run.data.images_NCHW.numel()
     widest = max((runtime.row_bytes(model.plain) for model in run.models if model.plain is not None), default=0)
-    return images / 2**20, run.tile * run.group * widest * LIVE / 2**20
+    return images / 2**20, run.tile * run.stack * widest * LIVE / 2**20
+
+
+def in_words(run: Run, *, ablating: bool) -> str:
+    """What a run would do, for --dry-run: passes, FLOPs, memory, about how long, and what it could detect."""
+    data = run.data.manifest
+    lines = [
+        f"data        {data.name}/{data.split}, {run.data.total} samples, {run.data.geometry}",
+        f"conditions  {len(run.conditions)}: {', '.join(item.name for item in run.conditions[:4])}"
+        + (", …" if len(run.conditions) > 4 else ""),
+    ]
+    for model in run.models:
+        cost = estimate(run, model, ablating=ablating)
+        heads = f"{model.grid.depth} layers, {len(model.grid)} heads" if ablating or model.has_heads else "no heads"
+        lines.append(f"model       {model.name}: {heads}")
+        if cost is None:
+            lines.append("FLOPs       not counted for this architecture")
+            continue
+        lines.append(f"passes      {cost.intact:,} intact" + (f", {cost.ablated:,} from a head on" if ablating else ""))
+        lines.append(f"FLOPs       {cost.flops:.2e} ({cost.share:.0%} of whole passes for every head)" if ablating else
+                     f"FLOPs       {cost.flops:.2e}")  # fmt: skip
+        lines.append(f"time        about {cost.duration}, reading and corruptions apart")
+        if ablating:
+            lines.append(
+                f"detects     a drop of {cost.detectable:.2%} or more ({cost.flips} answers lost, none gained, "
+                f"{cost.heads} heads at q < 0.05)"
+            )
+    held, stack = memory(run)
+    lines.append(f"memory      about {held:,.0f} MiB of images and {stack:,.0f} MiB a tile")
+    return "\n".join([*lines, f"tile        {run.tile} samples, {run.stack} variants at once, {run.device}"]) + "\n"

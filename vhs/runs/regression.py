@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import polars as pl
 
 from vhs.counts import Counts
 from vhs.errors import UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.measures import intervals
-from vhs.measures.contrast import tested
 from vhs.measures.fills import Bank
-from vhs.measures.regression import RegressionAblation, RegressionEvaluation, errors
+from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.conditions import Condition
-from vhs.runs.frames import by_fill, measured, number, unit_keys
+from vhs.runs.frames import by_fill, measured, unit_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
+from vhs.summaries import tallied
 
 
 def is_regression(run: Run) -> bool:
@@ -35,20 +32,22 @@ def is_regression(run: Run) -> bool:
 
 def ablation(run: Run, model: Model, bank: Bank | None) -> RegressionAblation:
     """The measure of one model."""
-    targets = len(run.data.manifest.targets)
-    return RegressionAblation(model, run.group, targets, kinds=run.fills, bank=bank, unit=run.unit, rescale=run.rescale)
+    return RegressionAblation(model, run.stack, len(run.data.manifest.targets), run.ablation, bank=bank)
 
 
 def evaluate(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame]:
     """Yield, by finished condition, the evalshift_regression rows of all models."""
-    targets = len(run.data.manifest.targets)
+    targets = run.data.manifest.targets
 
     def make(model: Model, _scope: Scope) -> RegressionEvaluation:
-        return RegressionEvaluation(model, targets)
+        return RegressionEvaluation(model, len(targets))
 
     for condition, results in sweep(run, make, keeping, {"measure": "evalshift"}):
-        pairs = zip(run.models, results, strict=True)
-        rows = [row for model, tallies in pairs for row in _evaluation(run, condition, model, tallies["targets"])]
+        rows = []
+        for model, tallies in zip(run.models, results, strict=True):
+            sums, keys = tallies["targets"], measured(run, condition, model)
+            for index, target in enumerate(targets):
+                rows.append(keys | {"target": target} | tallied.squared_errors(Counts(sums.values[index], sums.fields)))
         yield frame(schemas.EVALSHIFT_REGRESSION, rows)
 
 
@@ -57,40 +56,7 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -
     rows = []
     for kind, part in by_fill(run, model, sums):
         for index, target in enumerate(run.data.manifest.targets):
-            numbers = _numbers(Counts(part.values[:, index], part.fields), run)
+            numbers = tallied.ablated_errors(Counts(part.values[:, index], part.fields), adaptive=run.adaptive)
             keys = unit_keys(run, condition, model, kind)
-            rows += [key | {"target": target} | told for key, told in zip(keys, numbers, strict=True)]
+            rows += [key | {"target": target} | row for key, row in zip(keys, numbers, strict=True)]
     return frame(schemas.ABLATE_REGRESSION, rows)
-
-
-def _numbers(sums: Counts, run: Run) -> Sequence[dict[str, Any]]:
-    """Per unit, from Counts [U, F]: errors, their change, and the change relative to the intact error."""
-    n = sums.total("n")
-    intact = sums.total_float("se_intact") / n
-    change, lo, hi = intervals.mean_interval(sums.total("dse"), sums.total("dse_sq"), n)
-    relative = change / np.maximum(intact, 1e-12)
-    rest = {name: sums.total(name)[:, None] - sums[name] for name in ("dse", "se_intact")}
-    without = (rest["dse"] / np.maximum(rest["se_intact"], 1)).T
-    rel_lo, rel_hi, _ = tested(relative, without)
-    p = intervals.normal_p(change, hi)
-    q = intervals.benjamini_hochberg(p[1:])
-    return [
-        {
-            "n": int(n[unit]), "mse_intact": intact[unit], "mse": intact[unit] + change[unit], "dmse": change[unit],
-            "dmse_lo": number(lo[unit]), "dmse_hi": number(hi[unit]), "dmse_rel": relative[unit],
-            "dmse_rel_lo": rel_lo[unit], "dmse_rel_hi": rel_hi[unit], "p": None if run.adaptive else p[unit],
-            "q": q[unit - 1] if unit and not run.adaptive else None,
-        }
-        for unit in range(len(n))
-    ]  # fmt: skip
-
-
-def _evaluation(run: Run, condition: Condition, model: Model, sums: Counts) -> Iterator[dict[str, Any]]:
-    for index, target in enumerate(run.data.manifest.targets):
-        part = Counts(sums.values[index], sums.fields)
-        told = errors(part)
-        _, lo, hi = intervals.mean_interval(part.total("se"), part.total("se_sq"), told.n)
-        yield measured(run, condition, model) | told._asdict() | {
-            "target": target, "mse_lo": number(lo), "mse_hi": number(hi),
-            "mae": float(part.total_float("ae")) / told.n,
-        }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhs.grid import HEADS
 from vhs.measures.steadiness import settle, use_fused
 from vhs.runs import ranks
 from vhs.shifts.textures import PROCEDURAL
@@ -17,7 +18,7 @@ def unsteady(run: Run) -> list[str]:
     tile = next(run.data.tiles(run.tile, run.device), None)
     notes = []
     for model in run.models:
-        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.group) if tile else None)
+        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.stack) if tile else None)
         use_fused(model, chosen.fused)
         if not chosen.steady:
             notes.append(
@@ -26,11 +27,11 @@ def unsteady(run: Run) -> list[str]:
     return notes
 
 
-def costs(run: Run, unit: str) -> list[str]:
+def costs(run: Run) -> list[str]:
     """What pairs cost, said before they start."""
     notes = []
-    for model in run.models if unit == "pair" else ():
-        units, heads = (len(list(model.grid.units(kind))) - 1 for kind in (unit, "head"))
+    for model in run.models if run.ablation.units.kind == "pair" else ():
+        units, heads = (len(list(model.grid.units(kind))) - 1 for kind in (run.ablation.units, HEADS))
         notes.append(
             f"{model.name}: {units - heads} pairs within layers beside {heads} heads, {units / heads:.1f} times the "
             f"passes of the heads alone"
@@ -38,8 +39,8 @@ def costs(run: Run, unit: str) -> list[str]:
     return notes
 
 
-def told(run: Run) -> list[str]:
-    """What a reader of the numbers should be told."""
+def geometry(run: Run) -> list[str]:
+    """What happens to the images before and under the shifts."""
     notes = []
     side = tuple(run.data.images_NCHW.shape[-2:])
     sizes = {(model.preprocess.height, model.preprocess.width) for model in run.models}

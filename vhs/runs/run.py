@@ -15,17 +15,18 @@ import torch
 
 from vhs.batch import Batch
 from vhs.counts import Counts
-from vhs.errors import MismatchError, UsageError, VhsError
-from vhs.formats.atomic import sha256
+from vhs.errors import VhsError
+from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import Geometry
 from vhs.formats.shards import ShardSet
-from vhs.measures.scoring import Scope
+from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
+from vhs.measures.scoring import Scope, View
 from vhs.models.model import Model
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, ranks, remarks, runtime, sample_groups, scopes
+from vhs.runs import cache, ranks, runtime, sample_groups, scopes
 from vhs.runs.conditions import CLEAN_OWN, Condition
+from vhs.runs.fill_images import FillImages
 from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
-from vhs.runs.sample_groups import LABEL
 
 
 class Measure(Protocol):
@@ -36,26 +37,12 @@ class Measure(Protocol):
     def results(self) -> dict[str, Counts]: ...
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Images for fills. batches: uint8, equally large; name: what tables call them; ids, and a hash of these."""
-
-    batches: Sequence[torch.Tensor]
-    name: str
-    ids: tuple[str, ...]
-
-    @property
-    def hash(self) -> str:
-        return sha256("\n".join(self.ids).encode())[:16]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What a measuring command works on.
 
-    tile: samples a batch; group: variants stacked on it; adaptive: whether the data decided how many samples;
-    unit: what is removed at once, or heads that are; rescale: whether the kept heads of its layer are scaled by
-    H / kept; fills: what stands in for it; calibration: the images that those fills come from.
+    tile: samples a batch; stack: variants of them at once; adaptive: whether the data decided how many samples;
+    ablation: what is removed, and what stands in for it; fill_images: those that this comes from.
     """
 
     models: Sequence[Model]
@@ -64,14 +51,12 @@ class Run:
     conditions: Sequence[Condition]
     seed: int
     tile: int
-    group: int
+    stack: int
     max_samples: int | None
     by: Sequence[str] = ()
     adaptive: bool = False
-    unit: str = "head"
-    rescale: bool = False
-    fills: Sequence[str] = ("zero",)
-    calibration: Calibration | None = None
+    ablation: Ablation = HEADS_BY_ZEROS
+    fill_images: FillImages | None = None
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -86,14 +71,14 @@ class Run:
             return self.data
         scopes.check_classes(condition.data, self.models)
         samples = cache.chosen(condition.data, self.max_samples, self.seed)
-        by = [name for name in self.by if name == LABEL or name in condition.data.manifest.groups]
+        by = sample_groups.of(condition.data.manifest, self.by)
         decoded = cache.decode(
             condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress
         )
-        self.tell_skipped(decoded)
+        self.note_skipped(decoded)
         return decoded
 
-    def own(self, geometry: Geometry) -> cache.Decoded:
+    def at_geometry(self, geometry: Geometry) -> cache.Decoded:
         """The run's data at another geometry."""
         samples = cache.chosen(self.source, self.max_samples, self.seed)
         return cache.decode(
@@ -101,16 +86,42 @@ class Run:
             progress=self.progress,
         )  # fmt: skip
 
+    def redecoded(self, *, samples: int | None = None, tile: int | None = None) -> Run:
+        """The same run on the first `samples` of its nested order, or at another tile."""
+        samples = self.max_samples if samples is None else samples
+        chosen = cache.chosen(self.source, samples, self.seed)
+        fixed, stack = (self.tile, self.stack) if tile is None else runtime.fit(self.models, len(chosen), tile)
+        decoded = cache.decode(
+            self.source, chosen, tile=fixed, by=self.by, skip_bad=self.skip_bad, progress=self.progress
+        )
+        return replace(self, data=decoded, max_samples=samples, tile=fixed, stack=stack)
+
+    def manifest(self, condition: Condition) -> Manifest:
+        """Of the data under a condition."""
+        return condition.data.manifest if condition.data else self.data.manifest
+
     def groups(self, condition: Condition) -> tuple[str, ...]:
         """Names of the sample groups that are tallied under a condition."""
-        data = condition.data.manifest if condition.data else self.data.manifest
-        return sample_groups.names(data, [name for name in self.by if name == LABEL or name in data.groups])
+        data = self.manifest(condition)
+        return sample_groups.names(data, sample_groups.of(data, self.by))
 
-    def tell_skipped(self, decoded: cache.Decoded) -> None:
+    def views(self, condition: Condition) -> tuple[View, ...]:
+        """Which classes are answered under a condition."""
+        return scopes.views(condition, self.conditions, self.manifest(condition), self.models[0])
+
+    def label_set(self, condition: Condition) -> str:
+        """What the first of `views` is called."""
+        return scopes.label_set(self.manifest(condition), self.models[0])
+
+    def note_skipped(self, decoded: cache.Decoded) -> None:
         """Note how many bad samples were left out, and the first."""
         skipped = ranks.gathered(list(decoded.skipped))
         if skipped:
             self.note(f"{len(skipped)} bad samples skipped; the first: {skipped[0]}")
+
+    def in_words(self) -> str:
+        """How much of what is measured, and how."""
+        return f"{self.data.total} samples of {self.source.folder}, tile {self.tile} x {self.stack}, {self.device}"
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two runs to give equal bytes."""
@@ -126,72 +137,21 @@ class Run:
             "max_samples": self.max_samples,
             "skip_bad": self.skip_bad,
             "by": list(self.by),
-            "unit": self.unit,
-            "rescale": self.rescale,
-            "fills": list(self.fills),
-            "fill_data": self.calibration.hash if self.calibration else None,
+            "unit": str(self.ablation.units),
+            "rescale": self.ablation.rescale,
+            "fills": [kind.name for kind in self.ablation.fills],
+            "fill_data": self.fill_images.hash if self.fill_images else None,
             "tile": self.tile,
-            "group": self.group,
+            "group": self.stack,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "precision": self.models[0].precision,
             "versions": runtime.versions(),
         }
 
-
-def open_run(
-    models: Sequence[Model], data: ShardSet, conditions: Sequence[Condition], *, seed: int = 0,
-    tile: int | None = None, max_samples: int | None = None, by: Sequence[str] | None = (), skip_bad: bool = False,
-    progress: Progress = silent, note: Note = unheard,
-) -> Run:  # fmt: skip
-    """Check that models and data fit, fix the tile, and decode the data.
-
-    by: attributes to group samples by, None for all that the data has. Raises MismatchError for a model
-    that lacks one of the data's classes.
-    """
-    if by is None:
-        by = () if data.manifest.targets else data.manifest.groups
-    models = [scopes.named(model, data, note) for model in models]
-    sample_groups.check(data.manifest, by)
-    scopes.check_classes(data, models)
-    if len({model.precision for model in models}) > 1:
-        raise UsageError("the models were loaded in different precisions. Load them in one.")
-    runtime.set_precision(models[0].precision)
-    samples = cache.chosen(data, max_samples, seed)
-    fixed_tile, group = runtime.fit(models, len(samples), tile)
-    decoded = cache.decode(data, samples, tile=fixed_tile, by=by, skip_bad=skip_bad, progress=progress)
-    _check_side(decoded, conditions)
-    if data.manifest.height is not None and any(item.shift == CLEAN_OWN for item in conditions):
-        raise UsageError(
-            "--shift clean_own: the images all have one size, at which they are used; it is for photographs."
-        )
-    run = Run(
-        models=models, source=data, data=decoded, conditions=conditions, seed=seed, tile=fixed_tile, group=group,
-        max_samples=max_samples, by=by, skip_bad=skip_bad, progress=progress, note=note,
-    )  # fmt: skip
-    try:
-        for message in (*remarks.told(run), *remarks.unsteady(run)):
-            note(message)
-    except (RuntimeError, MemoryError) as error:
-        less = runtime.smaller(fixed_tile)
-        if tile is not None or less is None or not runtime.is_out_of_memory(error):
-            raise
-        note(f"a tile of {fixed_tile} x {group} does not fit the memory; trying {less}")
-        return open_run(
-            models, data, conditions, seed=seed, tile=less, max_samples=max_samples, by=by, skip_bad=skip_bad,
-            progress=progress, note=note,
-        )  # fmt: skip
-    run.tell_skipped(decoded)
-    return run
-
-
-def reopened(run: Run, samples: int) -> Run:
-    """The same run on the first `samples` of its nested order."""
-    chosen = cache.chosen(run.source, samples, run.seed)
-    decoded = cache.decode(
-        run.source, chosen, tile=run.tile, by=run.by, skip_bad=run.skip_bad, progress=run.progress
-    )  # fmt: skip
-    return replace(run, data=decoded, max_samples=samples)
+    def provenance(self) -> dict[str, Any]:
+        """What a Parquet table records of its making: versions, inputs, options. No clock."""
+        return self.fingerprint() | ({"fill_ids": list(self.fill_images.ids)} if self.fill_images else {})
 
 
 def sweep(
@@ -211,18 +171,6 @@ def sweep(
         yield condition, results
 
 
-def _check_side(data: cache.Decoded, conditions: Sequence[Condition]) -> None:
-    from vhs.shifts.corruption import MIN_SIDE
-
-    height, width = data.images_NCHW.shape[-2:]
-    made = next((item.name for item in conditions if item.corruption and item.data is None), None)
-    if made and min(height, width) < MIN_SIDE:
-        raise MismatchError(
-            f"{data.manifest.name}: images of {height}x{width} px, {made} needs {MIN_SIDE} px or more. "
-            f"Shard larger images."
-        )
-
-
 def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
     try:
         return _tallied(run, condition, make)
@@ -232,7 +180,7 @@ def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
         less = runtime.smaller(run.tile)
         advice = f"Run it again with --resume --tile {less}." if less else "Use a machine with more memory."
         raise VhsError(
-            f"out of memory under {condition.name}, at a tile of {run.tile} x {run.group}; with -o the finished "
+            f"out of memory under {condition.name}, at a tile of {run.tile} x {run.stack}; with -o the finished "
             f"conditions are kept. {advice}"
         ) from error
 
@@ -241,7 +189,9 @@ def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
     if condition.shift == CLEAN_OWN:
         own = [(own_geometry(model), model) for model in run.models]
         results = [
-            part for geometry, model in own for part in _passed(run, condition, make, [model], run.own(geometry))
+            part
+            for geometry, model in own
+            for part in _passed(run, condition, make, [model], run.at_geometry(geometry))
         ]
     else:
         results = _passed(run, condition, make, run.models, run.decoded(condition))
@@ -255,7 +205,7 @@ def _passed(
     data: cache.Decoded,
 ) -> Results:  # fmt: skip
     """One pass over `data` for `models`."""
-    scope = Scope(scopes.views(run, condition), data.groups.names, data.total)
+    scope = Scope(run.views(condition), data.groups.names, data.total)
     measures = [make(model, scope) for model in models]
     number, conditions, each = run.conditions.index(condition), len(run.conditions), len(run.data)
     what = f"{condition.name} ({number + 1}/{conditions})"

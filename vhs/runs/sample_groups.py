@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from vhs.errors import InputError, UsageError, choices
-from vhs.formats.shards import Manifest, Sample
+from vhs.formats.manifest import Manifest
+from vhs.formats.shards import Sample
 
 LABEL = "label"
 
@@ -39,6 +40,11 @@ def grouped(manifest: Manifest, samples: Sequence[Sample], by: Sequence[str]) ->
 def names(manifest: Manifest, by: Sequence[str]) -> tuple[str, ...]:
     """The names of the groups, in the order of `grouped`."""
     return tuple(f"{attribute}={value}" for attribute in by for value in _values(manifest, (), attribute)[0])
+
+
+def of(manifest: Manifest, by: Sequence[str]) -> list[str]:
+    """Those of `by` that a set has."""
+    return [name for name in by if name == LABEL or name in manifest.groups]
 
 
 def check(manifest: Manifest, by: Sequence[str]) -> None:

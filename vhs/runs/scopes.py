@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from vhs.errors import MismatchError
+from vhs.formats.manifest import Manifest
 from vhs.formats.shards import ShardSet
 from vhs.measures.scoring import View
 from vhs.models.model import Model
 from vhs.progress import Note
 from vhs.runs.conditions import CLEAN, Condition
-
-if TYPE_CHECKING:
-    from vhs.runs.run import Run
 
 ALL = "all"
 
@@ -44,7 +41,7 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
             )
 
 
-def named(model: Model, data: ShardSet, note: Note) -> Model:
+def with_names(model: Model, data: ShardSet, note: Note) -> Model:
     """`model` with the data's class names where its own are mere numbers, as many as the data has."""
     classes = data.manifest.classes
     if data.manifest.targets:
@@ -56,26 +53,29 @@ def named(model: Model, data: ShardSet, note: Note) -> Model:
     return replace(model, classes=classes)
 
 
-def views(run: Run, condition: Condition) -> tuple[View, ...]:
+def views(
+    condition: Condition, conditions: Sequence[Condition], manifest: Manifest, model: Model
+) -> tuple[View, ...]:  # fmt: skip
     """All samples over all classes; where the data has fewer classes than the model, first over its own;
-    and of the clean data, the samples of each shifted set with fewer classes, over these and over all."""
-    manifest = condition.data.manifest if condition.data else run.data.manifest
+    and of the clean data, the samples of each shifted set with fewer classes, over these and over all.
+
+    conditions: all of the run; manifest: of the data under this one.
+    """
     if manifest.targets:
         return (View(ALL, ALL, torch.zeros(0, dtype=torch.int64)),)
-    model_classes, device = run.models[0].classes, run.device
+    model_classes, device = model.classes, model.device
     found = _both(ALL, manifest.name, manifest.classes, manifest.classes, model_classes, device)
     if condition.shift == CLEAN:
-        for other in run.conditions:
+        for other in conditions:
             if other.data and set(other.data.manifest.classes) < set(manifest.classes):
                 told = other.data.manifest
                 found += _both(f"classes={told.name}", told.name, manifest.classes, told.classes, model_classes, device)
     return tuple(found)
 
 
-def label_set(run: Run, condition: Condition) -> str:
+def label_set(manifest: Manifest, model: Model) -> str:
     """What the first of `views` is called, without building them: the set's name where it has fewer classes."""
-    manifest = condition.data.manifest if condition.data else run.data.manifest
-    fewer = len(manifest.classes) < len(run.models[0].classes) and not manifest.targets
+    fewer = len(manifest.classes) < len(model.classes) and not manifest.targets
     return manifest.name if fewer else ALL
 
 

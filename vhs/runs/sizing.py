@@ -12,7 +12,7 @@ from vhs.measures.ablation import HeadAblation
 from vhs.measures.intervals import bonett_price
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
-from vhs.runs.run import Run, reopened, sweep
+from vhs.runs.run import Run, sweep
 
 PILOT = 1000
 
@@ -28,19 +28,19 @@ def sized(run: Run, half_width: float) -> Run:
         raise UsageError("--half-width: is of drops in accuracy, and these data have targets. Use --max-samples.")
     if run.data.total <= PILOT:
         return replace(run, adaptive=True)
-    pilot = reopened(run, PILOT)
+    pilot = run.redecoded(samples=PILOT)
     needed = math.ceil(PILOT * (_widest(pilot) / half_width) ** 2)
     samples = min(max(needed, PILOT), run.data.total)
     short = " (all there are; the width is not reached)" if needed > samples else ""
     run.note(f"measuring {samples:,} of {run.data.total:,} samples{short}")
-    return replace(reopened(run, samples), adaptive=True)
+    return replace(run.redecoded(samples=samples), adaptive=True)
 
 
 def _widest(run: Run) -> float:
     """The widest half of an interval of a drop, over conditions, models and heads."""
 
     def make(model: Model, scope: Scope) -> HeadAblation:
-        return HeadAblation(model, scope, run.group)
+        return HeadAblation(model, scope, run.stack)
 
     widest = 0.0
     for _, results in sweep(run, make):

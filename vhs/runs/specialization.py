@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -14,10 +15,16 @@ from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
 
 
-def specialize(
-    run: Run, keeping: Keeping = NOTHING_KEPT, *, across: bool = True
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield, by finished condition, the heads rows and the pairs rows of all models.
+@dataclass(frozen=True)
+class Specialized:
+    """What one finished condition gives: the heads rows and the pairs rows."""
+
+    heads: pl.DataFrame
+    pairs: pl.DataFrame
+
+
+def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, *, across: bool = True) -> Iterator[Specialized]:
+    """Yield each finished condition of all models.
 
     across: whether pairs of heads span layers.
     """
@@ -28,7 +35,7 @@ def specialize(
     layouts = [Specialization(model, across=across) for model in run.models]
     for condition, results in sweep(run, make, keeping, {"measure": "specialize", "across": across}):
         pairs = list(zip(layouts, results, strict=True))
-        yield (
+        yield Specialized(
             pl.concat([head_frame(run, condition, layout, tallies["heads"]) for layout, tallies in pairs]),
             pl.concat([pair_frame(run, condition, layout, tallies["pairs"]) for layout, tallies in pairs]),
         )

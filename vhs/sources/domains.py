@@ -7,11 +7,13 @@ from pathlib import Path
 from vhs.errors import InputError
 from vhs.formats.images import SUFFIXES
 from vhs.formats.split import Split
-from vhs.sources.folders import split_of_paths
+from vhs.sources.folders import has_splits, split_of_paths
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether there are two levels of folders, and the lower ones share names across the upper ones."""
+    """Whether there are two levels of folders, and the lower ones share names across the upper ones, no splits."""
+    if has_splits(folder):
+        return False
     below = [set(_folders(domain)) for domain in map(folder.joinpath, _folders(folder))]
     return len(below) > 1 and all(below) and bool(set.intersection(*below))
 

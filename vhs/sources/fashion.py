@@ -12,6 +12,7 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats.split import Split, from_arrays
+from vhs.sources.idx_array import parse
 
 NAME = "fashion-mnist"
 FILE = "fashion-mnist.xz"
@@ -28,10 +29,8 @@ MD5 = {
 PER_CLASS = {"train": 1000, "t10k": 200}
 
 
-def splits() -> list[Split]:
+def splits(_source: Path | None = None) -> list[Split]:
     """10,000 training and 2,000 validation images, 28 x 28 grey, equally many of each of ten classes."""
-    from vhs.sources.idx import parse
-
     rest = lzma.decompress(_path().read_bytes())
     found = []
     for prefix, split in (("train", "train"), ("t10k", "val")):

@@ -30,6 +30,11 @@ def has_splits(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in SPLITS)
 
 
+def is_folder(folder: Path) -> bool:
+    """Whether there are folders in it, which may be classes."""
+    return any(item.is_dir() for item in folder.iterdir())
+
+
 def splits(folder: Path) -> list[Split]:
     """One split for each split folder, or a single one, `val`, when the classes lie directly in `folder`."""
     named = {name: folder / name for name in SPLITS if (folder / name).is_dir()}

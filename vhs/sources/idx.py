@@ -15,9 +15,9 @@ from vhs.errors import InputError
 from vhs.formats import regular
 from vhs.formats.split import Split, class_names, from_arrays
 from vhs.sources import fashion
+from vhs.sources.idx_array import MAX_DIMENSIONS, parse
 
 SPLITS = {"train": "train", "t10k": "val", "test": "val"}
-MAX_VALUES, MAX_DIMENSIONS = 1 << 34, 4
 
 
 def splits(folder: Path) -> list[Split]:
@@ -30,22 +30,6 @@ def splits(folder: Path) -> list[Split]:
 
 def is_folder(folder: Path) -> bool:
     return folder.is_dir() and any(_find(folder, prefix, "images") for prefix in SPLITS)
-
-
-def parse(data: bytes, where: str) -> tuple[np.ndarray, bytes]:
-    """One uint8 or uint32 IDX array from the start of `data`, and the bytes after it."""
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in (0x08, 0x0C):
-        raise InputError(f"{where}: is not an IDX file of unsigned bytes.")
-    dtype = np.dtype(">u1" if data[2] == 0x08 else ">i4")
-    head = 4 + 4 * data[3]
-    if len(data) < head:
-        raise InputError(f"{where}: ends in its header; the file is truncated.")
-    shape = struct.unpack(f">{data[3]}I", data[4:head])
-    count = int(np.prod(shape, dtype=object))
-    end = head + count * dtype.itemsize
-    if count > MAX_VALUES or len(data) < end:
-        raise InputError(f"{where}: says {shape!s:.80}, which is {end} bytes, but has {len(data)}; truncated?")
-    return np.frombuffer(data, dtype, count, head).reshape(shape), data[end:]
 
 
 def _pair(folder: Path, prefix: str, split: str) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,25 +47,20 @@ def is_folder(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def reader(columns: str | None) -> Callable[[Path], list[Split]]:
-    """A reader of folders with a `metadata.csv` whose columns are called as --columns says."""
-    named = parse_columns(columns) if columns else {}
-    return lambda folder: splits(folder, named)
-
-
-def splits(folder: Path, named: Columns) -> list[Split]:
+def splits(folder: Path, columns: str | None = None) -> list[Split]:
     """One split for each value of the split column; without one a single split, `val`.
 
+    columns: which is what, as --columns says; None for the usual names.
     Every manifest carries how many training samples each group value has, for re-weighting.
     """
     path = folder / FILE if folder.is_dir() else folder
     rows, header = _rows(path)
-    columns = _resolved(path, header, named)
-    classes = () if "target" in columns else _class_names({row[columns["label"][0]] for row in rows})
+    places = _resolved(path, header, parse_columns(columns) if columns else {})
+    classes = () if "target" in places else _class_names({row[places["label"][0]] for row in rows})
     parts: dict[str, list[Row]] = {}
     for number, row in enumerate(rows, start=2):
-        parts.setdefault(_split_name(row, columns, f"{path}: row {number}"), []).append(row)
-    made = [_split(path, name, parts[name], columns, classes) for name in ("train", "val", "test") if name in parts]
+        parts.setdefault(_split_name(row, places, f"{path}: row {number}"), []).append(row)
+    made = [_split(path, name, parts[name], places, classes) for name in ("train", "val", "test") if name in parts]
     shares = {
         name: dict(Counter(values))
         for part in made

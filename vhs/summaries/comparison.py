@@ -38,7 +38,9 @@ class Pair(NamedTuple):
     heads: np.ndarray
 
 
-def read_folds(paths: Sequence[str], read: Callable[[str], Table] = tables.read) -> pl.DataFrame:
+def read_folds(
+    paths: Sequence[str | pl.DataFrame], read: Callable[[Any], Table] = tables.read
+) -> pl.DataFrame:  # fmt: skip
     """The folds of all `paths`: folds tables, or ablation tables with `.folds.parquet` beside them.
 
     Equal duplicate rows are dropped; rows that share keys and differ, and folds that were written beside another
@@ -129,10 +131,12 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
     return Pair(keys, condition, "clean", name, a, b, grid["layer"].to_numpy(), grid["head"].to_numpy())
 
 
-def _folds_of(path: str, read: Callable[[str], Table]) -> pl.DataFrame:
+def _folds_of(path: str | pl.DataFrame, read: Callable[[Any], Table]) -> pl.DataFrame:
     schema, table, _ = read(path)
     if schema is schemas.FOLDS:
         return table
+    if not isinstance(path, str):
+        raise InputError(f"the table is of kind {schema.name}; folds were expected.")
     if schema is not schemas.ABLATE:
         raise InputError(f"{path}: is of kind {schema.name}; an ablation or folds table was expected.")
     beside = Path(path).with_suffix(".folds.parquet")

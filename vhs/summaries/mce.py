@@ -12,7 +12,7 @@ import polars as pl
 
 from vhs.errors import InputError, MismatchError
 from vhs.formats import schemas, tables
-from vhs.formats.tables import frame
+from vhs.formats.tables import Table, frame
 from vhs.measures import mce
 from vhs.measures.mce import CORRUPTIONS, Normaliser
 from vhs.shifts.names import CATEGORY, FAMILY, IMAGENET_C, SEVERITIES
@@ -33,11 +33,15 @@ def summarise(shift: pl.DataFrame, normaliser: Normaliser | None, folds: Folds |
     return frame(schemas.MCE, rows)
 
 
-def normaliser(source: str | None, shift: pl.DataFrame, *, classes: int | None = None) -> Normaliser | None:
-    """AlexNet for `alexnet`, none for `none`, the errors of a table's only model for a path.
+def normaliser(
+    source: str | pl.DataFrame | None, shift: pl.DataFrame, *, classes: int | None = None
+) -> Normaliser | None:
+    """AlexNet for `alexnet`, none for `none`, the errors of a shift table's only model for a path or a frame.
 
     Without a source: AlexNet where the images are 224 px and, as far as known, the classes 1,000; else none.
     """
+    if isinstance(source, pl.DataFrame):
+        return _from_shift(tables.of_frame(source), "the table")
     if source == "none":
         return None
     if source is not None and source != "alexnet":
@@ -121,8 +125,12 @@ def _from_table(path: str) -> Normaliser:
         return Normaliser(
             Path(path).stem, _errors(cells, f"{path}: "), 1 - clean["n_correct"][0] if len(clean) else None
         )
-    schema, table, _ = tables.read(path)
-    if schema is not schemas.EVALSHIFT or table["model_id"].n_unique() != 1:
+    return _from_shift(tables.read(path), path)
+
+
+def _from_shift(table: Table, path: str) -> Normaliser:
+    """The errors of a shift table."""
+    if table.schema is not schemas.EVALSHIFT or table.rows["model_id"].n_unique() != 1:
         raise InputError(f"{path}: expected the shift table of one model, or corruption,severity,error.")
-    cells, clean_error = _parts(table)
+    cells, clean_error = _parts(table.rows)
     return Normaliser(Path(path).name, _errors(cells, f"{path}: "), clean_error)

@@ -1,4 +1,4 @@
-"""From folds tables to roll-ups over conditions and to counts of dispensable heads. Does not import torch."""
+"""From folds tables to roll-ups of heads over severities, categories and families."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import polars as pl
 from vhs.errors import InputError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.measures import contrast, redundancy
+from vhs.measures import contrast
 from vhs.measures.intervals import benjamini_hochberg
-from vhs.summaries.comparison import CONDITION, RUN_KEYS, Pair, pairs
-from vhs.summaries.fold_tallies import fold_counts
+from vhs.summaries.comparison import Pair, pairs
 
 
 def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
@@ -27,22 +26,6 @@ def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
         q = benjamini_hochberg([row["p"] for row in rows])
         parts.append(frame(schemas.ROLLUP, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
     return pl.concat(parts)
-
-
-def redundancies(folds: pl.DataFrame, tolerance: float, *, seed: int = 0) -> pl.DataFrame:
-    """The redundancy table: a row a model and condition."""
-    heads = folds.filter(pl.col("unit") == "head")
-    rows = []
-    for _, part in heads.group_by([*RUN_KEYS, "data", *CONDITION], maintain_order=True):
-        counts = fold_counts(part)
-        found = redundancy.redundancy(counts, tolerance, seed=seed)
-        keys = {name: part[name][0] for name in schemas.REDUNDANCY.names if name in part.columns}
-        rows.append(keys | {
-            "n": int(counts["n"][0].sum()), "n_heads": len(counts.values), "tolerance": tolerance,
-            "n_redundant": found.redundant, "n_needed": found.needed, "n_undecided": found.undecided,
-            "redundant": found.redundant / len(counts.values), "equal_p": found.equal_p,
-        })  # fmt: skip
-    return frame(schemas.REDUNDANCY, rows)
 
 
 def _rolled(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vhs.errors import UsageError
-from vhs.models.model import Preprocess, build
+from vhs.models.building import build
+from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
 from vhs.seeds import seeded
 from vhs.training import droppath, feed, optimization

@@ -1,0 +1,55 @@
+"""Which rows of which tables are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from vhs.errors import InputError, MismatchError, choices
+from vhs.figures.style import short
+from vhs.formats import schemas, tables
+from vhs.formats.tables import Table
+
+
+def selected(
+    found: Sequence[Table], paths: Sequence[str], model: str | None, fill: str | None
+) -> tuple[str, pl.DataFrame, bool]:  # fmt: skip
+    """(kind, rows, whether one is only a part) of tables of one kind, joined; equal rows once.
+
+    paths: what messages call them; model, fill: of several. Raises MismatchError or InputError.
+    """
+    schema = found[0].schema
+    for path, (other, _, _) in zip(paths, found, strict=True):
+        if other is not schema:
+            raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
+    table = pl.concat([item.rows for item in found]).unique(maintain_order=True)
+    part = any(item.part for item in found)
+    if model is not None:
+        table = _of_model(table, model)
+    if schema is schemas.ABLATE and not part:
+        tables.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
+    return schema.name, _of_fill(table, fill), part
+
+
+def _of_model(table: pl.DataFrame, model: str) -> pl.DataFrame:
+    """The rows of one model, named in full or by its file's stem."""
+    if "model" not in table.columns:
+        raise InputError(f"--model {model}: this kind of table names no models.")
+    names = table["model"].unique(maintain_order=True).to_list()
+    wanted = [name for name in names if model in (name, short(name))]
+    if len(wanted) != 1:
+        raise InputError(
+            f"--model {model}: {'not' if not wanted else 'twice'} in the table, which has {choices(names)}."
+        )
+    return table.filter(pl.col("model") == wanted[0])
+
+
+def _of_fill(table: pl.DataFrame, fill: str | None) -> pl.DataFrame:
+    """The rows of one fill of an ablation table."""
+    if fill is None:
+        return table
+    kinds = table["fill"].unique(maintain_order=True).to_list() if "fill" in table.columns else []
+    if fill not in kinds:
+        raise InputError(f"--fill {fill}: not in the table, which has {choices(kinds) if kinds else 'no fills'}.")
+    return table.filter(pl.col("fill") == fill)

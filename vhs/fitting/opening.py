@@ -1,0 +1,183 @@
+"""One door to a training run, for the command and for notebooks: what was asked for goes in, a plan comes out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vhs.errors import InputError, MismatchError, UsageError, VhsError, check_range, choices
+from vhs.formats import shards as sets
+from vhs.formats.atomic import check_outputs
+from vhs.formats.tables import format_of
+from vhs.progress import Note, Progress, silent, unheard
+from vhs.training.recipe import NAMED, Recipe, from_toml, named, parse_settings
+from vhs.world import is_first, local_ranks
+
+if TYPE_CHECKING:
+    from vhs.fitting.training import Training
+    from vhs.formats.shards import ShardSet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: checked, nothing begun. log: where the training log goes; init: the model to begin with."""
+
+    recipe: Recipe
+    train: ShardSet
+    val: ShardSet
+    out: Path
+    log: Path
+    snapshots: frozenset[int]
+    init: str | None
+
+    def in_words(self) -> str:
+        """For --dry-run; raises what the run would raise of its sizes."""
+        import torch
+
+        from vhs.fitting.start import beginning
+        from vhs.models.building import build, parameter_shapes
+        from vhs.models.spec import ViTSpec
+        from vhs.training import optimization
+
+        spec = beginning(self.recipe, self.init, self.train, self.val).spec
+        with torch.device("meta"):
+            optimization.freeze(build(spec), self.recipe)
+        parameters = sum(prod(shape) for shape in parameter_shapes(spec).values())
+        sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
+            spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
+        per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
+        epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
+        return (
+            f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
+            f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
+            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
+            f"writes   {self.out}\n"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """How a run is carried out, as typed: what decides its weights by rounding and time alone.
+
+    stop: asked after every update, a true answer saves the state and ends the run; workers: processes that read images.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    minutes: float | None = None
+    workers: int | None = None
+    compiled: bool = False
+    skip_bad: bool = False
+    track: str | None = None
+    resume: bool = False
+    stop: Callable[[], bool] = lambda: False
+
+
+def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[str] = ()) -> Recipe:
+    """Defaults, then the recipe, then flags, then settings (`key=value`). name: of NAMED, or of a TOML file."""
+    if name is None or name in NAMED:
+        resolved = named(name or "demo")
+    else:
+        try:
+            resolved = from_toml(Path(name).read_bytes(), name)
+        except OSError as error:
+            raise InputError(f"{name}: {error.strerror}. Name a TOML recipe, or {choices(NAMED)}.") from error
+    given = {key: value for key, value in flags.items() if value is not None}
+    return resolved.with_values(given, "train").with_values(parse_settings(list(settings)), "--set")
+
+
+def planned(
+    shards: Path, recipe: Recipe, out: Path | None, *, val: Path | None = None, log: Path | None = None,
+    snapshots: str | None = None, init: str | None = None,
+) -> Plan:  # fmt: skip
+    """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go."""
+    from vhs.fitting.training import parse_snapshots
+
+    if out is None or out == Path("-"):
+        raise UsageError("names no output file. Add -o CKPT.safetensors.")
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: expected a name that ends in .safetensors.")
+    log_file = log or out.with_suffix(".train.csv")
+    format_of(log_file, None)
+    check_outputs([out, log_file], [init] if init else [])
+    train = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
+    if train.manifest.split != "train":
+        split = train.manifest.split
+        raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
+    total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
+    steps = parse_snapshots(snapshots, total)
+    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
+
+
+def trained(plan: Plan, means: Means, *, progress: Progress = silent, note: Note = unheard) -> bool:
+    """Hold the lock of the checkpoint and train; False when `stop` ended the run with its state saved."""
+    from vhs.fitting.training import already_trained
+    from vhs.formats import locks
+
+    check_range("threads", means.threads, 1, 1024)
+    check_range("minutes", means.minutes, 0.01)
+    check_range("workers", means.workers, 0)
+
+    with locks.held([plan.out], note):
+        if means.resume and already_trained(plan.out, plan.recipe, plan.train, plan.val, plan.init):
+            lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
+            note(f"{plan.out}: is already trained to its end with this recipe on this data{lost}")
+            return True
+        return _run(_training(plan, means, progress, note), note, resume=means.resume)
+
+
+def _training(plan: Plan, means: Means, progress: Progress, note: Note) -> Training:
+    from vhs.fitting.tracking import Tracker
+    from vhs.fitting.training import Training
+    from vhs.runs import ranks, runtime
+
+    ranks.start()
+    training = Training(
+        out=plan.out, train=plan.train, val=plan.val, recipe=plan.recipe, begin=plan.init,
+        workers=_workers(means.workers), device=runtime.prepare(means.device, means.threads, "float32"),
+        minutes=means.minutes, skip_bad=means.skip_bad, compiled=means.compiled, snapshots=plan.snapshots,
+        stop=means.stop, progress=progress, log_file=plan.log, epoch_done=note,
+    )  # fmt: skip
+    training.tracker = Tracker(means.track, asdict(plan.recipe), note) if means.track and is_first() else None
+    return training
+
+
+def _run(training: Training, note: Note, *, resume: bool) -> bool:
+    """Run to the end or to a stop; the log and the notes are written in any case."""
+    from vhs.runs import runtime
+
+    finished = False
+    try:
+        finished = training.run(resuming=resume)
+        return finished
+    except (RuntimeError, MemoryError) as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
+    finally:
+        if not finished:  # else it was written before the checkpoint
+            training.write_log()
+        for message in training.notes:
+            note(message)
+        if training.tracker:
+            training.tracker.finish()
+
+
+def _workers(asked: int | None) -> int:
+    """Of each process: its share of the cores it may use."""
+    if asked is not None:
+        return asked
+    return min(max(len(os.sched_getaffinity(0)) // local_ranks(), 1), 16)
+
+
+def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> ShardSet:
+    """The validation set named, or the one of the same name beside the training set."""
+    folder = val or (shards if training_set.folder != shards else shards.resolve().parent)
+    name = training_set.manifest.name
+    return sets.pick(
+        folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
+    )

@@ -1,0 +1,131 @@
+"""One door to packing a source, for the command and for notebooks: what was asked for goes in, shard sets come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vhs.errors import InputError, UsageError, check_range, choices
+from vhs.formats import locks
+from vhs.formats.sharding import PER_TAR, write_set
+from vhs.formats.shards import ShardSet
+from vhs.formats.split import Split, selected
+from vhs.progress import Note, Progress, silent, unheard
+from vhs.sources import layouts
+from vhs.sources.base import shifted
+from vhs.sources.chirps import Chirps
+from vhs.sources.dominoes import Dominoes
+
+SPLITS = ("train", "val", "test")
+DISTORT = "labels,title,colorbar,ticks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options of `vhs shard`, as typed; docs/cli.md says what each means. classes: their names, in order."""
+
+    layout: str | None = None
+    split: str | None = None
+    columns: str | None = None
+    classes: Sequence[str] | None = None
+    per_class: int | None = None
+    base: Path | None = None
+    per_tar: int = PER_TAR
+    top: str | None = None
+    bottom: str | None = None
+    pairs: str | None = None
+    correlation: float = 1.0
+    count: int = 2000
+    side: int = 128
+    distort: str = DISTORT
+    seed: int = 0
+    skip_bad: bool = False
+    follow_links: bool = False
+
+
+def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
+    """Folder -> what goes into it: `out` itself for a single split, else a folder in it each.
+
+    Raises UsageError or InputError for what cannot be.
+    """
+    check_range("per_tar", asked.per_tar, 1)
+    check_range("per_class", asked.per_class, 1)
+    check_range("correlation", asked.correlation, 0, 1)
+    check_range("count", asked.count, 8)
+    if source == "dominoes":
+        found = _dominoes(asked)
+    elif source == "chirps":
+        found = _chirps(asked)
+    else:
+        found = _splits(source, asked)
+    chosen = [selected(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
+    if asked.base is not None:
+        chosen = [shifted(part, asked.base) for part in chosen]
+    return {out / (part.folder or part.split) if len(chosen) > 1 else out: part for part in chosen}
+
+
+def written(
+    folder: Path, part: Split, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
+) -> ShardSet:  # fmt: skip
+    """Write one shard set; a rerun keeps what is there and sound."""
+    made = shifted(part, out / part.version_of) if part.version_of else part
+    _, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
+    if skipped:
+        note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
+    return ShardSet.open(folder)
+
+
+def packed(
+    source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
+) -> list[ShardSet]:  # fmt: skip
+    """All shard sets of a source, written under their locks."""
+    found = parts(source, out, asked)
+    with locks.held(found, note):
+        return [written(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
+
+
+def _dominoes(asked: Asked) -> list[Split]:
+    top, bottom, pairs = asked.top, asked.bottom, asked.pairs
+    if top is None or bottom is None:
+        raise UsageError("dominoes: needs --top SOURCE and --bottom SOURCE.")
+    together = None
+    if pairs is not None:
+        together = [(a, b) for a, _, b in (pair.partition(":") for pair in pairs.split(","))]
+        if not all(a and b for a, b in together):
+            raise UsageError(
+                f"--pairs {pairs}: expected TOP:BOTTOM, several joined by commas, such as 0:automobile,1:truck."
+            )
+    above, below = (
+        layouts.read(source, layouts.detect(source), follow_links=asked.follow_links) for source in (top, bottom)
+    )
+    return Dominoes(above, below, pairs=together, correlation=asked.correlation, seed=asked.seed).splits()
+
+
+def _chirps(asked: Asked) -> list[Split]:
+    names = [] if asked.distort == "none" else asked.distort.split(",")
+    return Chirps(count=asked.count, side=asked.side, distortions=names, seed=asked.seed).splits()
+
+
+def listed(classes: str) -> list[str]:
+    """The names of `A,B`, or of the lines of `@FILE`."""
+    if not classes.startswith("@"):
+        return classes.split(",")
+    try:
+        return [line.strip() for line in Path(classes[1:]).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
+
+
+def _splits(source: str, asked: Asked) -> list[Split]:
+    """The splits of the source; a single one takes the name asked for."""
+    layout, name = asked.layout, asked.split
+    if layout is not None and layout not in layouts.LAYOUTS:
+        raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
+    parts = layouts.read(source, layout or layouts.detect(source), asked.columns, follow_links=asked.follow_links)
+    if name is None:
+        return parts
+    if len(parts) > 1 or name not in SPLITS:
+        why = f"the source has its own ({', '.join(part.split for part in parts)})" if len(parts) > 1 else "unknown"
+        raise UsageError(f"--split {name}: {why}; expected one split, called {choices(SPLITS)}.")
+    return [replace(parts[0], split=name)]

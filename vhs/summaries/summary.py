@@ -1,0 +1,132 @@
+"""What may be asked of tables, a row a summary: the table it gives, the kind of table it takes, and what makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from vhs.errors import MismatchError, UsageError, check_range, choices
+from vhs.formats import schemas
+from vhs.formats.schemas import Schema
+from vhs.formats.tables import Table
+from vhs.measures.contrast import SCALES
+from vhs.progress import Progress, silent
+from vhs.summaries import comparison, estimated, mce, redundancy, rollup, versus, worst_groups
+
+Read = Callable[[Any], Table]
+"""A table's name (or the table itself, from Python) -> its kind and rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options of a summary, as they are typed.
+
+    summary: one of SUMMARIES; against, exact: a further table, which decides what is made; classes, folds, shares: what
+    a run knows beside its shift table (worst_groups.Shares, mce.Folds).
+    """
+
+    summary: str | None = None
+    scales: Sequence[str] = ()
+    tolerance: float = 0.005
+    normalise_by: str | None = None
+    against: Any = None
+    exact: Any = None
+    seed: int = 0
+    classes: int | None = None
+    folds: mce.Folds | None = None
+    shares: worst_groups.Shares | None = None
+
+    def checked(self) -> Asked:
+        """With the usual scales, where none is named. Raises UsageError for what there is not or goes not together."""
+        if self.summary is not None and self.summary not in SUMMARIES:
+            raise UsageError(f"--summary {self.summary}: expected {choices(SUMMARIES)}.")
+        if self.normalise_by is not None and self.summary != "mce":
+            raise UsageError("--normalise-by: belongs to --summary mce.")
+        further = [name for name in ("against", "exact") if getattr(self, name) is not None]
+        if further and (self.summary is not None or len(further) > 1):
+            beside = "--summary" if self.summary is not None else f"--{further[1]}"
+            raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
+        check_range("tolerance", self.tolerance, 0, 1)
+        for name in self.scales:
+            if name not in SCALES:
+                raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
+        return replace(self, scales=tuple(self.scales) or ("accuracy", "loss"))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """schema: of what it gives; of: of what it takes, None for folds; make: from those rows."""
+
+    schema: Schema
+    of: Schema | None
+    make: Callable[[pl.DataFrame, Asked, Read, Progress], pl.DataFrame]
+
+
+def of(asked: Asked) -> Summary:
+    """The summary that is asked for; correlations without any other word."""
+    if asked.exact is not None:
+        return _ESTIMATED
+    if asked.against is not None:
+        return _VERSUS
+    return SUMMARIES[asked.summary] if asked.summary is not None else _CORRELATIONS
+
+
+def joined(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFrame:
+    """The rows of tables of one kind, equal ones once; None: folds, and those beside ablation tables."""
+    if wanted is None:
+        return comparison.read_folds(sources, read)
+    tables = [(source, read(source)) for source in sources]
+    for source, (schema, _, _) in tables:
+        if schema is not wanted:
+            name = source if isinstance(source, str) else "the table"
+            raise MismatchError(
+                f"{name}: is of kind {schema.name}; expected {wanted.name}. `vhs {wanted.writer}` writes it."
+            )
+    return pl.concat([table.rows for _, table in tables]).unique(maintain_order=True)
+
+
+def summarise(sources: Sequence[Any], asked: Asked, read: Read, progress: Progress = silent) -> pl.DataFrame:
+    """Read what the summary takes, and make it."""
+    wanted = of(asked)
+    return wanted.make(joined(sources, wanted.of, read), asked, read, progress)
+
+
+def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
+    return mce.summarise(rows, mce.normaliser(asked.normalise_by, rows, classes=asked.classes), asked.folds)
+
+
+SUMMARIES = {
+    "contrast": Summary(
+        schemas.CONTRAST, None, lambda rows, asked, _read, _progress: comparison.contrasts(rows, asked.scales)
+    ),
+    "rollup": Summary(schemas.ROLLUP, None, lambda rows, asked, _read, _progress: rollup.rollups(rows, asked.scales)),
+    "redundancy": Summary(
+        schemas.REDUNDANCY, None,
+        lambda rows, asked, _read, _progress: redundancy.redundancies(rows, asked.tolerance, seed=asked.seed),
+    ),
+    "mce": Summary(schemas.MCE, schemas.EVALSHIFT, _mce),
+    "groups": Summary(
+        schemas.GROUPS, schemas.EVALSHIFT,
+        lambda rows, asked, _read, _progress: worst_groups.summarise(rows, asked.shares or {}),
+    ),
+}  # fmt: skip
+OF_SHIFT = tuple(name for name, summary in SUMMARIES.items() if summary.of is schemas.EVALSHIFT)
+"""Those that `vhs evalshift` can make of its own rows."""
+
+_CORRELATIONS = Summary(
+    schemas.COMPARE, None,
+    lambda rows, asked, _read, progress: comparison.correlations(
+        rows, asked.scales, seed=asked.seed, progress=progress
+    ),
+)  # fmt: skip
+_VERSUS = Summary(
+    schemas.VERSUS, schemas.OUTCOMES,
+    lambda rows, asked, read, _progress: versus.versus(rows, joined([asked.against], schemas.OUTCOMES, read)),
+)  # fmt: skip
+_ESTIMATED = Summary(
+    schemas.ESTIMATED, schemas.ESTIMATES,
+    lambda rows, asked, read, _progress: estimated.beside_exact(rows, joined([asked.exact], schemas.ABLATE, read)),
+)  # fmt: skip
