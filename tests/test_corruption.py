@@ -11,14 +11,12 @@ from tests import definitions
 from vhs.seeds import hash64, sample_keys
 from vhs.shifts import blur, digital, fields, filters, spatter, weather
 from vhs.shifts.corruption import (
-    CORRUPTIONS,
     MIN_SIDE,
     corrupt,
     luminance,
-    strength_of,
 )  # fmt: skip
+from vhs.shifts.kinds import ANY_SIZE, CORRUPTIONS, nearest_side
 from vhs.shifts.names import CATEGORY, EXTRA, SEVERITIES
-from vhs.shifts.parameters import TEXTURE_SHAPE, nearest_table
 from vhs.shifts.textures import LOOKS, QUANTILES, procedural, reduced
 
 SIZES = [(28, 28), (32, 32), (64, 64), (224, 224), (97, 61)]
@@ -49,7 +47,7 @@ def keys_of(*names: str) -> torch.Tensor:
 def injected(name: str, severity: int, size: tuple[int, int]) -> dict:
     """The random fields of sample SAMPLE, as the definitions take them."""
     height, width = size
-    strength = strength_of(name, severity, size)
+    strength = CORRUPTIONS[name].strength(severity, size)
 
     def words(count: int, stream: int = 0) -> torch.Tensor:
         return fields.words(keys_of(SAMPLE), count, hash64(0, name, severity), stream)
@@ -103,7 +101,7 @@ def run(name: str, image: np.ndarray, severity: int, sample: str = SAMPLE, seed:
 def test_equals_the_definition(name: str, size: tuple[int, int]) -> None:
     image = photo(*size, "chelsea" if size == (97, 61) else "astronaut")
     for severity in SEVERITIES if max(size) < 200 else (3, 5):
-        strength = strength_of(name, severity, size)
+        strength = CORRUPTIONS[name].strength(severity, size)
         if name == "frost":
             strength = strength[:2]
         want = getattr(definitions, name)(image, strength, **injected(name, severity, size)).astype(int)
@@ -232,7 +230,10 @@ def test_texture_and_shape_filters_do_what_they_say() -> None:
     low, high = run("low_pass", image, 3).astype(int), run("high_pass", image, 2).astype(int)
     rebuilt = low + high - image.mean((0, 1)).round().astype(int)
     inside = (high > 2) & (high < 253)  # not clipped
-    assert TEXTURE_SHAPE["low_pass"][2] != TEXTURE_SHAPE["high_pass"][1] and inside.mean() > 0.9
+    assert (
+        CORRUPTIONS["low_pass"].strengths[ANY_SIZE][2] != CORRUPTIONS["high_pass"].strengths[ANY_SIZE][1]
+        and inside.mean() > 0.9
+    )
     assert np.abs(np.diff(low, axis=1)).mean() < np.abs(np.diff(image.astype(int), axis=1)).mean() / 1.5
     assert np.abs(rebuilt - image)[inside].mean() < 40
     shuffled = run("patch_shuffle", image, 4)
@@ -247,8 +248,8 @@ def test_luminance_is_pillows() -> None:
 
 
 def test_the_nearest_table_goes_by_the_ratio_of_sides() -> None:
-    assert [nearest_table(s, 2 * s) for s in (28, 45, 46, 119, 120, 258, 259, 400)] == [
-        "cifar32", "cifar32", "tiny64", "tiny64", "imagenet224", "imagenet224", "inception299", "inception299",
+    assert [nearest_side(s, 2 * s) for s in (28, 45, 46, 119, 120, 258, 259, 400)] == [
+        32, 32, 64, 64, 224, 224, 299, 299,
     ]  # fmt: skip
 
 

@@ -57,7 +57,8 @@ from vhs.runs import conditions
 from vhs.runs.run import Run, sweep
 from vhs.runs.runtime import product_rate
 from vhs.shifts import fields
-from vhs.shifts.corruption import CORRUPTIONS, corrupt
+from vhs.shifts.corruption import corrupt
+from vhs.shifts.kinds import CORRUPTIONS
 from vhs.training import feed, loop, optimization
 from vhs.training.recipe import Recipe
 

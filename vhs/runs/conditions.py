@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vhs.batch import Batch
 from vhs.errors import UsageError
 from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+from vhs.shifts.kinds import CORRUPTIONS
 from vhs.shifts.names import (
     CATEGORY,
     CORRUPTION_NAMES,
@@ -19,7 +20,6 @@ from vhs.shifts.names import (
     FAMILY,
     FAMILY_EXTRA,
     SEVERITIES,
-    TEXTURE_SHAPE,
 )
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def _published_order(condition: Condition) -> tuple[int, int, str]:
 
 
 def _corruption(name: str, severity: int) -> Condition:
-    family = FAMILY if name in CATEGORY else FAMILY_EXTRA if name in EXTRA else TEXTURE_SHAPE
-    return Condition(shift=family, category=CATEGORY.get(name), corruption=name, severity=severity)
+    kind = CORRUPTIONS[name]
+    return Condition(shift=kind.family, category=kind.category, corruption=name, severity=severity)
 
 
 def _severities(text: str, name: str, wanted: str) -> list[int]:

@@ -52,9 +52,9 @@ def geometry(run: Run) -> list[str]:
             "or install vhs-heads[frost]"
         )
     if any(condition.corruption and condition.data is None for condition in run.conditions):
-        from vhs.shifts.parameters import SIDES, nearest_table
+        from vhs.shifts.kinds import nearest_side
 
-        table = nearest_table(*side)
-        if min(side) != SIDES[table]:
-            notes.append(f"corruption strengths for {min(side)} px images are those published for {SIDES[table]} px")
+        published = nearest_side(*side)
+        if min(side) != published:
+            notes.append(f"corruption strengths for {min(side)} px images are those published for {published} px")
     return notes

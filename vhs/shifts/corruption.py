@@ -5,7 +5,6 @@ Letters: B images, C channels (1 or 3), H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from vhs.seeds import hash64
 from vhs.shifts import blur, digital, noise, spatter, texture_shape, weather
-from vhs.shifts.parameters import TABLES, TEXTURE_SHAPE, nearest_table
+from vhs.shifts.kinds import CORRUPTIONS, Corruption
 from vhs.shifts.textures import Textures, procedural
 
 SLICE_ELEMENTS = 1 << 18
@@ -36,7 +35,8 @@ def corrupt(
     height, width = images_BCHW.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"images of {height}x{width} px; corruptions need {MIN_SIDE} px or more")
-    strength = strength_of(name, severity, (height, width))
+    kind = CORRUPTIONS[name]
+    strength = kind.strength(severity, (height, width))
     key = hash64(seed, name, severity)
     step = max(1, SLICE_ELEMENTS // (3 * height * width)) if images_BCHW.device.type == "cpu" else len(images_BCHW)
     grey = images_BCHW.shape[1] == 1
@@ -44,19 +44,11 @@ def corrupt(
     for start in range(0, len(images_BCHW), step):
         part = slice(start, start + step)
         levels = images_BCHW[part]
-        if grey and name not in CHANNELWISE:
+        if grey and not kind.channelwise:
             levels = levels.expand(-1, 3, -1, -1)
-        result = _corrupted(levels, keys_B[part], name, key, strength, textures)
+        result = _corrupted(levels, keys_B[part], kind, key, strength, textures)
         out[part] = result if result.shape[1] == out.shape[1] else luminance(result)
     return out
-
-
-def strength_of(name: str, severity: int, size: tuple[int, int]) -> Any:
-    """The parameters of a corruption for images of `size` (height, width), px."""
-    if name == "patch_shuffle":
-        return severity
-    table = TEXTURE_SHAPE if name in TEXTURE_SHAPE else TABLES[nearest_table(*size)]
-    return table[name][severity - 1]
 
 
 def luminance(images_BCHW: Tensor) -> Tensor:
@@ -66,59 +58,20 @@ def luminance(images_BCHW: Tensor) -> Tensor:
 
 
 def _corrupted(
-    levels_BCHW: Tensor, keys_B: Tensor, name: str, key: int, strength: Any, textures: Textures | None
+    levels_BCHW: Tensor, keys_B: Tensor, kind: Corruption, key: int, strength: Any, textures: Textures | None
 ) -> Tensor:
     """uint8 to uint8."""
-    if name in ON_LEVELS:
-        return CORRUPTIONS[name](levels_BCHW, keys_B, key, strength)
-    images = levels_BCHW.float() / 255
-    if name == "frost":
-        result = weather.frost(images, keys_B, key, strength, (textures or procedural()).scaled(strength[2]))
-    else:
-        result = CORRUPTIONS[name](images, keys_B, key, strength)
+    function = getattr(MODULES[kind.module], kind.name)
+    drawn = (keys_B, key) if kind.random else ()
+    more = ((textures or procedural()).scaled(strength[2]),) if kind.textures else ()
+    if kind.on_levels:
+        return function(levels_BCHW, *drawn, strength, *more)
+    result = function(levels_BCHW.float() / 255, *drawn, strength, *more)
     return (result * 255).clamp_(0, 255).to(torch.uint8)
 
 
-def _deterministic(function: Callable[[Tensor, Any], Tensor]) -> Callable[..., Tensor]:
-    def call(images_BCHW: Tensor, _keys_B: Tensor, _key: int, strength: Any) -> Tensor:
-        return function(images_BCHW, strength)
-
-    return call
-
-
-CORRUPTIONS: dict[str, Callable[..., Tensor]] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
-    "defocus_blur": _deterministic(blur.defocus_blur),
-    "glass_blur": blur.glass_blur,
-    "motion_blur": blur.motion_blur,
-    "zoom_blur": _deterministic(blur.zoom_blur),
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": _deterministic(weather.brightness),
-    "contrast": _deterministic(digital.contrast),
-    "elastic_transform": digital.elastic_transform,
-    "pixelate": _deterministic(digital.pixelate),
-    "jpeg_compression": _deterministic(digital.jpeg_compression),
-    "speckle_noise": noise.speckle_noise,
-    "gaussian_blur": _deterministic(blur.gaussian_blur),
-    "spatter": spatter.spatter,
-    "saturate": _deterministic(digital.saturate),
-    "grayscale": _deterministic(texture_shape.grayscale),
-    "low_pass": _deterministic(texture_shape.low_pass),
-    "high_pass": _deterministic(texture_shape.high_pass),
-    "patch_shuffle": texture_shape.patch_shuffle,
-}
-"""Every corruption by name; f(images, keys, key of the field, strength), frost also takes its textures."""
-
-ON_LEVELS = frozenset({"pixelate", "jpeg_compression", "patch_shuffle"})
-"""Those that take and give uint8; the others float32 in [0, 1]."""
-
-CHANNELWISE = frozenset(
-    {"defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "fog", "brightness", "contrast", "elastic_transform"}
-    | {"gaussian_blur", "low_pass", "high_pass", "grayscale"}
-    | ON_LEVELS
-)
-"""Those under which three equal channels stay equal, so that one does for a grey image."""
+MODULES = {
+    "noise": noise, "blur": blur, "weather": weather, "digital": digital, "spatter": spatter,
+    "texture_shape": texture_shape,
+}  # fmt: skip
+"""Where the function of each of kinds.CORRUPTIONS stands under its name."""
