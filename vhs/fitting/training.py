@@ -18,7 +18,7 @@ from vhs.fitting.start import Size
 from vhs.fitting.streaming import Reader
 from vhs.fitting.tracking import Tracker
 from vhs.formats import checkpoints, resume, schemas
-from vhs.formats.atomic import write_whole
+from vhs.formats.atomic import write_together
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import format_of, frame, render
@@ -178,19 +178,28 @@ class Training:
         if state.total < state.planned and self.minutes is not None:
             cut = f"{state.planned} planned updates to {state.total}"
             self.notes.append(f"the budget of {self.minutes:g} min cut {cut}")
-        self.write_log()
-        self._save(self.out, state)  # last: a checkpoint that is there has its log beside it
         if is_first():
+            checkpoint = checkpoints.to_bytes(self._saved(state), self._info(state, self.out))
+            write_together([*self._log(), (self.out, checkpoint)])  # a checkpoint that is there has its log beside it
             resume.path_of(self.out).unlink(missing_ok=True)
 
     def write_log(self) -> None:
         """Write the log so far, whole or not at all."""
-        if self.log_file is not None and self.log and is_first():
-            write_whole(self.log_file, render(self.table(), format_of(self.log_file, None)))
+        if is_first():
+            write_together(self._log())
+
+    def _log(self) -> list[tuple[Path, bytes]]:
+        """The file of the log and its bytes, where there are any."""
+        if self.log_file is None or not self.log:
+            return []
+        return [(self.log_file, render(self.table(), format_of(self.log_file, None)))]
+
+    def _saved(self, state: loop.TrainingState) -> dict[str, torch.Tensor]:
+        return state.weights(self.recipe.saved).state_dict()
 
     def _save(self, path: Path, state: loop.TrainingState) -> None:
         if is_first():
-            checkpoints.save(path, state.weights(self.recipe.saved).state_dict(), self._info(state, path))
+            checkpoints.save(path, self._saved(state), self._info(state, path))
 
     def _info(self, state: loop.TrainingState, path: Path) -> CheckpointInfo:
         manifest = self.train.manifest

@@ -24,6 +24,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     holds), synced, renamed. A target that exists and is no regular file (a device, a FIFO) is
     written directly. Raises VhsError naming the path and the system's reason.
     """
+    with _renamed_at_the_end(path) as file:
+        yield file
+        _sync(file)
+
+
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[BinaryIO]:
+    """The same, but that the block syncs it."""
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
@@ -37,7 +45,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         try:
             with opened:
                 yield opened
-                _sync(opened)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -84,10 +91,13 @@ def _sync(file: BinaryIO) -> None:
 
 
 def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
-    """Write files of which none takes its name before all are written; they take them in this order."""
+    """Write files of which none takes its name before all are written; they take them in this order.
+
+    Each is synced before the first takes its name, so that nothing but the renaming is left to fail.
+    """
     with ExitStack() as stack:
         for path, data in reversed(files):
-            file = stack.enter_context(whole_file(path))
+            file = stack.enter_context(_renamed_at_the_end(path))
             file.write(data)
             _sync(file)
 

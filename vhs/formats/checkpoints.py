@@ -127,11 +127,16 @@ def timm_arguments(spec: Spec) -> dict[str, Any] | None:
 
 def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
     """Write weights and description, whole or not at all."""
-    from safetensors.torch import save as to_bytes
+    write_whole(path, to_bytes(state, info))
+
+
+def to_bytes(state: dict[str, Tensor], info: CheckpointInfo) -> bytes:
+    """The bytes of a checkpoint."""
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     info = replace(info, weights_id=weights_id(tensors))
-    write_whole(path, to_bytes(tensors, metadata={KEY: info.to_json()}))
+    return save(tensors, metadata={KEY: info.to_json()})
 
 
 def checksum(description: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from vhs.errors import VhsError
@@ -75,8 +75,9 @@ def _taken(path: Path, out: Path, note: Note) -> int | None:
                 f"Wait for it, or name another output."
             ) from None
         if _is_still(path, handle):
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):  # who holds it helps a reader; a full disk is no reason not to hold it
+                os.truncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             return handle
         os.close(handle)  # the run before removed the file between our opening and locking it
 
