@@ -80,7 +80,9 @@ def run(folder: Path) -> bool:
         sys.stderr.write(f"$ {command}\n")
         lines = [OWN, command] if "own.csv" in command else [command]
         for line in lines:
-            codes.append(subprocess.run(["bash", "-c", shell + line], cwd=folder, env=environment).returncode)
+            codes.append(
+                subprocess.run(["bash", "-c", shell + line], cwd=folder, env=environment, stdout=sys.stderr).returncode
+            )
     return not any(codes)
 
 

@@ -296,8 +296,11 @@ def test_a_figure_promises_no_interval_it_does_not_draw() -> None:
 def test_what_is_said_of_agreement_is_true(r: float, words: str) -> None:
     from vhs.figures import findings
 
-    table = tables.read(str(Path(__file__).parent / "transcripts" / "agreement.csv")).rows
-    assert f" on clean images {words} with " in findings.sentence("compare", table.with_columns(r=pl.lit(r)))
+    table = tables.read(str(Path(__file__).parent / "transcripts" / "agreement.csv")).rows.with_columns(r=pl.lit(r))
+    well = table.with_columns(reliability_a=pl.lit(0.9), reliability_b=pl.lit(0.9))
+    assert f" on clean images {words} with " in findings.sentence("compare", well)
+    badly = table.with_columns(reliability_a=pl.lit(0.2), reliability_b=pl.lit(0.2))
+    assert findings.sentence("compare", badly).startswith("There are too few images to tell whether heads matter")
 
 
 class TestShell:

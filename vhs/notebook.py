@@ -26,14 +26,14 @@ from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
 from vhs.options import is_pictured
 from vhs.progress import Progress
-from vhs.runs import ablation, contact, evaluation, journal, opening, runtime, specialization
+from vhs.runs import ablation, cache, contact, evaluation, journal, opening, runtime, specialization
 from vhs.runs.opening import Options
 from vhs.sources import packing
 from vhs.summaries import summary as summaries
 
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "shard", "specialize",
-    "train", "without_heads",
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "read_images", "shard",
+    "specialize", "train", "without_heads",
 ]  # fmt: skip
 
 Models = Loaded | str | Path | Sequence[Loaded | str | Path]
@@ -67,6 +67,14 @@ def open_shards(folder: str | Path, split: str = "val") -> ShardSet:
     """The shard set in `folder`, or the one of this split below it. Raises InputError."""
     with spoken():
         return shards.pick(Path(folder), lambda manifest: manifest.split == split, split)
+
+
+def read_images(data: Data, *, max_samples: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """(uint8 [N, C, H, W] at the evaluation geometry, labels int64 [N]) of a shard set, or of a part of each class."""
+    with spoken():
+        source = data if isinstance(data, ShardSet) else open_shards(data or "shards")
+        decoded = cache.decode(source, cache.chosen(source, max_samples, seed))
+        return decoded.images_NCHW, decoded.labels_N
 
 
 def load_model(reference: str | Path, *, device: str = "auto", precision: str = "float32") -> Loaded:

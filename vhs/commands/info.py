@@ -27,9 +27,9 @@ PATHS = {
     "hooks": "the network's own forward, whole, for every head",
 }
 Things = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="FILE...",
+        metavar="[FILE]...",
         help="Checkpoints, timm: and hf: models, shard sets or tables.",
         show_default=False,
         autocompletion=completion.files((*completion.MODELS, *completion.TABLES), ("timm:", "hf:")),
@@ -40,11 +40,15 @@ Things = Annotated[
 Drawing = Annotated[
     Path | None, typer.Option("-o", "--out", metavar="FILE", help="Draw one model as a block diagram here.")
 ]
+Env = Annotated[
+    bool, typer.Option("--env", help="Versions, devices and threads of this machine, for a report of a fault.")
+]
 Say = Annotated[bool, typer.Option("--say", help="Only what each table says, in one sentence.")]
 
 
 def info(
-    things: Things,
+    things: Things = None,
+    env: Env = False,
     out: Drawing = None,
     say: Say = False,
     partial: options.Partial = False,
@@ -56,8 +60,17 @@ def info(
     Example: vhs info vit.safetensors heads.csv data/fashion
 
     Example: vhs info timm:vit_tiny_patch16_224 -o model.png
+
+    Example: vhs info --env
     """
     console = options.console("info", quiet=False, verbose=False, debug=debug)
+    if env:
+        from vhs import environment
+
+        output.write("".join(f"{name:<16}{printable(value)}\n" for name, value in environment.rows()).encode())
+    elif not things:
+        raise UsageError("names nothing. Add a checkpoint, a model, a shard set or a table, or --env.")
+    things = things or []
     if out is not None:
         return _drawn(things, out)
     read = options.reader(console, partial=partial, whole=whole)

@@ -17,6 +17,8 @@ MISFITS = (IndexError, KeyError, ValueError, TypeError, ZeroDivisionError, StopI
 """What an edited or damaged table may lead to, whose rows are each legal."""
 AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agree"))
 """Median rank correlation from which on, and what is said of it."""
+TELLING = 0.5
+"""Where measurement allows less than this, a low correlation says more of the measurement than of the heads."""
 CONDITION = ["shift", "corruption", "severity"]
 
 
@@ -70,11 +72,14 @@ def _agreement(table: pl.DataFrame) -> str:
     least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
     median = np.median(rows["r"].to_numpy())
     verb = next((words for bound, words in AGREEMENT if median >= bound), AGREEMENT[-1][1])
-    return (
-        f"How much each head matters (by {low['metric']}) on clean images {verb} with how much it matters under shift: "
-        f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f}), least under {least} and most "
-        f"under {most}."
-    )
+    if ceiling < TELLING:
+        matter = f"heads matter (by {low['metric']}) under shift as on clean images"
+        first = f"There are too few images to tell whether {matter}"
+    else:
+        matter = f"How much each head matters (by {low['metric']}) on clean images"
+        first = f"{matter} {verb} with how much it matters under shift"
+    numbers = f"a median rank correlation of {median:.2f} (measurement allows {ceiling:.2f})"
+    return f"{first}: {numbers}, least under {least} and most under {most}."
 
 
 def _contrast(table: pl.DataFrame) -> str:
