@@ -14,7 +14,7 @@ from vhs.formats.shards import ShardSet
 from vhs.formats.split import from_arrays
 from vhs.shifts.names import CATEGORY
 from vhs.sources import corrupted, layouts
-from vhs.sources.base import shifted
+from vhs.sources.base import as_shifted
 
 RNG = np.random.default_rng(0)
 WNIDS = ("n01440764", "n01443537")
@@ -91,13 +91,13 @@ def test_a_base_gives_classes_and_refuses_other_samples(tmp_path: Path) -> None:
     clean = from_arrays(images, np.arange(6) % 3, name="cifar", split="val", classes=["a", "b", "c"], prefix="x-test")
     write_set(tmp_path / "clean", clean)
     splits = corrupted.array_splits(cifar_c(tmp_path / "c"))
-    made = shifted(splits[0], tmp_path / "clean")
+    made = as_shifted(splits[0], tmp_path / "clean")
     assert made.classes == ("a", "b", "c") and made.base is not None and made.base["name"] == "cifar/val"
     with pytest.raises(MismatchError, match="x-test-00006 is not in"):
-        shifted(corrupted.array_splits(cifar_c(tmp_path / "more", 9))[0], tmp_path / "clean")
+        as_shifted(corrupted.array_splits(cifar_c(tmp_path / "more", 9))[0], tmp_path / "clean")
     wrong = from_arrays(images, np.arange(6) % 2, name="w", split="val", classes=["a", "b", "c"], prefix="x-test")
     with pytest.raises(MismatchError, match="x-test-00002 has label 0, not 2"):
-        shifted(wrong, tmp_path / "clean")
+        as_shifted(wrong, tmp_path / "clean")
 
 
 def test_stored_and_generated_tables_have_one_schema_and_pair_with_clean(
@@ -106,10 +106,10 @@ def test_stored_and_generated_tables_have_one_schema_and_pair_with_clean(
     """Contrast, stored as files, gives the counts of contrast generated, and compare pairs it with clean."""
     import torch
 
-    from vhs.runs.cache import chosen, decode
+    from vhs.runs.cache import choose, decode
     from vhs.shifts.corruption import corrupt
 
-    data = decode(ShardSet.open(toy_shards / "val"), chosen(ShardSet.open(toy_shards / "val")))
+    data = decode(ShardSet.open(toy_shards / "val"), choose(ShardSet.open(toy_shards / "val")))
     for severity in range(1, 6):
         images = corrupt(data.images_NCHW, data.keys_N, "contrast", severity, 0)
         for pixels, label, name in zip(images, data.labels_N.tolist(), data.ids, strict=True):

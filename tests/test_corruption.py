@@ -17,7 +17,7 @@ from vhs.shifts.corruption import (
 )  # fmt: skip
 from vhs.shifts.kinds import ANY_SIZE, CORRUPTIONS, nearest_side
 from vhs.shifts.names import CATEGORY, EXTRA, SEVERITIES
-from vhs.shifts.textures import LOOKS, QUANTILES, procedural, reduced
+from vhs.shifts.textures import LOOKS, QUANTILES, procedural, reduce
 
 SIZES = [(28, 28), (32, 32), (64, 64), (224, 224), (97, 61)]
 PUBLISHED = (*CATEGORY, *EXTRA)
@@ -75,7 +75,7 @@ def injected(name: str, severity: int, size: tuple[int, int]) -> dict:
     if name == "snow":
         return {"normal": stats.norm.ppf(plane()), "angle": float(fields.uniform(words(1, 1))) * 90 - 135}
     if name == "frost":
-        textures = procedural().scaled(strength[2])
+        textures = procedural().scale(strength[2])
         chosen, top, left = (int(value) for value in weather.frost_draws(words(3), textures, size))
         texture = np.pad(textures.images[chosen], ((0, height), (0, width), (0, 0)), mode="symmetric")
         return {"texture": texture, "top": top, "left": left}
@@ -186,8 +186,8 @@ def test_edges_grow_until_nothing_changes() -> None:
         seeds = allowed & (torch.rand(allowed.shape, generator=generator) < 0.003)
         want = seeds
         for _ in range(61 + 47):
-            want = spatter._widened(spatter._widened(want, -1), -2) & allowed
-        got = spatter._connected(seeds, allowed)
+            want = spatter._widen(spatter._widen(want, -1), -2) & allowed
+        got = spatter._connect(seeds, allowed)
         assert torch.equal(got, want) and got.sum() > seeds.sum()
 
 
@@ -218,7 +218,7 @@ def test_procedural_textures_match_the_photographs() -> None:
 
 def test_textures_are_reduced_as_opencv_does() -> None:
     texture = photo(90, 70)
-    assert np.abs(reduced(texture, 0.3).astype(int) - definitions.frost_scaled(texture, 0.3)).max() <= 1
+    assert np.abs(reduce(texture, 0.3).astype(int) - definitions.frost_scaled(texture, 0.3)).max() <= 1
 
 
 def test_texture_and_shape_filters_do_what_they_say() -> None:

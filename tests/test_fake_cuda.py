@@ -65,9 +65,9 @@ from vhs.training.recipe import Recipe
 TABLES = {
     Wait(f"shifts/{place}", TO_DEVICE)
     for place in (
-        "blur.py:_scanned", "digital.py:_box", "digital.py:_corners", "digital.py:_nearest", "fields.py:normal_table",
+        "blur.py:_scan", "digital.py:_box", "digital.py:_corners", "digital.py:_nearest", "fields.py:normal_table",
         "fields.py:poisson_table", "filters.py:_spectrum", "filters.py:blur_matrix", "spatter.py:_colour",
-        "spatter.py:_slope", "textures.py:Textures._placed", "textures.py:Textures.pixels_P3",
+        "spatter.py:_slope", "textures.py:Textures._place", "textures.py:Textures.pixels_P3",
     )
 } | {Wait("models/model.py:_levels", TO_DEVICE)}  # fmt: skip
 
@@ -78,7 +78,7 @@ ALLOWED = {
     },
     "a condition is over: its tallies are read, once": {
         Wait("measures/scoring.py:Tally.counts", TO_HOST), Wait("measures/evaluation.py:Scores.sums", TO_HOST),
-        Wait("measures/evaluation.py:Scores.bins", TO_HOST), Wait("measures/ablation.py:HeadAblation._packed", TO_HOST),
+        Wait("measures/evaluation.py:Scores.bins", TO_HOST), Wait("measures/ablation.py:HeadAblation._pack", TO_HOST),
     },
     "a condition begins: which of the model's outputs its classes are": {Wait("runs/scopes.py:_both", TO_DEVICE)},
     "a run begins: one tile is moved about and compared": {
@@ -428,7 +428,7 @@ def _given_gradient(received: Tensor) -> None:
 @pytest.fixture(scope="module")
 def run(toy_shards: Path) -> Run:
     source = ShardSet.open(toy_shards / "val")
-    samples = decoded.chosen(source, 20)
+    samples = decoded.choose(source, 20)
     names = (*source.manifest.classes, "fox", "gnu")
     model = replace(on_device(build(replace(VIT, classes=len(names))), (1, 42, 28)), classes=names)
     return Run(

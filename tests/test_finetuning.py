@@ -117,14 +117,14 @@ def adapted(rank: int = 4) -> nn.Module:
 def test_merged_low_rank_parts_equal_the_adapter() -> None:
     net = adapted()
     plain = build(ViTSpec(**SIZES))
-    plain.load_state_dict(lora.merged(net).state_dict(), strict=True)
+    plain.load_state_dict(lora.merge(net).state_dict(), strict=True)
     pixels = torch.randn(4, 1, 33, 22)
     assert torch.equal(net.eval()(pixels), plain.eval()(pixels))
     for name, parameter in net.named_parameters():
         if "up_" in name:
             nn.init.normal_(parameter, std=0.1)
     assert not torch.allclose(net(pixels), plain(pixels))
-    plain.load_state_dict(lora.merged(net).state_dict(), strict=True)
+    plain.load_state_dict(lora.merge(net).state_dict(), strict=True)
     assert torch.equal(net(pixels), plain(pixels))
     for block, by_hand in zip(net.blocks, plain.blocks, strict=True):
         part = block.attn.qkv.parametrizations.weight
@@ -355,14 +355,14 @@ def test_randaugment_never_asks_pillow_for_no_bits() -> None:
     from PIL import Image
 
     from vhs.fitting.streaming import Reader
-    from vhs.seeds import seeded
-    from vhs.training.recipe import named
+    from vhs.seeds import seed_generators
+    from vhs.training.recipe import preset
 
     made = type("Data", (), {"manifest": type("Told", (), {"mean": (0.5,), "std": (0.2,)})})()
-    (augment,) = Reader(made, [], named("deit").with_values({"resized_crop": False}, ""), (8, 8)).transforms
+    (augment,) = Reader(made, [], preset("deit").with_values({"resized_crop": False}, ""), (8, 8)).transforms
     image = Image.new("RGB", (8, 8), "grey")
     for index in range(8000):
-        with seeded(index):
+        with seed_generators(index):
             augment(image)
 
 

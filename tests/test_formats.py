@@ -22,7 +22,7 @@ from vhs.formats import checkpoints, schemas, tables, tar
 from vhs.formats.atomic import whole_file, write_whole
 from vhs.formats.images import decode, encode_png
 from vhs.formats.manifest import Manifest
-from vhs.formats.manifest_checks import checked
+from vhs.formats.manifest_checks import check
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import MANIFEST, ShardSet
 from vhs.formats.split import from_arrays, sample_ids
@@ -48,7 +48,7 @@ class TestShards:
         samples = list(data.samples())
         assert [s.id for s in samples] == [f"val-{i:05d}" for i in range(60)]
         assert [s.label for s in samples] == labels.tolist()
-        assert all(np.array_equal(data.decoded(s)[..., 0], image) for s, image in zip(samples, images, strict=True))
+        assert all(np.array_equal(data.decode(s)[..., 0], image) for s, image in zip(samples, images, strict=True))
         assert data.manifest.mean[0] == pytest.approx(images.mean() / 255, abs=1e-6)
         assert data.manifest.std[0] == pytest.approx(images.std() / 255, abs=1e-6)
 
@@ -192,7 +192,7 @@ class TestShards:
         write_set(tmp_path, toy_split())
         raw = json.loads((tmp_path / MANIFEST).read_text()) | change
         with pytest.raises(InputError, match=message):
-            checked(Manifest.from_bytes(json.dumps(raw).encode(), tmp_path), tmp_path)
+            check(Manifest.from_bytes(json.dumps(raw).encode(), tmp_path), tmp_path)
 
     def test_sample_ids(self) -> None:
         assert sample_ids([Path("a/x.1.png"), Path("b/y.png")]) == ["x_1", "y"]

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import CLASSES, toy_images
 from tests.shells import torchrun
 from vhs.formats.sharding import write_set
-from vhs.formats.split import from_arrays, selected
+from vhs.formats.split import from_arrays, select
 from vhs.measures.intervals import weighted_mean
 
 
@@ -78,7 +78,7 @@ def fewer(tmp_path: Path) -> Path:
     """A shifted set with three of the five classes, in another order."""
     images, labels = toy_images(60, 3)
     split = from_arrays(images, labels, name="toy-r", split="val", classes=CLASSES, prefix="r")
-    write_set(tmp_path / "toy-r", selected(split, ("dog", "ant", "bee"), None))
+    write_set(tmp_path / "toy-r", select(split, ("dog", "ant", "bee"), None))
     return tmp_path / "toy-r"
 
 
@@ -90,7 +90,7 @@ def test_fewer_classes_are_scored_over_these_and_over_all(
 
     from vhs.formats.references import load
     from vhs.formats.shards import ShardSet
-    from vhs.runs.cache import chosen, decode
+    from vhs.runs.cache import choose, decode
 
     code, _, err = vhs("evalshift", toy_checkpoint, "--shift", fewer, "-o", "t.csv")
     assert code == 0, err
@@ -100,7 +100,7 @@ def test_fewer_classes_are_scored_over_these_and_over_all(
     inside = [CLASSES.index(name) for name in ("dog", "ant", "bee")]
 
     def right(folder: Path, keep: bool, among: list[int]) -> tuple[int, int]:
-        data = decode(ShardSet.open(folder), chosen(ShardSet.open(folder)))
+        data = decode(ShardSet.open(folder), choose(ShardSet.open(folder)))
         labels = np.array([CLASSES.index(data.manifest.classes[label]) for label in data.labels_N.tolist()])
         with torch.inference_mode():
             logits = model.net(model.preprocess(data.images_NCHW)).numpy()

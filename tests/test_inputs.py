@@ -230,13 +230,13 @@ class TestFillImages:
 
         from vhs.formats import references
         from vhs.runs.conditions import parse
-        from vhs.runs.fill_images import Scored, collected
+        from vhs.runs.fill_images import Scored, collect
         from vhs.runs.opening import open_run
 
         loaded = references.load(str(toy_checkpoint), torch.device("cpu"))
         run = open_run([loaded.model], ShardSet.open(scored), parse([]), max_samples=samples)
         scored = Scored(run.source, run.max_samples, run.seed, run.data)
-        return collected(ShardSet.open(source), scored, skip_bad=False, note=notes.append)
+        return collect(ShardSet.open(source), scored, skip_bad=False, note=notes.append)
 
     def test_no_class_is_dropped_with_the_rest_of_a_batch(self, tmp_path: Path, toy_checkpoint: Path) -> None:
         images, labels = toy_images(45, 9)
@@ -381,19 +381,19 @@ def test_the_cache_on_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(cache, "memory_bytes", lambda: 0)
     data = ShardSet.open(packed(tmp_path / "v", 10))
-    assert len(cache.decode(data, cache.chosen(data))) == 10
+    assert len(cache.decode(data, cache.choose(data))) == 10
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(
         VhsError, match=r"has no room for 0\.0 GiB of decoded images: No space left on device\. Name another"
     ):
-        cache.decode(data, cache.chosen(data))
+        cache.decode(data, cache.choose(data))
 
 
 def test_a_hostile_manifest_is_one_line(tmp_path: Path) -> None:
     import json
 
     from vhs.formats.manifest import Manifest
-    from vhs.formats.manifest_checks import checked
+    from vhs.formats.manifest_checks import check
 
     good = json.loads((packed(tmp_path / "v", 10) / "shards.json").read_bytes())
     changes = (
@@ -403,4 +403,4 @@ def test_a_hostile_manifest_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     for change in changes:
         with pytest.raises(InputError, match=r"x: .*\.$"):
-            checked(Manifest.from_bytes(json.dumps(good | change).encode(), Path("x")), Path("x"))
+            check(Manifest.from_bytes(json.dumps(good | change).encode(), Path("x")), Path("x"))

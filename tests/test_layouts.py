@@ -11,7 +11,7 @@ from PIL import Image
 
 from vhs.errors import InputError, UsageError
 from vhs.formats.shards import ShardSet
-from vhs.formats.split import selected
+from vhs.formats.split import select
 from vhs.sources import layouts
 from vhs.sources.metadata import parse_columns
 
@@ -157,11 +157,11 @@ def test_classes_and_per_class_are_nested_subsets(tmp_path: Path, vhs) -> None:
         for number in range(9):
             picture(tmp_path / "src" / name / f"{name}{number}.png", number)
     (split,) = read(tmp_path / "src")
-    three, five = (selected(split, ("cat", "ant"), count) for count in (3, 5))
+    three, five = (select(split, ("cat", "ant"), count) for count in (3, 5))
     assert three.classes == ("cat", "ant") and set(three.ids) < set(five.ids) and len(three.ids) == 6
     assert all(three.classes[label] == name[:3] for label, name in zip(three.labels, three.ids, strict=True))
     with pytest.raises(UsageError, match="dog: is not among the 3 of src"):
-        selected(split, ("dog",), None)
+        select(split, ("dog",), None)
     code, _, err = vhs("shard", tmp_path / "src", "out", "--classes", "cat,ant", "--per-class", 4)
     assert code == 0, err
     data = ShardSet.open(Path("out"))

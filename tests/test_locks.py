@@ -19,7 +19,7 @@ from vhs.formats import locks
 from vhs.formats.atomic import whole_file, write_together, write_whole
 from vhs.runs.journal import Journal
 
-HOLD = "import sys, pathlib\nfrom vhs.formats import locks\nwith locks.held([pathlib.Path(sys.argv[1])]):\n    print('held', flush=True)\n    sys.stdin.read()"
+HOLD = "import sys, pathlib\nfrom vhs.formats import locks\nwith locks.hold([pathlib.Path(sys.argv[1])]):\n    print('held', flush=True)\n    sys.stdin.read()"
 
 
 def holder(out: Path) -> subprocess.Popen:
@@ -36,16 +36,16 @@ def test_a_second_run_of_one_output_ends_at_once(tmp_path: Path) -> None:
         pytest.raises(
             VhsError, match=rf"another run is writing it \(process {process.pid}\) and holds heads\.csv\.lock"
         ) as caught,
-        locks.held([out]),
+        locks.hold([out]),
     ):
         pytest.fail("held twice")
     assert caught.value.exit_code == 1
     link = tmp_path / "link.csv"
     link.symlink_to(out)
-    with pytest.raises(VhsError), locks.held([link]):
+    with pytest.raises(VhsError), locks.hold([link]):
         pytest.fail("another name of the same file")
     process.communicate()
-    with locks.held([out]):
+    with locks.hold([out]):
         assert locks.path_of(out).exists()
     assert not locks.path_of(out).exists()
 
@@ -56,7 +56,7 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert locks.path_of(out).exists()
-    with locks.held([out]):
+    with locks.hold([out]):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -67,7 +67,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
     notes: list[str] = []
-    with locks.held([tmp_path / "a.csv", None], notes.append):
+    with locks.hold([tmp_path / "a.csv", None], notes.append):
         pass
     assert len(notes) == 1 and "has no locks" in notes[0] and list(tmp_path.iterdir()) == []
 
@@ -75,7 +75,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
 def test_other_ranks_take_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with locks.held([tmp_path / "a.csv"]):
+    with locks.hold([tmp_path / "a.csv"]):
         assert list(tmp_path.iterdir()) == []
 
 

@@ -71,12 +71,12 @@ def test_signals_keep_to_the_published_ranges() -> None:
 @pytest.fixture(scope="module")
 def chirps(tmp_path_factory) -> Path:
     from vhs.formats.sharding import write_set
-    from vhs.sources.base import shifted
+    from vhs.sources.base import as_shifted
     from vhs.sources.chirps import Chirps
 
     out = tmp_path_factory.mktemp("chirps")
     for part in Chirps(count=40, distortions=("labels", "ticks")).splits():
-        write_set(out / part.folder, shifted(part, out / part.version_of) if part.version_of else part, per_tar=20)
+        write_set(out / part.folder, as_shifted(part, out / part.version_of) if part.version_of else part, per_tar=20)
     return out
 
 
@@ -90,10 +90,10 @@ def test_chirps_are_sharded_trained_on_and_ablated(vhs, chirps: Path) -> None:
     assert val.manifest.task == "regression" and val.manifest.regions == REGIONS
     for sample, twin in zip(val.samples(), bare.samples(), strict=True):
         assert sample.id == twin.id and sample.targets == twin.targets
-        assert np.array_equal(decode(sample.further["bare.png"], 3, ""), bare.decoded(twin))
+        assert np.array_equal(decode(sample.further["bare.png"], 3, ""), bare.decode(twin))
         regions = decode(sample.further["regions.png"], 1, "")[..., 0]
         outside = ~np.isin(regions, [3, 4, 5])
-        assert np.array_equal(val.decoded(sample)[outside], bare.decoded(twin)[outside])
+        assert np.array_equal(val.decode(sample)[outside], bare.decode(twin)[outside])
     code, _, err = vhs(
         "train", chirps, "--patch", 32, "--depth", 1, "--dim", 16, "--heads", 2, "--epochs", 3, "--batch", 16,
         "-o", "c.safetensors",
@@ -134,7 +134,7 @@ def test_digits_from_json(vhs, digits: Path) -> None:
     data = ShardSet.open(Path("mnist"))
     assert data.manifest.samples == 400 and data.manifest.classes == tuple("0123456789")
     for sample in data.samples():
-        assert data.decoded(sample)[5, 5, 0] // 20 == sample.label
+        assert data.decode(sample)[5, 5, 0] // 20 == sample.label
     (digits / "3.json").write_text('{"data": [0.1, 0.2]}')
     code, _, err = vhs("shard", digits, "other")
     assert code == 3 and "3.json: (2,) values; expected 28x28" in err
@@ -150,7 +150,7 @@ def test_dominoes_split_versions_and_correlation(vhs, digits: Path) -> None:
         spurious, robust = (data.manifest.groups.index(group) for group in ("spurious", "robust"))
         agree = []
         for sample in data.samples():
-            pixels = data.decoded(sample)
+            pixels = data.decode(sample)
             assert pixels.shape == (56, 28, 1)
             shown = data.manifest.classes[pixels[5, 5, 0] // 20]
             assert sample.attributes[spurious] == shown
@@ -175,7 +175,7 @@ def test_dominoes_by_pairs_of_classes(vhs, digits: Path) -> None:
     data = ShardSet.open(Path("d/train"))
     assert data.manifest.classes == ("coat", "bag") and data.manifest.samples == 2000
     for sample in data.samples():
-        assert data.decoded(sample)[5, 5, 0] // 20 == 1 - sample.label
+        assert data.decode(sample)[5, 5, 0] // 20 == 1 - sample.label
     for options, told in {
         ("--pairs", "x:coat"): "--pairs: x is no class of --top",
         ("--pairs", "coat"): "expected TOP:BOTTOM",
@@ -195,9 +195,9 @@ def test_no_top_image_of_one_part_is_in_another(digits: Path) -> None:
 
 
 def test_twice_stacked_images_of_other_sizes_and_channels() -> None:
-    from vhs.sources.dominoes import stacked
+    from vhs.sources.dominoes import stack
 
-    made = stacked(np.full((28, 28, 1), 9, np.uint8), np.full((32, 32, 3), 7, np.uint8))
+    made = stack(np.full((28, 28, 1), 9, np.uint8), np.full((32, 32, 3), 7, np.uint8))
     assert made.shape == (60, 32, 3) and (made[:28, 2:30] == 9).all() and not made[:28, :2].any()
     assert binary_dilation(made[..., 0] == 7)[27].any()
 

@@ -14,7 +14,7 @@ from vhs.models.building import parameter_shapes
 from vhs.seeds import sample_keys
 from vhs.training import droppath, feed, loop
 from vhs.training.augmentation import AREAS, erase
-from vhs.training.recipe import NAMED, Recipe, from_toml, named
+from vhs.training.recipe import NAMED, Recipe, from_toml, preset
 from vhs.training.schedule import learning_rate
 
 DEIT = {
@@ -28,7 +28,7 @@ DEIT = {
 
 
 def test_deit_is_what_was_published() -> None:
-    recipe = named("deit")
+    recipe = preset("deit")
     assert {key: getattr(recipe, key) for key in DEIT} == DEIT
     for batch, rate in ((256, 2.5e-4), (512, 5e-4), (1024, 1e-3)):
         assert recipe.with_values({"batch": batch}, "").rate == pytest.approx(rate)
@@ -38,12 +38,12 @@ def test_deit_is_what_was_published() -> None:
 
 
 def test_the_proposals_models_differ_in_their_heads_alone() -> None:
-    three, six, wide = (named(f"proposal-{name}") for name in ("3h", "6h", "6h-wide"))
+    three, six, wide = (preset(f"proposal-{name}") for name in ("3h", "6h", "6h-wide"))
     assert (three.depth, three.dim, three.batch) == (8, 192, 256) and three.rate == pytest.approx(2.5e-4)
     assert [(r.heads, r.head_width or r.dim // r.heads) for r in (three, six, wide)] == [(3, 64), (6, 32), (6, 64)]
     same = [r.with_values({"heads": 3, "head_width": 0}, "") for r in (three, six, wide)]
     assert same[0] == same[1] == same[2]
-    assert three.with_values({"depth": 12, "batch": 1024}, "") == named("deit")
+    assert three.with_values({"depth": 12, "batch": 1024}, "") == preset("deit")
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -54,20 +54,20 @@ def test_every_recipe_resolves_says_its_cost_and_is_fed_back(vhs, name: str) -> 
     head = text.split("\n", 1)[0] + text
     assert head.startswith("# ") and all(word in text for word in ("Cost: ", "Expected: ", "Source: "))
     code, out, err = vhs("train", "nowhere", "--recipe", name, "--print-config")
-    assert code == 0 and from_toml(out.encode(), "printed") == named(name), err
+    assert code == 0 and from_toml(out.encode(), "printed") == preset(name), err
     Path("again.toml").write_text(out)
     assert vhs("train", "nowhere", "--recipe", "again.toml", "--print-config")[1] == out
 
 
 def test_the_demo_recipe_is_the_default(vhs) -> None:
-    assert named("demo") == Recipe()
+    assert preset("demo") == Recipe()
     code, _, err = vhs("train", "nowhere", "--recipe", "diet", "-o", "x.safetensors")
     assert code == 3 and "demo, deit, proposal-3h" in err
 
 
 @pytest.mark.parametrize("name", ["deit", "plain", "small"])
 def test_the_rate_of_every_update_equals_an_independent_computation(name: str) -> None:
-    recipe, per_epoch = named(name).with_values({"epochs": 30}, ""), 7
+    recipe, per_epoch = preset(name).with_values({"epochs": 30}, ""), 7
     total = 30 * per_epoch
     warm = int(recipe.warmup_epochs * per_epoch)
     for step in range(total):

@@ -143,7 +143,7 @@ def test_an_argument_the_architecture_does_not_take_is_named() -> None:
 
 def test_arguments_are_written_as_they_are_read() -> None:
     text = "depth=3,img_size=98x56,init_values=none,mlp_ratio=2.5,qk_norm=true"
-    assert arguments.written(arguments.parse(text).items()) == text
+    assert arguments.text_of(arguments.parse(text).items()) == text
     assert arguments.parse("") == {}
     with pytest.raises(UsageError):
         arguments.parse("=")

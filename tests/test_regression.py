@@ -56,12 +56,12 @@ def by_hand(shards: Path, weights: Path) -> tuple[np.ndarray, np.ndarray]:
     import timm
 
     from vhs.models.model import Preprocess
-    from vhs.runs.cache import chosen, decode
+    from vhs.runs.cache import choose, decode
 
     net = timm.create_model("test_vit", num_classes=2).eval()
     net.load_state_dict(torch.load(weights))
     data = ShardSet.open(shards / "val")
-    decoded = decode(data, chosen(data))
+    decoded = decode(data, choose(data))
     config = timm.data.resolve_data_config({}, model=net)
     side = config["input_size"][1]
     preprocess = Preprocess(height=side, width=side, channels=3, mean=config["mean"], std=config["std"])
@@ -133,7 +133,7 @@ def test_what_does_not_go_with_targets(shards: Path, weights: Path, numbers: Pat
 
 def test_relative_changes_cover() -> None:
     """The fold jackknife of a ratio of means: 2,000 runs in which a head's removal adds a tenth."""
-    from vhs.measures.contrast import tested
+    from vhs.measures.contrast import jackknife_test
 
     rng, folds, each, hits = np.random.default_rng(0), 20, 25, []
     for _ in range(20):
@@ -142,6 +142,6 @@ def test_relative_changes_cover() -> None:
         se, dse = intact.sum(-1), change.sum(-1)
         ratio = dse.sum(1) / se.sum(1)
         without = ((dse.sum(1, keepdims=True) - dse) / (se.sum(1, keepdims=True) - se)).T
-        lo, hi, _ = tested(ratio, without)
+        lo, hi, _ = jackknife_test(ratio, without)
         hits.append((lo <= 0.1) & (hi >= 0.1))
     assert np.mean(hits) >= 0.94

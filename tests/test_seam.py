@@ -56,7 +56,7 @@ def test_ablated_logits_equal_the_naive_loop(name: str) -> None:
             if isinstance(state, torch.Tensor):
                 intact = state
                 continue
-            removed_HBND = prefix.removed(
+            removed_HBND = prefix.contribution(
                 net.blocks[state.layer], state.heads_BNK, 1 - np.eye(net.blocks[state.layer].attn.num_heads)
             )
             stacked = (state.residual_BND - removed_HBND).flatten(0, 1)

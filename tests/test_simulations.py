@@ -106,7 +106,7 @@ def test_contrasts_hold_their_level(dependence: float, n: int) -> None:
         "lost_rate": ((0.9, 0.9), (0.9, 0.9)),
     }
     for scale, (a, b) in equal.items():
-        p = contrast.paired(*drawn(joint(a, b, dependence), n, rng), scale)["p"]
+        p = contrast.differences(*drawn(joint(a, b, dependence), n, rng), scale)["p"]
         assert (p < 0.05).mean() <= 0.06, scale
 
 
@@ -136,7 +136,7 @@ def test_rollups_are_clustered_by_sample() -> None:
     covered, naive, level = [], [], []
     for _ in range(20):
         clean, *shifted = rolled(np.r_[chances.mean(), chances], RUNS // 20, n, rng)
-        result = contrast.rolled_up(clean, shifted, "accuracy")
+        result = contrast.averages(clean, shifted, "accuracy")
         covered.append((result["lo"] <= chances.mean()) & (chances.mean() <= result["hi"]))
         level.append(result["p"] < 0.05)
         error = np.sqrt(sum(s.total("n_lost") / n * (1 - s.total("n_lost") / n) / n for s in shifted)) / 15

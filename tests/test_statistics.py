@@ -92,7 +92,7 @@ def test_contrast_finds_the_head_that_differs_and_holds_its_level() -> None:
     for _ in range(60):
         effect = np.array([0.2, 0.1, 0.0, 0.3, 0.0])
         a, b = simulated(effect, effect + np.array([0, 0, 0, 0, 0.2]), 400, 0.8, rng)
-        result = contrast.paired(a, b, "loss")
+        result = contrast.differences(a, b, "loss")
         false += (result["p"][:4] < 0.05).sum()
         found += result["p"][4] < 0.05
     assert false / 240 < 0.09 and found > 55
@@ -105,7 +105,7 @@ def test_contrast_scales_by_hand() -> None:
     nothing = np.zeros((1, 40), bool)
     a = folds_of(nothing, nothing, right, np.zeros((1, 40)))
     b = folds_of(lost, nothing, right, np.full((1, 40), 0.25))
-    values = {scale: contrast.paired(a, b, scale)["value_b"][0] for scale in contrast.SCALES}
+    values = {scale: contrast.differences(a, b, scale)["value_b"][0] for scale in contrast.SCALES}
     assert values["accuracy"] == 0.1 and values["lost_rate"] == 0.2 and values["loss"] == pytest.approx(0.25)
     assert values["log_odds"] == pytest.approx(np.log(20.5 / 20.5) - np.log(16.5 / 24.5))
 

@@ -44,7 +44,7 @@ def changed(folder: Path, name: str, member: str, old: bytes, new: bytes) -> Non
 
 def read(folder: Path, samples: int | None = None, *, verify: bool = True) -> cache.Decoded:
     data = replace(ShardSet.open(folder), verify=verify)
-    return cache.decode(data, cache.chosen(data, samples))
+    return cache.decode(data, cache.choose(data, samples))
 
 
 def test_a_changed_label_is_not_scored(toy: Path) -> None:
@@ -62,7 +62,7 @@ def test_changed_pixels_are_not_scored(toy: Path) -> None:
     with pytest.raises(InputError, match=r"000000\.tar: its content is not what the manifest says .* --no-verify"):
         read(toy)
     data = ShardSet.open(toy)
-    chosen = cache.chosen(data)
+    chosen = cache.choose(data)
     with pytest.raises(InputError, match=r"000000\.tar: val-00003\.png: its content is not what was sharded"):
         cache.decode(data, chosen[:10])
     assert len(cache.decode(data, chosen[10:])) == 50  # a subset is checked alone

@@ -21,7 +21,7 @@ def words(names: Sequence[str]) -> Completer:
     return complete
 
 
-def listed(names: Sequence[str]) -> Completer:
+def several(names: Sequence[str]) -> Completer:
     """Several of these, joined by commas."""
 
     def complete(incomplete: str) -> list[str]:

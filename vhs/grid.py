@@ -114,11 +114,11 @@ class HeadGrid:
     def _place(self, place: Place) -> Place:
         layer, head = place
         if layer >= self.depth or head >= self.per_layer[layer]:
-            raise MismatchError(f"there is no head {head_name(layer, head)}: the model has {self._told}.")
+            raise MismatchError(f"there is no head {head_name(layer, head)}: the model has {self._heads_in_words}.")
         return place
 
     @property
-    def _told(self) -> str:
+    def _heads_in_words(self) -> str:
         heads = sorted(set(self.per_layer))
         each = f"{heads[0]}" if len(heads) == 1 else f"{heads[0]} to {heads[-1]}"
         return f"layers 0 to {self.depth - 1} of {each} heads"

@@ -73,7 +73,7 @@ def read_images(data: Data, *, max_samples: int | None = None, seed: int = 0) ->
     """(uint8 [N, C, H, W] at the evaluation geometry, labels int64 [N]) of a shard set, or of a part of each class."""
     with spoken():
         source = data if isinstance(data, ShardSet) else open_shards(data or "shards")
-        decoded = cache.decode(source, cache.chosen(source, max_samples, seed))
+        decoded = cache.decode(source, cache.choose(source, max_samples, seed))
         return decoded.images_NCHW, decoded.labels_N
 
 
@@ -105,8 +105,8 @@ def ablate(
             device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
             ablation=removed, fill_data=_place(fill_data),
         )  # fmt: skip
-        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
             parts = list(ablation.ablate(run, keeping, outcomes=per_sample))
             keeping.discard()
     return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
@@ -121,7 +121,7 @@ def evalshift(
 ) -> Shifted:  # fmt: skip
     """Accuracy, loss and calibration under each condition, as `vhs evalshift`; by: None for all groups of the data."""
     with spoken(progress, quiet=quiet) as talk:
-        wanted = summaries.Asked(summary=summary, normalise_by=normalise_by).checked()
+        wanted = summaries.Asked(summary=summary, normalise_by=normalise_by).check()
         if summary is not None and summary not in summaries.OF_SHIFT:
             raise UsageError(f"--summary {summary}: expected {choices(summaries.OF_SHIFT)}.")
         asked = Options(
@@ -129,8 +129,8 @@ def evalshift(
             seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
             verify=verify,
         )  # fmt: skip
-        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
             parts = list(evaluation.evaluate(run, keeping))
             rows = pl.concat(part.rows for part in parts)
             if summary is not None:
@@ -151,8 +151,8 @@ def specialize(
             shift=_names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify,
         )  # fmt: skip
-        with journal.kept(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.opened(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
+            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
             parts = list(specialization.specialize(run, keeping, across=not within_layer))
             keeping.discard()
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
@@ -171,7 +171,7 @@ def compare(
         asked = summaries.Asked(
             summary=summary, scales=_names(scale), tolerance=tolerance, normalise_by=normalise_by, against=against,
             exact=exact, seed=seed,
-        ).checked()  # fmt: skip
+        ).check()  # fmt: skip
         folds = summaries.of(asked).of is None
         found = [_source(source, folds=folds) for source in sources]
         return summaries.summarise(found, asked, _table, talk.progress)
@@ -209,7 +209,7 @@ def train(
     """
     with spoken(progress, quiet=quiet) as talk:
         resolved = fitting.recipe_of(recipe, dict(settings or {}))
-        plan = fitting.planned(
+        plan = fitting.plan_of(
             Path(data), resolved, Path(out), val=_path(val), log=_path(log), snapshots=snapshots,
             init=None if init is None else str(init),
         )  # fmt: skip
@@ -217,7 +217,7 @@ def train(
             device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,
             track=track, resume=resume,
         )  # fmt: skip
-        fitting.trained(plan, means, progress=talk.progress, note=talk.note)
+        fitting.train(plan, means, progress=talk.progress, note=talk.note)
     return load_model(out, device=device)
 
 
@@ -236,7 +236,7 @@ def shard(
             per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation, count=count, side=side,
             distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
         )  # fmt: skip
-        return packing.packed(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
+        return packing.pack(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class TableOutput:
 
         return pl.concat(self._parts)
 
-    def rendered(self, provenance: dict[str, Any] | None) -> bytes:
+    def bytes_left(self, provenance: dict[str, Any] | None) -> bytes:
         """The bytes that are still to be written."""
         from vhs.formats.tables import render, render_part
 
@@ -126,13 +126,13 @@ def finish(main: TableOutput, *beside: TableOutput | None, provenance: dict[str,
     if not is_first():
         return
     provenance = provenance or {}
-    last = b"" if main.empty else main.rendered(provenance)
+    last = b"" if main.empty else main.bytes_left(provenance)
     if main.out is not None and is_ordinary(main.out):
         belonging = {"beside": {"name": main.out.name, "sha256": sha256(last)}}
     else:
         belonging = {}
     files = [
-        (table.out, table.rendered(provenance | belonging))
+        (table.out, table.bytes_left(provenance | belonging))
         for table in beside
         if table and table.out and not table.empty
     ]

@@ -45,7 +45,7 @@ def nested_order(keys: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 @contextmanager
-def seeded(*parts: object) -> Iterator[None]:
+def seed_generators(*parts: object) -> Iterator[None]:
     """Seed torch, NumPy and Python from `parts` inside the block, and restore them after it.
 
     For the parts of timm and torch that draw from global generators (dropout, mixup). Resuming a

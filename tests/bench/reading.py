@@ -69,7 +69,7 @@ def score(model: Model, data: ShardSet, samples: int | None) -> None:
 
 
 def decode(data: ShardSet, samples: int | None) -> None:
-    cache.decode(data, cache.chosen(data, samples))
+    cache.decode(data, cache.choose(data, samples))
 
 
 def small_pngs(folder: Path) -> None:
@@ -106,7 +106,7 @@ def photographs(folder: Path) -> None:
         f"500x375 JPEG -> 224 ours {PHOTOGRAPHS / mine:8,.0f}/s  Pillow     {PHOTOGRAPHS / other:8,.0f}/s  ratio {ratio:.2f}"
     )
     apart = np.stack([
-        pixels.decoded(data, sample).transpose(1, 2, 0).astype(int) - with_pillow(bytes(sample.image))
+        pixels.decode(data, sample).transpose(1, 2, 0).astype(int) - with_pillow(bytes(sample.image))
         for sample in data.samples()
     ])  # fmt: skip
     say(f"grey levels apart   at most {abs(apart).max()}, mean {abs(apart).mean():.3f}")
@@ -114,7 +114,7 @@ def photographs(folder: Path) -> None:
 
 def read(data: ShardSet) -> None:
     for sample in data.samples():
-        pixels.decoded(data, sample)
+        pixels.decode(data, sample)
 
 
 def with_pillow(encoded: bytes) -> np.ndarray:

@@ -53,7 +53,7 @@ def compare(name: str, device: torch.device, precision: str, *, compiled: bool, 
     batch = Batch(pixels, zeros, zeros, zeros, zeros.new_empty(0, tile), tile)
     naive = naive_loop(name, device, pixels, precision="float32")
     if compiled:
-        model = replace(model, kernels=prefix.compiled())
+        model = replace(model, kernels=prefix.compile_kernels())
     settle(model, pixels, group)
     tally = HeadAblation(model, Scope.whole(spec.classes, device), group)
     sync = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)

@@ -19,7 +19,7 @@ from vhs.models.model import Preprocess
 from vhs.models.spec import ViTSpec
 from vhs.runs.runtime import keep_freed_memory
 from vhs.training import feed, loop, optimization
-from vhs.training.recipe import Recipe, named
+from vhs.training.recipe import Recipe, preset
 
 TIMM_RATE = "2,290 images/s: deit_tiny, AMP, RTX 3090 (timm's table of training benchmarks)"
 KEPT = {"randaug": "", "resized_crop": False}
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
         augmented = Recipe(crop=True, flip=True, mixup=0.8, ema=0.99, drop_path=0.1, label_smoothing=0.1)
         compare("demo, augmented, averaged", augmented, spec, device, compiled=False, steps=20)
         return
-    recipe = named("deit").with_values(KEPT | {"batch": 512}, "bench")
+    recipe = preset("deit").with_values(KEPT | {"batch": 512}, "bench")
     spec = recipe.spec(channels=3, height=224, width=224, classes=1000)
     for compiled in (False, True):
         compare("deit, bf16, batch 512", recipe, spec, device, compiled=compiled, steps=5)

@@ -51,7 +51,7 @@ Rescale = Annotated[
 FillKinds = Annotated[
     str,
     typer.Option(
-        "--fill", metavar="FILL,…", autocompletion=completion.listed(FILLS),
+        "--fill", metavar="FILL,…", autocompletion=completion.several(FILLS),
         help="What stands in for a head: zero, mean, mean-flat, resample, uniform, mean-map, twin, twin-break.",
     ),
 ]  # fmt: skip
@@ -130,9 +130,9 @@ def ablate(
     outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
     products = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
     check_outputs([out, per_sample, tallies.out if tallies else None], models)
-    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
+    kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        run = opening.open_named(models, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
             from vhs.runs import plan

@@ -98,13 +98,13 @@ def compare(
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
-    from vhs.summaries.summary import Asked, joined, of
+    from vhs.summaries.summary import Asked, join, of
 
     sources, instead = tables or ["-"], contrast == "-"
     asked = Asked(
         summary="contrast" if instead and summary is None else summary, scales=scale or [], tolerance=tolerance,
         normalise_by=normalise_by, against=against, exact=exact, seed=seed,
-    ).checked()  # fmt: skip
+    ).check()  # fmt: skip
     wanted = of(asked)
     main = output.TableOutput(wanted.schema, out, form, in_words)
     beside = output.companion(CONTRAST, out, contrast, "contrast") if wanted.schema is COMPARE else None
@@ -113,12 +113,12 @@ def compare(
         [*(tables or []), *(name for name in (normalise_by, against, exact) if name)],
     )  # fmt: skip
     read = options.reader(console, partial=partial, whole=whole)
-    rows = joined(sources, wanted.of, read)
+    rows = join(sources, wanted.of, read)
     with console.progress() as progress:
         main.add(wanted.make(rows, asked, read, progress))
         if beside:
             beside.add(comparison.contrasts(rows, asked.scales))
-    for name in comparison.unpaired(rows) if wanted.schema in (COMPARE, CONTRAST) else ():
+    for name in comparison.unpaired_shifts(rows) if wanted.schema in (COMPARE, CONTRAST) else ():
         console.note(
             f"{name}: was measured on other samples than clean: correlations only, since contrasts pair by image"
         )

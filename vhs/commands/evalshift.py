@@ -77,7 +77,7 @@ def evalshift(
 
     if summary is not None and summary not in options.OF_SHIFT:
         raise UsageError(f"--summary {summary}: expected {choices(options.OF_SHIFT)}.")
-    wanted = Asked(summary=summary, normalise_by=normalise_by).checked()
+    wanted = Asked(summary=summary, normalise_by=normalise_by).check()
     if summary and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
     asked = opening.Options(
@@ -89,9 +89,9 @@ def evalshift(
     main = output.TableOutput(schema, out, form, in_words)
     beside = None if summary else output.companion(CALIBRATION, out, calibration, "calibration")
     check_outputs([out, beside.out if beside else None], models)
-    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
+    kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        run = opening.open_named(models, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
             from vhs.runs import plan

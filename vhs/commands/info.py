@@ -72,7 +72,7 @@ def info(
         raise UsageError("names nothing. Add a checkpoint, a model, a shard set or a table, or --env.")
     things = things or []
     if out is not None:
-        return _drawn(things, out)
+        return _draw(things, out)
     read = options.reader(console, partial=partial, whole=whole)
     for thing in things:
         if say:
@@ -171,7 +171,7 @@ def _load(reference: str) -> Model:
     return references.load(reference, torch.device("cpu"), trained=False).model
 
 
-def _drawn(things: list[str], out: Path) -> None:
+def _draw(things: list[str], out: Path) -> None:
     """The block diagram of one model. Raises UsageError for several or for what is no model."""
     from vhs.figures import diagram
     from vhs.figures.style import FORMATS, render, styled
@@ -204,13 +204,13 @@ def _table(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]
     if "shift" in table.columns:
         conditions = table.select("shift", "corruption", "severity").unique().height
         rows += [("models", table["model"].n_unique()), ("conditions", conditions)]
-    says = _said(schema.name, table, part=part)
+    says = _says(schema.name, table, part=part)
     rows += [("says", says)] if says else []
     made = tables.read_provenance(Path(thing)).get("command") if Path(thing).suffix == ".parquet" else None
     return [*rows, ("made by", made)] if made else rows
 
 
-def _said(kind: str, table: DataFrame, *, part: bool) -> str | None:
+def _says(kind: str, table: DataFrame, *, part: bool) -> str | None:
     """The sentence of a table; of a part of one it says so."""
     from vhs.figures import findings
     from vhs.formats.tables import PART
@@ -221,7 +221,7 @@ def _said(kind: str, table: DataFrame, *, part: bool) -> str | None:
 
 def _sentence(thing: str, read: Callable[[str], Table]) -> str:
     schema, table, part = read(thing)
-    says = _said(schema.name, table, part=part)
+    says = _says(schema.name, table, part=part)
     if says is None:
         raise UsageError(f"{thing}: there is no sentence for this {schema.name} table. Without --say it is described.")
     return says

@@ -99,7 +99,7 @@ def plot(
     if part:
         style.mark(figure, PART)
     console.detail(f"{name} table, {len(table)} rows")
-    _written(figure, target, image_format)
+    _write(figure, target, image_format)
     if target != Path("-"):
         if output.is_terminal() and not quiet:
             from vhs.figures.terminal import plot_summary
@@ -116,12 +116,12 @@ def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | N
     from vhs.runs import contact
 
     check_outputs([target], paths)
-    _written(contact.figure(paths, wanted, kind), target, image_format)
+    _write(contact.figure(paths, wanted, kind), target, image_format)
     if target != Path("-"):
         output.name_product(target)
 
 
-def _written(figure: Any, target: Path, image_format: str) -> None:
+def _write(figure: Any, target: Path, image_format: str) -> None:
     """The image in its file, or down the pipe."""
     from vhs.figures import style
     from vhs.formats.atomic import write_whole

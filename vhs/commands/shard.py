@@ -130,7 +130,7 @@ def shard(
     from vhs.sources import packing
 
     asked = packing.Asked(
-        layout=layout, split=split, columns=columns, classes=packing.listed(classes) if classes else None,
+        layout=layout, split=split, columns=columns, classes=packing.class_list(classes) if classes else None,
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
         count=count, side=side, distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
     )  # fmt: skip
@@ -138,9 +138,9 @@ def shard(
     if dry_run:
         lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n" for folder, part in parts.items()]
         return output.write("".join(lines).encode())
-    with locks.held(parts, console.note):
+    with locks.hold(parts, console.note):
         for folder, part in parts.items():
             with console.progress() as progress:
-                made = packing.written(folder, part, out, asked, progress=progress, note=console.note).manifest
+                made = packing.write(folder, part, out, asked, progress=progress, note=console.note).manifest
             console.detail(f"{folder}: {made.samples} samples in {len(made.tars)} tars, {made.hash}")
             output.name_product(folder)

@@ -60,9 +60,9 @@ def specialize(
         shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
         precision=precision, skip_bad=skip_bad, verify=not no_verify,
     )  # fmt: skip
-    kept = journal.kept(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
+    kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run = opening.opened(models, data, asked, progress=progress, note=console.note)
+        run = opening.open_named(models, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
             from vhs.runs import plan

@@ -122,7 +122,7 @@ def train(
     resolved = opening.recipe_of(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings or [])
     if print_config:
         return output.write(resolved.to_toml().encode())
-    plan = opening.planned(shards, resolved, out, val=val, log=log, snapshots=snapshots, init=init)
+    plan = opening.plan_of(shards, resolved, out, val=val, log=log, snapshots=snapshots, init=init)
     if dry_run:
         return output.write(plan.in_words().encode())
     stop = StopSignals()
@@ -131,7 +131,7 @@ def train(
         track=track, resume=resume, stop=stop,
     )  # fmt: skip
     with stop, console.progress() as progress:
-        finished = opening.trained(plan, means, progress=progress, note=console.note)
+        finished = opening.train(plan, means, progress=progress, note=console.note)
     if not finished:
         console.note("stopped; the state is saved, --resume continues")
         stop.end()

@@ -14,7 +14,7 @@ from vhs.formats import shards as sets
 from vhs.formats.atomic import check_outputs
 from vhs.formats.tables import format_of
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.training.recipe import NAMED, Recipe, from_toml, named, parse_settings
+from vhs.training.recipe import NAMED, Recipe, from_toml, parse_settings, preset
 from vhs.world import is_first, local_ranks
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Means:
 def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[str] = ()) -> Recipe:
     """Defaults, then the recipe, then flags, then settings (`key=value`). name: of NAMED, or of a TOML file."""
     if name is None or name in NAMED:
-        resolved = named(name or "demo")
+        resolved = preset(name or "demo")
     else:
         try:
             resolved = from_toml(Path(name).read_bytes(), name)
@@ -90,7 +90,7 @@ def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[
     return resolved.with_values(given, "train").with_values(parse_settings(list(settings)), "--set")
 
 
-def planned(
+def plan_of(
     shards: Path, recipe: Recipe, out: Path | None, *, val: Path | None = None, log: Path | None = None,
     snapshots: str | None = None, init: str | None = None,
 ) -> Plan:  # fmt: skip
@@ -113,7 +113,7 @@ def planned(
     return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
 
 
-def trained(plan: Plan, means: Means, *, progress: Progress = silent, note: Note = unheard) -> bool:
+def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note = unheard) -> bool:
     """Hold the lock of the checkpoint and train; False when `stop` ended the run with its state saved."""
     from vhs.fitting.training import already_trained
     from vhs.formats import locks
@@ -122,7 +122,7 @@ def trained(plan: Plan, means: Means, *, progress: Progress = silent, note: Note
     check_range("minutes", means.minutes, 0.01)
     check_range("workers", means.workers, 0)
 
-    with locks.held([plan.out], note):
+    with locks.hold([plan.out], note):
         if means.resume and already_trained(plan.out, plan.recipe, plan.train, plan.val, plan.init):
             lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
             note(f"{plan.out}: is already trained to its end with this recipe on this data{lost}")

@@ -100,7 +100,7 @@ def check_recipe(recipe: Recipe, train: ShardSet) -> None:
         raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {told}.")
 
 
-def ignored(recipe: Recipe, begin: str) -> list[str]:
+def notes_on_sizes(recipe: Recipe, begin: str) -> list[str]:
     """A note where sizes were asked for that the model to begin with decides."""
     plain = Recipe()
     asked = [name for name in SIZES if getattr(recipe, name) != getattr(plain, name)]
@@ -125,7 +125,7 @@ def from_model(reference: str, size: Size) -> Initial:
     """
     loaded = references.load(reference, torch.device("cpu"))
     net, preprocess = loaded.model.net, loaded.model.preprocess
-    spec = _resized(_spec(reference, loaded), size)
+    spec = _resize(_spec(reference, loaded), size)
     if isinstance(spec, TimmSpec):
         _try(spec)
     state = dict(net.state_dict())
@@ -133,7 +133,7 @@ def from_model(reference: str, size: Size) -> Initial:
         anew = [name for name, module in net.named_modules() if any(module is part for part in classifiers(net))]
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] not in anew}
     wanted = parameter_shapes(spec)
-    state = {name: _fitted(name, value, wanted, net, size) for name, value in state.items()}
+    state = {name: _fit(name, value, wanted, net, size) for name, value in state.items()}
     same = preprocess.channels == size.channels
     return Initial(
         spec, state, f"{reference} {loaded.model.weights_id}", preprocess.mean if same else None,
@@ -188,11 +188,11 @@ def _of_plain(net: VisionTransformer, height: int, width: int, channels: int, cl
     )  # fmt: skip
 
 
-def _resized(spec: Spec, size: Size) -> Spec:
+def _resize(spec: Spec, size: Size) -> Spec:
     return replace(spec, height=size.height, width=size.width, channels=size.channels, classes=len(size.outputs))
 
 
-def _fitted(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: nn.Module, size: Size) -> Tensor:
+def _fit(name: str, value: Tensor, wanted: dict[str, tuple[int, ...]], net: nn.Module, size: Size) -> Tensor:
     shape = wanted.get(name)
     if shape == tuple(value.shape):
         return value

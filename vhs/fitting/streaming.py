@@ -34,7 +34,7 @@ class Reader:
     side: tuple[int, int]
 
     def __call__(self, position: int) -> np.ndarray:
-        pixels_HWC = self.data.decoded(self.samples[position])
+        pixels_HWC = self.data.decode(self.samples[position])
         if not self.recipe.resized_crop and pixels_HWC.shape[:2] != self.side:
             pixels_HWC = resize_and_crop(pixels_HWC, IMAGENET).transpose(1, 2, 0)
         channels = pixels_HWC.shape[-1]

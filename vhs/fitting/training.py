@@ -71,12 +71,12 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.begin:
-            self.notes += start.ignored(self.recipe, self.begin)
+            self.notes += start.notes_on_sizes(self.recipe, self.begin)
         size = start.size_of(self.train)
         self._begin = start.beginning(self.recipe, self.begin, self.train, self.val)
         self._feed = self._source(size)
         self._val = cache.decode(
-            self.val, cache.chosen(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
+            self.val, cache.choose(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
         )
         manifest = self.train.manifest
         self._preprocess = Preprocess(
@@ -126,7 +126,7 @@ class Training:
     def _source(self, size: Size) -> feed.Feed:
         """Images in memory on the device, or read one by one where the recipe augments them so."""
         if not self.recipe.streams:
-            data = cache.decode(self.train, cache.chosen(self.train), skip_bad=self.skip_bad, progress=self.progress)
+            data = cache.decode(self.train, cache.choose(self.train), skip_bad=self.skip_bad, progress=self.progress)
             if data.skipped:
                 self.notes.append(f"{len(data.skipped)} bad samples skipped; the first: {data.skipped[0]}")
             answers = data.targets_NT if self.train.manifest.regression else data.labels_N
@@ -134,7 +134,7 @@ class Training:
             return feed.Resident(self.recipe, samples, data.images_NCHW.to(self.device))
         if self.skip_bad:
             raise UsageError("--skip-bad: images are read while training here. Leave bad ones out with `vhs shard`.")
-        chosen = cache.chosen(self.train)
+        chosen = cache.choose(self.train)
         self._reading = Verification(self.train, chosen)
         keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64))
         samples = feed.Samples(cache.answers(self.train.manifest, chosen).to(self.device), keys.to(self.device))
@@ -170,7 +170,7 @@ class Training:
         }  # fmt: skip
         self.log += [shared | row for row in told]
         if self.tracker:
-            self.tracker.log(shared | {_sent(name, row): value for row in told for name, value in row.items()})
+            self.tracker.log(shared | {_tracker_name(name, row): value for row in told for name, value in row.items()})
         self.epoch_done(f"epoch {epoch} of {self.recipe.epochs}: {validation.in_words(told)}")
         self.progress(f"epoch {epoch}", state.step, state.total)
 
@@ -179,7 +179,7 @@ class Training:
             cut = f"{state.planned} planned updates to {state.total}"
             self.notes.append(f"the budget of {self.minutes:g} min cut {cut}")
         if is_first():
-            checkpoint = checkpoints.to_bytes(self._saved(state), self._info(state, self.out))
+            checkpoint = checkpoints.to_bytes(self._weights(state), self._info(state, self.out))
             write_together([*self._log(), (self.out, checkpoint)])  # a checkpoint that is there has its log beside it
             resume.path_of(self.out).unlink(missing_ok=True)
 
@@ -194,12 +194,12 @@ class Training:
             return []
         return [(self.log_file, render(self.table(), format_of(self.log_file, None)))]
 
-    def _saved(self, state: loop.TrainingState) -> dict[str, torch.Tensor]:
+    def _weights(self, state: loop.TrainingState) -> dict[str, torch.Tensor]:
         return state.weights(self.recipe.saved).state_dict()
 
     def _save(self, path: Path, state: loop.TrainingState) -> None:
         if is_first():
-            checkpoints.save(path, self._saved(state), self._info(state, path))
+            checkpoints.save(path, self._weights(state), self._info(state, path))
 
     def _info(self, state: loop.TrainingState, path: Path) -> CheckpointInfo:
         manifest = self.train.manifest
@@ -244,7 +244,7 @@ class Training:
         self.notes.append(f"continuing after update {state.step} of {state.total}")
 
 
-def _sent(name: str, row: dict[str, Any]) -> str:
+def _tracker_name(name: str, row: dict[str, Any]) -> str:
     """What a tracker calls a score: with the target's name, where there are several."""
     return f"{name}/{row['target']}" if "target" in row else name
 

@@ -28,12 +28,12 @@ def rows(net: nn.Module, preprocess: Preprocess, val: cache.Decoded, device: tor
         net=loop.frozen_copy(net), preprocess=preprocess, name="training", weights_id="", classes=tuple(outputs)
     )
     if manifest.regression:
-        sums = _measured(RegressionEvaluation(model, len(outputs)), val, device)["targets"]
+        sums = _measure(RegressionEvaluation(model, len(outputs)), val, device)["targets"]
         for index, target in enumerate(outputs):
             found = squared_errors(Counts(sums.values[index], sums.fields))
             yield {"target": target} | {name: found[name] for name in ("n", "mse", "r2")}
         return
-    sums = _measured(Evaluation(model, Scope.whole(len(outputs), device)), val, device)["view0"]
+    sums = _measure(Evaluation(model, Scope.whole(len(outputs), device)), val, device)["view0"]
     n, right = (int(sums.total(name)) for name in ("n", "n_correct"))
     yield {"n": n, "n_correct": right, "top1": right / n, "loss": float(sums.total_float("loss")) / n}
 
@@ -45,10 +45,8 @@ def in_words(told: list[dict[str, Any]]) -> str:
     return "R² " + ", ".join(f"{row['target']} {row['r2']:.2f}" for row in told if row["r2"] is not None)
 
 
-def _measured(
-    measure: Evaluation | RegressionEvaluation, val: cache.Decoded, device: torch.device
-) -> dict[str, Counts]:
+def _measure(measure: Evaluation | RegressionEvaluation, val: cache.Decoded, device: torch.device) -> dict[str, Counts]:
     for batch in val.tiles(TILE, device):
         measure.add(batch)
-    (summed,) = ranks.summed([measure.results()])
+    (summed,) = ranks.add_up([measure.results()])
     return summed

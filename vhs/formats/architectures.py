@@ -31,7 +31,7 @@ def split(reference: str) -> tuple[str, str, str]:
     return name, told, file
 
 
-def named(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether timm has this architecture, and its weights' tag where there is one."""
     import timm
 
@@ -54,14 +54,14 @@ def nearest(name: str) -> str | None:
 
 def check(reference: str, name: str) -> None:
     """Raises InputError for a name that timm does not have, with the nearest that it has."""
-    if named(name):
+    if is_known(name):
         return
     close = nearest(name)
     advice = f"Did you mean timm:{close}?" if close else "`timm.list_models()` lists them."
     raise InputError(f"{reference}: timm knows no architecture {name!r:.80}. {advice}")
 
 
-def parsed(reference: str, told: str) -> dict[str, Any]:
+def arguments_of(reference: str, told: str) -> dict[str, Any]:
     """The arguments of a reference. Raises InputError naming the one that is wrong."""
     try:
         return arguments.parse(told)
@@ -94,7 +94,7 @@ def sketch(reference: str, name: str, told: dict[str, Any]) -> nn.Module:
 
 
 @contextmanager
-def published(reference: str, name: str) -> Iterator[None]:
+def cache_first(reference: str, name: str) -> Iterator[None]:
     """Inside, timm takes the published weights from its cache; from the hub only where it answers.
 
     Raises InputError at once where neither is there.
@@ -106,7 +106,7 @@ def published(reference: str, name: str) -> Iterator[None]:
     repository, file = (config.hf_hub_id, config.hf_hub_filename) if config else (None, None)
     address = config.url if config else None
     address = address[0] if isinstance(address, tuple) else address
-    if repository and hub.cached(repository, [file] if file else PUBLISHED):
+    if repository and hub.is_cached(repository, [file] if file else PUBLISHED):
         with hub.offline():
             yield
         return
@@ -136,7 +136,7 @@ def told_by(shapes: Shapes, own: nn.Module, given: dict[str, Any]) -> dict[str, 
     places = _places(shapes, bare)
     if "img_size" not in given and patch and places and (places != _places(standard, bare) or "patch_size" in found):
         found["img_size"] = _side(places, patch)
-    return arguments.parse(arguments.written((found | given).items()))
+    return arguments.parse(arguments.text_of((found | given).items()))
 
 
 def shapes_of(net: nn.Module) -> Shapes:

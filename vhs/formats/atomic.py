@@ -24,13 +24,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     holds), synced, renamed. A target that exists and is no regular file (a device, a FIFO) is
     written directly. Raises VhsError naming the path and the system's reason.
     """
-    with _renamed_at_the_end(path) as file:
+    with _rename_at_the_end(path) as file:
         yield file
         _sync(file)
 
 
 @contextmanager
-def _renamed_at_the_end(path: Path) -> Iterator[BinaryIO]:
+def _rename_at_the_end(path: Path) -> Iterator[BinaryIO]:
     """The same, but that the block syncs it."""
     try:
         if path.exists() and not path.is_file():
@@ -97,7 +97,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     """
     with ExitStack() as stack:
         for path, data in reversed(files):
-            file = stack.enter_context(_renamed_at_the_end(path))
+            file = stack.enter_context(_rename_at_the_end(path))
             file.write(data)
             _sync(file)
 

@@ -73,7 +73,7 @@ class CheckpointInfo:
             values["spec"] = spec_from_json(raw["spec"], where)
             for name in ("classes", "mean", "std"):
                 values[name] = tuple(raw[name])
-            return cls(**values)._checked(where)
+            return cls(**values)._check(where)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{where}: its `{KEY}` description is damaged: {error}.") from error
 
@@ -103,7 +103,7 @@ class CheckpointInfo:
         if not known:
             raise InputError(f"{where}: timm is {self.timm!r:.40}, expected name and kwargs, or null.")
 
-    def _checked(self, where: str) -> CheckpointInfo:
+    def _check(self, where: str) -> CheckpointInfo:
         spec = self.spec
         self._check_types(where)
         if len(self.classes) != spec.classes:

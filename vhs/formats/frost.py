@@ -25,7 +25,7 @@ def textures() -> Textures:
     Raises InputError when $VHS_FROST names a folder without them.
     """
     named = os.environ.get(VARIABLE)
-    folder = Path(named) if named else _installed()
+    folder = Path(named) if named else _installed_folder()
     if folder is None:
         return procedural()
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -34,7 +34,7 @@ def textures() -> Textures:
     return Textures(tuple(_read(folder / name) for name in FILES), PHOTOGRAPHS)
 
 
-def _installed() -> Path | None:
+def _installed_folder() -> Path | None:
     for name in DISTRIBUTIONS:
         try:
             files = metadata.files(name) or []

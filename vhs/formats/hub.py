@@ -42,7 +42,7 @@ def folder(name: str, described: Sequence[str], weights: Sequence[str]) -> Path:
         raise InputError(f"hf:{name}: is no folder here and cannot be fetched: {reason}.") from error
 
 
-def cached(repository: str, files: Sequence[str]) -> bool:
+def is_cached(repository: str, files: Sequence[str]) -> bool:
     """Whether one of these files of a repository (`NAME` or `NAME@REVISION`) is in the cache."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -63,17 +63,17 @@ def load(name: str) -> Described:
     path = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
     if path is None:
         raise InputError(f"{folder}: holds neither {' nor '.join(WEIGHTS)}.")
-    state = renamed(weights.read(path), str(path))
+    state = timm_names(weights.read(path), str(path))
     _check_depth(config, state, folder)
     size = (preprocess.height, preprocess.width)
     if config.kind == "dinov2" and size != config.image:
         _resample(state, config, size)
-    net = _built(config, size, state)
+    net = _build(config, size, state)
     weights.fill(net, state, str(path))
     return Described(net, config.classes, preprocess)
 
 
-def renamed(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+def timm_names(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     """timm's names; queries, keys and values joined. Raises InputError for a name that is not known."""
     import torch
 
@@ -118,7 +118,7 @@ def _own_name(plain: str) -> str | None:
     return None
 
 
-def _built(config: Config, size: tuple[int, int], state: dict[str, Tensor]) -> VisionTransformer:
+def _build(config: Config, size: tuple[int, int], state: dict[str, Tensor]) -> VisionTransformer:
     """The network without weights, on the meta device, so that nothing is allocated before shapes are compared."""
     import torch
     from timm.models.deit import VisionTransformerDistilled

@@ -23,7 +23,7 @@ TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def held(outputs: Iterable[Path | None], note: Note = unheard) -> Iterator[None]:
+def hold(outputs: Iterable[Path | None], note: Note = unheard) -> Iterator[None]:
     """Hold the lock of each output (None: nothing to hold) inside the block; of several processes the first does.
 
     Raises VhsError at once where another run holds one. Where the file system has no locks, says so and goes on.
@@ -31,7 +31,7 @@ def held(outputs: Iterable[Path | None], note: Note = unheard) -> Iterator[None]
     with ExitStack() as stack:
         for out in outputs if is_first() else ():
             if out is not None:
-                stack.enter_context(_held(out, note))
+                stack.enter_context(_hold(out, note))
         yield
 
 
@@ -40,9 +40,9 @@ def path_of(out: Path) -> Path:
 
 
 @contextmanager
-def _held(out: Path, note: Note) -> Iterator[None]:
+def _hold(out: Path, note: Note) -> Iterator[None]:
     path = path_of(Path(os.path.realpath(out)))
-    handle = _taken(path, out, note)
+    handle = _take(path, out, note)
     try:
         yield
     finally:
@@ -51,7 +51,7 @@ def _held(out: Path, note: Note) -> Iterator[None]:
             os.close(handle)
 
 
-def _taken(path: Path, out: Path, note: Note) -> int | None:
+def _take(path: Path, out: Path, note: Note) -> int | None:
     """A handle of the locked file; None where there are no locks."""
     while True:
         try:

@@ -15,7 +15,7 @@ TASKS = ("classification", "regression")
 NO_MANIFEST = "is not a shard manifest: "
 
 
-def checked(manifest: Manifest, where: Path) -> Manifest:
+def check(manifest: Manifest, where: Path) -> Manifest:
     """The manifest. Raises InputError for what it cannot be."""
     found = wrong(manifest)
     if found:

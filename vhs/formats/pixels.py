@@ -42,9 +42,9 @@ IMAGENET = Geometry(256, (224, 224))
 """For sets whose images differ in size, unless a model's own is asked for."""
 
 
-def decoded(data: ShardSet, sample: Sample, geometry: Geometry = IMAGENET) -> np.ndarray:
+def decode(data: ShardSet, sample: Sample, geometry: Geometry = IMAGENET) -> np.ndarray:
     """uint8 [C, H, W] at the evaluation geometry. Raises InputError naming the sample."""
-    return fitted(data.decoded(sample), data.manifest, sample, geometry)
+    return fit(data.decode(sample), data.manifest, sample, geometry)
 
 
 def in_words(manifest: Manifest, geometry: Geometry = IMAGENET) -> str:
@@ -57,7 +57,7 @@ def side(manifest: Manifest, geometry: Geometry = IMAGENET) -> tuple[int, int]:
     return (manifest.height or geometry.crop[0], manifest.width or geometry.crop[1])
 
 
-def fitted(
+def fit(
     pixels_HWC: np.ndarray, manifest: Manifest, sample: Sample, geometry: Geometry = IMAGENET
 ) -> np.ndarray:  # fmt: skip
     """uint8 [C, H, W] at the evaluation geometry."""

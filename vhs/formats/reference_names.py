@@ -13,7 +13,7 @@ from vhs.formats.stdin import read_stdin
 PREFIXES = ("timm:", "hf:")
 
 
-def resolved(references: Iterable[str]) -> list[str]:
+def resolve(references: Iterable[str]) -> list[str]:
     """All references, lists replaced by what they list. Raises UsageError or InputError for what cannot be read."""
     names = list(expand(references))
     if names.count("-") > 1:
@@ -29,10 +29,10 @@ def expand(references: Iterable[str]) -> Iterator[str]:
         if not reference.startswith("@"):
             yield reference
             continue
-        yield from _listed(reference[1:])
+        yield from _list(reference[1:])
 
 
-def _listed(name: str) -> list[str]:
+def _list(name: str) -> list[str]:
     """The references of a list, one a line; empty lines and lines that begin with # are passed over."""
     try:
         text = (read_stdin("a list of models") if name == "-" else Path(name).read_bytes()).decode()

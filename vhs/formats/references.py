@@ -52,15 +52,15 @@ def load(reference: str, device: torch.device, precision: str = "float32", *, tr
     if reference.startswith(huggingface.HF):
         return Loaded(_hf(reference, device, precision))
     if reference == "-":
-        return _spooled(read_stdin("a checkpoint"), "stdin", device, precision)
+        return _spool(read_stdin("a checkpoint"), "stdin", device, precision)
     path = Path(reference)
     if exists(path) and not path.is_file() and not path.is_dir():
-        return _spooled(path.read_bytes(), reference, device, precision)
+        return _spool(path.read_bytes(), reference, device, precision)
     _check_kind(path, reference)
     return _checkpoint(path, reference, device, precision)
 
 
-def _spooled(data: bytes, name: str, device: torch.device, precision: str) -> Loaded:
+def _spool(data: bytes, name: str, device: torch.device, precision: str) -> Loaded:
     """A checkpoint that came through a pipe, put on disk to be mapped. Its recorded paths lead nowhere."""
     with tempfile.NamedTemporaryFile(prefix="vhs-", suffix=".safetensors") as spool:
         spool.write(data)
@@ -101,7 +101,7 @@ def _check_kind(path: Path, reference: str) -> None:
         )
     if exists(path) or path.name != reference or path.suffix == ".safetensors":
         return
-    close = reference if architectures.named(reference) else architectures.nearest(reference)
+    close = reference if architectures.is_known(reference) else architectures.nearest(reference)
     if close:
         meant = "timm has an architecture of this name" if close == reference else "Did you mean timm's"
         raise InputError(f"{reference}: No such file. {meant}: timm:{close}{'' if close == reference else '?'}")
@@ -113,7 +113,7 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
 
     name, text, file = architectures.split(reference)
     architectures.check(reference, name)
-    told = architectures.parsed(reference, text)
+    told = architectures.arguments_of(reference, text)
     net, told = _from_file(reference, name, Path(file), told) if file else (
         _from_hub(reference, name, told, trained=trained), told)  # fmt: skip
     config = timm.data.resolve_data_config({}, model=net)
@@ -130,7 +130,7 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=classes,
         name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
     )  # fmt: skip
-    others = arguments.written((key, value) for key, value in told.items() if key not in arguments.SPEC)
+    others = arguments.text_of((key, value) for key, value in told.items() if key not in arguments.SPEC)
     spec = TimmSpec(
         name=name, height=height, width=width, channels=channels, classes=len(classes), arguments=others
     )  # fmt: skip
@@ -177,7 +177,7 @@ def _from_hub(reference: str, name: str, told: dict[str, Any], *, trained: bool)
     if told:
         architectures.sketch(reference, name, told)
     try:
-        with architectures.published(reference, name) if trained else nullcontext():
+        with architectures.cache_first(reference, name) if trained else nullcontext():
             return timm.create_model(name, pretrained=trained, **told)
     except InputError:
         raise

@@ -20,7 +20,7 @@ from vhs.formats.atomic import sha256, sha256_file, write_own, write_whole
 from vhs.formats.digests import Collected, Digests
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.manifest import Manifest, TarEntry
-from vhs.formats.shards import MANIFEST, ShardSet, grouped
+from vhs.formats.shards import MANIFEST, ShardSet, by_sample
 from vhs.formats.split import Split, check_texts
 from vhs.formats.tar import members, open_tar, tar_bytes
 from vhs.progress import Progress, silent
@@ -66,8 +66,8 @@ def write_set(
         raise InputError(f"{split.name}/{split.split}: has no samples.")
     check_texts(split)
     plan = _plan(split, per_tar, skip_bad)
-    done = _finished(out, plan)
-    state = Written() if done is not None else _resumed(out, plan)
+    done = _finished_manifest(out, plan)
+    state = Written() if done is not None else _resume(out, plan)
     recorded = done.tars if done is not None else tuple(TarEntry(**entry) for entry in state.tars)
     collected = Collected()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -76,16 +76,16 @@ def write_set(
             progress(str(out), chunk.start, len(split.ids))
             samples = partial(_encode, split, chunk, pool, skip_bad)
             if number < len(recorded):
-                data = _mended(out, recorded[number], samples)
+                data = _mend(out, recorded[number], samples)
             else:
                 data = _write_tar(out, f"{number:06d}.tar", samples(state.skipped), state)
                 _save_journal(out, plan, state)
             _collect(collected, data, out / f"{number:06d}.tar")
     progress(str(out), len(split.ids), len(split.ids))
-    return _completed(out, done or _manifest(split, state, plan), collected.digests()), state.skipped
+    return _complete(out, done or _manifest(split, state, plan), collected.digests()), state.skipped
 
 
-def _mended(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
+def _mend(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
     """A tar that is there already, made again where it is missing or not what was recorded of it."""
     path = out / entry.name
     if path.is_file() and path.stat().st_size == entry.bytes and sha256_file(path) == entry.sha256:
@@ -101,11 +101,11 @@ def _mended(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[
 
 def _collect(collected: Collected, data: mmap | bytes, path: Path) -> None:
     view = memoryview(data)
-    for key, parts in grouped(members(data, path), path):
+    for key, parts in by_sample(members(data, path), path):
         collected.add(key, {suffix: view[part.offset : part.offset + part.size] for suffix, part in parts.items()})
 
 
-def _completed(out: Path, manifest: Manifest, collected: Digests) -> Manifest:
+def _complete(out: Path, manifest: Manifest, collected: Digests) -> Manifest:
     """Write what a complete set has beside its tars, the manifest last; what is there already stays untouched."""
     if digests.read(out, manifest.hash, manifest.samples) != collected:
         digests.write(out, manifest.hash, collected)
@@ -125,7 +125,7 @@ def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
-def _finished(out: Path, plan: str) -> Manifest | None:
+def _finished_manifest(out: Path, plan: str) -> Manifest | None:
     path = out / MANIFEST
     if not path.exists():
         return None
@@ -135,7 +135,7 @@ def _finished(out: Path, plan: str) -> Manifest | None:
     return manifest
 
 
-def _resumed(out: Path, plan: str) -> Written:
+def _resume(out: Path, plan: str) -> Written:
     """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
     try:
         if not (out / JOURNAL).exists():

@@ -54,7 +54,7 @@ class ShardSet:
         """Raises InputError when the folder holds no complete set."""
         path = folder / MANIFEST
         if path.exists():
-            return cls(folder, manifest_checks.checked(Manifest.from_bytes(regular.read(path), path), path))
+            return cls(folder, manifest_checks.check(Manifest.from_bytes(regular.read(path), path), path))
         if folder.is_file():
             raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.")
         why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
@@ -84,7 +84,7 @@ class ShardSet:
         if len(data) != entry.bytes:
             raise InputError(f"{path}: {len(data)} bytes, {MANIFEST} says {entry.bytes}; truncated? Shard it again.")
         count = 0
-        for key, parts in grouped(tar.members(data, path), path):
+        for key, parts in by_sample(tar.members(data, path), path):
             if key in seen:
                 raise InputError(f"{path}: {key}: this sample id stands twice in the set.")
             told.add(key, *(_bytes(data, parts[kind]) if kind in parts else b"" for kind in ("cls", "json")))
@@ -102,7 +102,7 @@ class ShardSet:
         view = memoryview(data)
         further = {name: view[part.offset : part.offset + part.size] for name, part in parts.items() if name in FURTHER}
         encoded = view[image.offset : image.offset + image.size]
-        attributes, targets = self._told(key, parts, data, path)
+        attributes, targets = self._attributes(key, parts, data, path)
         number = -1 if self.manifest.targets else self._label(key, _bytes(data, parts["cls"]), path)
         return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets, further)
 
@@ -112,7 +112,7 @@ class ShardSet:
             raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         return int(text)
 
-    def _told(
+    def _attributes(
         self, key: str, parts: dict[str, tar.Member], data: Any, path: Path
     ) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The attributes and targets that the sample's .json holds."""
@@ -132,7 +132,7 @@ class ShardSet:
             raise InputError(f"{path}: {key}: has no .json with values for {wanted}. Shard it again.")
         return values, numbers
 
-    def decoded(self, sample: Sample) -> np.ndarray:
+    def decode(self, sample: Sample) -> np.ndarray:
         """uint8 [H, W, C]."""
         return decode(sample.image, self.manifest.channels, sample.where)
 
@@ -141,7 +141,7 @@ def _bytes(data: Any, member: tar.Member) -> bytes:
     return bytes(data[member.offset : member.offset + member.size])
 
 
-def grouped(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+def by_sample(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
     """Key and members by suffix of each sample of a tar.
 
     A sample is consecutive members with the same key, which ends at the first dot of the file name.

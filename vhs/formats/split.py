@@ -76,7 +76,7 @@ def from_arrays(
     )  # fmt: skip
 
 
-def selected(split: Split, classes: Sequence[str] | None, per_class: int | None) -> Split:
+def select(split: Split, classes: Sequence[str] | None, per_class: int | None) -> Split:
     """The samples of `classes`, which become the class list in that order, and at most `per_class` of each.
 
     Which ones is decided by the hash of the sample id, so that a larger number contains a smaller one.

@@ -64,10 +64,10 @@ def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
     Raises InputError naming file, row and column, or that the table has no end where `ends` wants one.
     """
     where = "stdin" if path == "-" else path
-    table = _parsed(_bytes(path), where)
+    table = _parse_bytes(_bytes(path), where)
     schema = recognise([name for name in table.columns if name != TABLE_ROWS], where)
-    rows = _parse(where, lambda: _checked(table.drop(TABLE_ROWS, strict=False), schema, where))
-    part = not _ended(table, where)
+    rows = _parse(where, lambda: _check(table.drop(TABLE_ROWS, strict=False), schema, where))
+    part = not _has_end(table, where)
     if part:
         _refuse_part(where, ends, piped=path == "-" or not Path(path).is_file())
         note(f"{where}: is {PART}: its last row does not say how many there are. Was it cut off, or filtered?")
@@ -77,7 +77,7 @@ def read(path: str, ends: Ends = Ends.USUAL, note: Note = unheard) -> Table:
 def of_frame(rows: pl.DataFrame, where: str = "the frame") -> Table:
     """A table that is a frame already, from Python. Raises InputError as `read` does."""
     schema = recognise([name for name in rows.columns if name != TABLE_ROWS], where)
-    return Table(schema, _parse(where, lambda: _checked(rows.drop(TABLE_ROWS, strict=False), schema, where)), False)
+    return Table(schema, _parse(where, lambda: _check(rows.drop(TABLE_ROWS, strict=False), schema, where)), False)
 
 
 def render(table: pl.DataFrame, form: str, *, provenance: dict[str, Any] | None = None) -> bytes:
@@ -171,7 +171,7 @@ def _bytes(path: str) -> bytes:
         raise InputError(f"{path}: {reason}. Name an existing table.") from error
 
 
-def _parsed(data: bytes, where: str) -> pl.DataFrame:
+def _parse_bytes(data: bytes, where: str) -> pl.DataFrame:
     """Raises InputError for what is no table, or unfolds beyond measure."""
     if not data:
         raise InputError(f"{where}: is empty, a table was expected. Did the command before it fail?")
@@ -218,7 +218,7 @@ def _quiet_panics() -> Iterator[None]:
         os.close(nothing)
 
 
-def _ended(table: pl.DataFrame, where: str) -> bool:
+def _has_end(table: pl.DataFrame, where: str) -> bool:
     """Whether the table's marks add up to its rows; a table without the column has no end to miss."""
     if TABLE_ROWS not in table.columns:
         return True
@@ -234,12 +234,12 @@ def _refuse_part(where: str, ends: Ends, *, piped: bool) -> None:
         raise InputError(f"{where}: the table was cut off or filtered: its end is missing. {instead}")
 
 
-def _renamed(heads: pl.Series) -> pl.Series:
+def _rename_heads(heads: pl.Series) -> pl.Series:
     """`3.1+5.0`, as vhs 0.1.0 wrote heads, as `L3H1+L5H0`."""
     return heads.str.replace_all(r"(\d+)\.(\d+)", "L${1}H${2}")
 
 
-def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
+def _check(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     """Cast every column, naming the first row whose value does not fit or is missing."""
     if not len(table):
         raise InputError(f"{where}: the {schema.name} table has no rows.")
@@ -261,7 +261,7 @@ def _checked(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
                 f"{where}: row {row + 1}: column `{column.name}` is {value}, expected a value of type {column.kind}. "
                 f"Was the table cut off or edited?"
             )
-        columns.append(_renamed(cast) if column.name in HEADED else cast)
+        columns.append(_rename_heads(cast) if column.name in HEADED else cast)
     return pl.DataFrame(columns)
 
 

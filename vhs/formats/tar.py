@@ -74,7 +74,7 @@ def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
         elif kind in (b"g", b"5"):
             continue
         else:
-            yield _checked(Member(long_name or name, offset, size), kind, where)
+            yield _check(Member(long_name or name, offset, size), kind, where)
             long_name, size_override = None, None
 
 
@@ -117,7 +117,7 @@ def _pax(data: bytes, where: Path) -> tuple[str | None, int | None]:
     return records.get("path"), None if size is None else int(size)
 
 
-def _checked(member: Member, kind: bytes, where: Path) -> Member:
+def _check(member: Member, kind: bytes, where: Path) -> Member:
     if kind not in REGULAR:
         what = KINDS.get(kind, f"of tar type {kind!r}")
         raise InputError(f"{where}: {member.name}: is {what}; a shard holds regular files only.")

@@ -51,7 +51,7 @@ class Verification:
 
 
 @contextmanager
-def verified(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int] = (0, 1)) -> Iterator[None]:
+def verify(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int] = (0, 1)) -> Iterator[None]:
     """Check what is read while the block runs; raises InputError at its end."""
     checks = Verification(data, samples, share)
     try:

@@ -21,7 +21,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name, wrappers and prefixes taken off. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: is not there. Name a weights file.")
-    state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    state = _safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
     for key in WRAPPERS:
         if isinstance(state.get(key), dict):
             state = state[key]
@@ -89,7 +89,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no safetensors file: {error}.") from error
 
 
-def _pickled(path: Path) -> dict[str, Any]:
+def _load_pickle(path: Path) -> dict[str, Any]:
     import torch
 
     try:

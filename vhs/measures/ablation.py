@@ -78,9 +78,9 @@ class HeadAblation:
     def results(self) -> dict[str, Counts]:
         """units: int64 [U, FOLDS, FIELDS]; groups: [U, G, FIELDS]; losses in 2^-24 nats, dloss_sq in 2^-24 nats²."""
         found = {"units": self._tally.counts(), "groups": self._groups.counts()}
-        return found | ({"outcomes": self._packed()} if self._keep else {})
+        return found | ({"outcomes": self._pack()} if self._keep else {})
 
-    def _packed(self) -> Counts:
+    def _pack(self) -> Counts:
         """uint8 [N, 1 + bytes]: whether the sample was measured, then its bits (right: 1): intact, then by unit."""
         flags = self._correct[:-1].cpu().numpy()
         bits = np.packbits(flags[:, 1:], axis=1, bitorder="little")
@@ -96,7 +96,7 @@ class HeadAblation:
             with self.model.autocast():
                 instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
                 told = partial(self._outcome, batch=batch)
-                intact, ablated = self._removal.scored(pixels, self.group, instead, told)
+                intact, ablated = self._removal.scores(pixels, self.group, instead, told)
             yield from ((intact, _stack(outcomes)) for outcomes in ablated)
 
     def _scores(self, ablated: Outcome) -> dict[str, Tensor]:

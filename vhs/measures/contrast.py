@@ -33,7 +33,7 @@ def log_odds(sums: Counts) -> np.ndarray:
     return _logit(sums["n_correct_intact"], sums["n"]) - _logit(sums["n_correct"], sums["n"])
 
 
-def paired(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
+def differences(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
     """Effect of each head under `a` and `b` and their difference b - a, with a fold-jackknife interval.
 
     a, b: Counts [H, F] of the same samples in the same folds. scale: a key of SCALES.
@@ -44,11 +44,11 @@ def paired(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
     value_a, value_b = value(_sum(a)), value(_sum(b))
     without = _leave_one_out(value, b) - _leave_one_out(value, a)
     diff = value_b - value_a
-    lo, hi, p = tested(diff, without)
+    lo, hi, p = jackknife_test(diff, without)
     return {"value_a": value_a, "value_b": value_b, "diff": diff, "lo": lo, "hi": hi, "p": p}
 
 
-def rolled_up(clean: Counts, shifted: Sequence[Counts], scale: str) -> dict[str, np.ndarray]:
+def averages(clean: Counts, shifted: Sequence[Counts], scale: str) -> dict[str, np.ndarray]:
     """Effect of each head averaged over several conditions, and that less its effect on clean.
 
     All conditions hold the same samples, so intervals come from leaving out a fold from all of them at
@@ -60,14 +60,14 @@ def rolled_up(clean: Counts, shifted: Sequence[Counts], scale: str) -> dict[str,
     mean_without = np.mean([_leave_one_out(value, counts) for counts in shifted], axis=0)
     base, base_without = value(_sum(clean)), _leave_one_out(value, clean)
     lo, hi, _ = jackknife(mean, mean_without)
-    diff_lo, diff_hi, p = tested(mean - base, mean_without - base_without)
+    diff_lo, diff_hi, p = jackknife_test(mean - base, mean_without - base_without)
     return {
         "value": mean, "lo": lo, "hi": hi, "clean": base, "diff": mean - base, "diff_lo": diff_lo,
         "diff_hi": diff_hi, "p": p,
     }  # fmt: skip
 
 
-def tested(diff: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def jackknife_test(diff: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(lo, hi, p) of a difference, by the fold jackknife; p two-sided from t with F - 1 degrees of freedom."""
     from scipy.special import stdtr
 

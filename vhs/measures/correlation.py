@@ -91,7 +91,7 @@ class _Statistic:
         heads = np.arange(a1.shape[1])
         groups = np.zeros_like(heads) if self.layers is None else self.layers
         hits = sum(
-            abs(cross_HH[heads, _shuffled(heads, groups, rng)].sum()) >= abs(r) - 1e-12 for _ in range(PERMUTATIONS)
+            abs(cross_HH[heads, _shuffle(heads, groups, rng)].sum()) >= abs(r) - 1e-12 for _ in range(PERMUTATIONS)
         )
         return float((hits + 1) / (PERMUTATIONS + 1))
 
@@ -124,7 +124,7 @@ def _dot(a_SH: np.ndarray, b_SH: np.ndarray) -> np.ndarray:
     return (a_SH * b_SH).sum(1)
 
 
-def _shuffled(heads: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffle(heads: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`heads` permuted within groups: sorting by (group, random) after by (group, own order)."""
     order = np.lexsort((rng.random(len(heads)), groups))
     out = np.empty_like(heads)

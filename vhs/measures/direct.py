@@ -21,7 +21,7 @@ from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally, outcome
 from vhs.models import seam
-from vhs.models.hooks import hooked, keep_input
+from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
 from vhs.models.readout import readout
 
@@ -61,7 +61,7 @@ class DirectEstimate:
         kept: list[Tensor] = []
         with ExitStack() as stack:
             for module in (*(seam.projection(block) for block in seam.blocks(self.net)), self.net.norm):
-                stack.enter_context(hooked(module, partial(keep_input, kept)))
+                stack.enter_context(hook_before(module, partial(keep_input, kept)))
             logits_BC = self.net(self.model.preprocess(batch.images_BCHW))
         *heads, residual_BND = kept
         fill = fill_of(self._kind, self.model, self._bank, batch)

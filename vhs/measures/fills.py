@@ -22,7 +22,7 @@ from vhs.errors import MismatchError
 from vhs.measures.fill_kinds import FillKind
 from vhs.models import seam
 from vhs.models.engine import Fill, zero
-from vhs.models.hooks import hooked, keep_input
+from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
 
 DONORS = 64
@@ -56,10 +56,10 @@ class Bank:
 
     def donors(self, keys_B: Tensor) -> Fill:
         """The outputs for a donor each, chosen by the samples' hashes (int64)."""
-        return partial(self._resampled, keys_B % len(self._kept[0]))
+        return partial(self._donor_outputs, keys_B % len(self._kept[0]))
 
     def _add(self, model: Model, images_BCHW: Tensor) -> None:
-        received = _received(model, images_BCHW)
+        received = _projection_inputs(model, images_BCHW)
         parts = [values.unflatten(0, (len(images_BCHW), -1)).float() for values in received]
         if not self._sums:
             self._sums = [torch.zeros_like(part[0], dtype=torch.float64) for part in parts]
@@ -77,14 +77,14 @@ class Bank:
             return mean.mean([index for index in range(mean.dim()) if index != axis], keepdim=True)
         return mean if len(mean) == 1 else mean.repeat(rows // len(mean), *[1] * (mean.dim() - 1))
 
-    def _resampled(self, donor_B: Tensor, layer: int, rows: int) -> Tensor:
+    def _donor_outputs(self, donor_B: Tensor, layer: int, rows: int) -> Tensor:
         del rows
         return self._kept[layer][donor_B].flatten(0, 1)
 
 
 def twin(model: Model, images_BCHW: Tensor) -> Fill:
     """What each head gives for these images themselves: the twins of the ones that are scored, in their order."""
-    received = _received(model, images_BCHW)
+    received = _projection_inputs(model, images_BCHW)
 
     def fill(layer: int, _rows: int) -> Tensor:
         return received[layer]
@@ -97,7 +97,7 @@ def spread(model: Model, images_BCHW: Tensor, maps_HNN: Sequence[Tensor] | None 
 
     None: by 1 / N over all tokens.
     """
-    inputs = _normed(model, images_BCHW)
+    inputs = _attention_inputs(model, images_BCHW)
 
     def fill(layer: int, _rows: int) -> Tensor:
         attn = seam.attention(seam.blocks(model.net)[layer])
@@ -125,7 +125,7 @@ def check_values(model: Model) -> None:
         )
 
 
-def _normed(model: Model, images_BCHW: Tensor) -> list[Tensor]:
+def _attention_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each attention of a plain ViT receives in a pass over these images."""
     return _inputs(model, [seam.attention(block) for block in seam.blocks(model.net)], images_BCHW)
 
@@ -134,7 +134,7 @@ def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
     """For each layer the average attention [H, N, N] over all images."""
     sums: list[Tensor] = []
     for images in batches_BCHW:
-        inputs = _normed(model, images)
+        inputs = _attention_inputs(model, images)
         with torch.inference_mode(), model.autocast():
             parts = [
                 seam.attention_maps(seam.attention(block), tokens).double().sum(0)
@@ -145,7 +145,7 @@ def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
     return [(total / count).float() for total in sums]
 
 
-def _received(model: Model, images_BCHW: Tensor) -> list[Tensor]:
+def _projection_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each projection receives in a pass over these images."""
     return _inputs(model, [place.projection for place in model.engine.seams], images_BCHW)
 
@@ -155,7 +155,7 @@ def _inputs(model: Model, modules: Sequence[nn.Module], images_BCHW: Tensor) -> 
     kept: list[Tensor] = []
     with ExitStack() as stack, torch.inference_mode(), model.autocast():
         for module in modules:
-            stack.enter_context(hooked(module, partial(keep_input, kept)))
+            stack.enter_context(hook_before(module, partial(keep_input, kept)))
         model.net(model.preprocess(images_BCHW))
     return kept
 

@@ -16,7 +16,7 @@ from vhs.errors import UsageError
 from vhs.grid import named_sets
 from vhs.measures.fills import Bank
 from vhs.models.engine import Fill, zero
-from vhs.models.hooks import hooked, keep_input
+from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
 from vhs.models.removal import Removal
 
@@ -33,7 +33,7 @@ def without_heads(
     units = named_sets([heads])
     removal = Removal(model.net, model.engine, units)
     _sham, unit = removal.units
-    with removal.removed(unit, _fill(model, fill, images_NCHW)):
+    with removal.without(unit, _fill(model, fill, images_NCHW)):
         yield model.net
 
 
@@ -45,7 +45,7 @@ def head_outputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     kept: list[Tensor] = []
     with ExitStack() as stack, torch.inference_mode(), model.autocast():
         for place in model.engine.seams:
-            stack.enter_context(hooked(place.projection, partial(keep_input, kept)))
+            stack.enter_context(hook_before(place.projection, partial(keep_input, kept)))
         model.net(model.preprocess(images_BCHW.to(model.device)))
     by_head = [place.by_head(received) for place, received in zip(model.engine.seams, kept, strict=True)]
     return [values.unflatten(0, (len(images_BCHW), -1)).squeeze(1) for values in by_head]

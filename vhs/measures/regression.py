@@ -43,8 +43,8 @@ class RegressionAblation:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
             instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.fills]
-            told = partial(_squared, batch=batch)
-            intact_TB, after = self._removal.scored(pixels, self.group, instead, told)
+            told = partial(_squared_errors, batch=batch)
+            intact_TB, after = self._removal.scores(pixels, self.group, instead, told)
         after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])
         change = (after_UTB - intact_TB).nan_to_num(0, 0, 0)
         finite = after_UTB.isfinite() & intact_TB.isfinite()
@@ -68,7 +68,7 @@ class RegressionEvaluation:
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             answers_BT = self.model.net(self.model.preprocess(batch.images_BCHW))
-        squared, targets = _squared(answers_BT, batch), targets_of(batch).double().T
+        squared, targets = _squared_errors(answers_BT, batch), targets_of(batch).double().T
         finite = squared.isfinite()
         squared = squared.nan_to_num(0, 0, 0)
         values = {"se": squared, "se_sq": squared**2, "ae": squared.sqrt(), "target": targets, "target_sq": targets**2}
@@ -86,6 +86,6 @@ def targets_of(batch: Batch) -> Tensor:
     return batch.targets_BT
 
 
-def _squared(answers_BT: Tensor, batch: Batch) -> Tensor:
+def _squared_errors(answers_BT: Tensor, batch: Batch) -> Tensor:
     """float64 [T, B]: squared errors."""
     return ((answers_BT.float() - targets_of(batch)).double() ** 2).T

@@ -21,7 +21,7 @@ from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, fill_of
 from vhs.measures.scoring import Scope, Tally
 from vhs.models.discovery import Seam
-from vhs.models.hooks import hooked
+from vhs.models.hooks import hook_before
 from vhs.models.model import Model
 
 FIELDS = ("n", "dloss", "dloss_sq", "score", "score_token", "n_nonfinite")
@@ -37,7 +37,7 @@ class TaylorEstimate:
         self._tally = Tally((len(model.grid),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
-        received = self._received(batch)
+        received = self._projection_inputs(batch)
         fill = fill_of(self._kind, self.model, self._bank, batch)
         parts: list[tuple[Tensor, Tensor]] = []
         for layer, (z, place) in enumerate(zip(received, self.model.engine.seams, strict=True)):
@@ -58,7 +58,7 @@ class TaylorEstimate:
         """units: int64 [U, FOLDS, FIELDS]; nats in 2^-24."""
         return {"units": self._tally.counts()}
 
-    def _received(self, batch: Batch) -> list[Tensor]:
+    def _projection_inputs(self, batch: Batch) -> list[Tensor]:
         """What each projection receives, with the loss's gradient at it."""
         kept: list[Tensor] = []
 
@@ -68,7 +68,7 @@ class TaylorEstimate:
 
         with ExitStack() as stack, torch.enable_grad():
             for place in self.model.engine.seams:
-                stack.enter_context(hooked(place.projection, keep))
+                stack.enter_context(hook_before(place.projection, keep))
             pixels = self.model.preprocess(batch.images_BCHW).clone().requires_grad_()
             with self.model.autocast():
                 logits, labels, _ = self.view.of(self.model.net(pixels).float(), batch)

@@ -45,7 +45,7 @@ def parse(text: str) -> dict[str, Any]:
     return found
 
 
-def written(values: Iterable[tuple[str, Any]]) -> str:
+def text_of(values: Iterable[tuple[str, Any]]) -> str:
     """The text of arguments, in the order of their names: the inverse of `parse`."""
     return ",".join(f"{name}={_text(value)}" for name, value in sorted(values))
 

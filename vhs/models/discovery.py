@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vhs.models.hooks import hooked
+from vhs.models.hooks import hook_before
 
 HEADS = ("num_heads", "nb_head", "num_attention_heads", "heads")
 PROJECTIONS = (
@@ -109,14 +109,14 @@ def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | Non
     found = candidates(net)
     if not found:
         return [], "it has no attention modules with heads and an output projection"
-    calls = _traced(net, {path: module for path, (module, _, _) in found.items()}, pixels_BCHW)
+    calls = _trace(net, {path: module for path, (module, _, _) in found.items()}, pixels_BCHW)
     seams = []
     for path, call in calls.items():
         module, heads, projection = found[path]
         arrived = _arriving(module, projection, call, None)
         if arrived is None:
             return [], f"{path}: its projection is not called as a module"
-        told, reason = _checked(_placed(path, module, heads, projection), call)
+        told, reason = _check(_place(path, module, heads, projection), call)
         if reason:
             return [], f"{path}: {reason}"
         seams.append(told)
@@ -126,7 +126,7 @@ def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | Non
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _traced(net: nn.Module, modules: dict[str, nn.Module], pixels_BCHW: Tensor) -> dict[str, Call]:
+def _trace(net: nn.Module, modules: dict[str, nn.Module], pixels_BCHW: Tensor) -> dict[str, Call]:
     """path -> what the module was first called with, in the order of the calls."""
     calls: dict[str, Call] = {}
 
@@ -143,26 +143,26 @@ def _traced(net: nn.Module, modules: dict[str, nn.Module], pixels_BCHW: Tensor) 
     return calls
 
 
-def _placed(path: str, module: nn.Module, heads: int, projection: nn.Module) -> Seam:
+def _place(path: str, module: nn.Module, heads: int, projection: nn.Module) -> Seam:
     """The seam with its axis: the last for linear layers, the second for convolutions."""
     first = next((part for part in projection.modules() if isinstance(part, (nn.Linear, *CONVOLUTIONS))), None)
     return Seam(path, heads, module, projection, not isinstance(first, CONVOLUTIONS))
 
 
-def _checked(seam: Seam, call: Call) -> tuple[Seam, str | None]:
+def _check(seam: Seam, call: Call) -> tuple[Seam, str | None]:
     """The seam with the layout its heads turn out to have, or why they cannot be told apart."""
     norms = [getattr(seam.attention, name, None) for name in NORMS]
     places = [seam.projection, *(norm for norm in norms if _is_norm(norm))]
-    told, seen = _laid_out(seam, places, call)
+    told, seen = _find_layout(seam, places, call)
     if told is None:
         extent = _extent(seam, call)
-        told = _laid_out(replace(seam, features=extent), places[:1], call)[0] if extent else None
+        told = _find_layout(replace(seam, features=extent), places[:1], call)[0] if extent else None
     if told is not None:
         return told, None
     return seam, "its heads are mixed before the projection" if seen else "its attention could not be watched"
 
 
-def _laid_out(seam: Seam, places: list[nn.Module], call: Call) -> tuple[Seam | None, bool]:
+def _find_layout(seam: Seam, places: list[nn.Module], call: Call) -> tuple[Seam | None, bool]:
     """(the seam with heads side by side or interleaved, as one of `places` shows; whether anything was seen)."""
     seen = False
     for place in places:
@@ -199,14 +199,14 @@ def _apart(seam: Seam, place: nn.Module, call: Call) -> tuple[bool, bool]:
             silenced = _Silence(seam.heads, head, axis)
             without = _arriving(seam.attention, place, call, silenced)
             if silenced.worked and without is not None:
-                changes.append(_changed(plain, without, seam))  # type: ignore[arg-type]
+                changes.append(_changed_heads(plain, without, seam))  # type: ignore[arg-type]
         seen |= any(changed is not None for changed in changes)
         if {head} not in changes:
             return False, seen
     return True, True
 
 
-def _changed(plain: Tensor, without: Tensor, seam: Seam) -> set[int] | None:
+def _changed_heads(plain: Tensor, without: Tensor, seam: Seam) -> set[int] | None:
     """The heads whose features differ, and -1 for what follows them; None where the shapes do not fit the question."""
     axis = plain.dim() - 1 if seam.channels_last else 1
     own = seam.features or plain.shape[axis]
@@ -234,7 +234,7 @@ def _arriving(attention: nn.Module, at: nn.Module, call: Call, mode: TorchFuncti
     kept: list[Tensor] = []
     args, kwargs = call
     with (
-        hooked(at, lambda _m, received: kept.append(received[0].clone())),
+        hook_before(at, lambda _m, received: kept.append(received[0].clone())),
         torch.inference_mode(),
         mode or nullcontext(),
     ):
@@ -257,13 +257,13 @@ class _Silence(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in ATTENTION:
             given = [*args, *(kwargs.pop(name) for name in ("query", "key", "value") if name in kwargs)]
-            values = self._silenced(given[2])
+            values = self._silence(given[2])
             result = function(*given[:2], values, *given[3:], **kwargs)
-            return self._silenced(result) if values is given[2] else result
+            return self._silence(result) if values is given[2] else result
         result = function(*args, **kwargs)
-        return self._silenced(result) if function in SOFTMAX else result
+        return self._silence(result) if function in SOFTMAX else result
 
-    def _silenced(self, values: Tensor) -> Tensor:
+    def _silence(self, values: Tensor) -> Tensor:
         axis = self.axis if self.axis >= 0 else values.dim() + self.axis
         if not 0 <= axis < values.dim() or values.shape[axis] != self.heads:
             return values

@@ -25,7 +25,7 @@ from vhs.errors import MismatchError
 from vhs.grid import HEADS, HeadGrid, Units
 from vhs.models import prefix, seam
 from vhs.models.discovery import Seam, discover
-from vhs.models.hooks import hooked, hooked_after, keep_input, keep_output
+from vhs.models.hooks import hook_after, hook_before, keep_input, keep_output
 
 Fill = Callable[[int, int], "Tensor | None"]
 """(layer, rows) -> what stands in for a removed head where the projection reads it, for `rows` rows of its input
@@ -63,11 +63,11 @@ def keeps(grid: HeadGrid, wanted: Units = HEADS, *, rescale: bool = False) -> li
     rows: list[list[np.ndarray]] = [[] for _ in grid.per_layer]
     for unit in grid.units(wanted):
         layer = unit.layer or 0
-        rows[layer].append(kept(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
+        rows[layer].append(keep_row(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
     return [np.stack(part) for part in rows]
 
 
-def kept(heads: int, removed: Sequence[int], *, rescale: bool = False) -> np.ndarray:
+def keep_row(heads: int, removed: Sequence[int], *, rescale: bool = False) -> np.ndarray:
     """float32 [H], on the host: 0 for the removed heads of one layer, for the others 1, or H / kept."""
     keep = np.ones(heads, np.float32)
     keep[list(removed)] = 0
@@ -108,19 +108,19 @@ class Fast:
                 yield -1, state[None]
                 continue
             for index, fill in enumerate(fills):
-                lost_BNK = _lost(state, fill)
+                lost_BNK = _beyond_fill(state, fill)
                 for keep_VH in _stacks(keeps[state.layer], group):
                     yield index, self._variants(state, lost_BNK, keep_VH)
 
     def _variants(self, state: prefix.LayerState, lost_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
         """[V, B, C]. lost_BNK: what each head gives beyond its fill."""
-        removed_VBND = prefix.removed(seam.blocks(self.net)[state.layer], lost_BNK, keep_VH)
+        removed_VBND = prefix.contribution(seam.blocks(self.net)[state.layer], lost_BNK, keep_VH)
         residual = (state.residual_BND - removed_VBND).flatten(0, 1)
         logits = prefix.suffix(self.net, state.layer, residual, self.kernels)
         return logits.view(len(keep_VH), -1, logits.shape[-1])
 
 
-def _lost(state: prefix.LayerState, fill: Fill) -> Tensor:
+def _beyond_fill(state: prefix.LayerState, fill: Fill) -> Tensor:
     """[B, N, K]: the heads less their fill; of the last block only the tokens that are read are there."""
     heads_BNK = state.heads_BNK
     instead = fill(state.layer, len(heads_BNK))
@@ -149,8 +149,8 @@ class Hooked:
         for layer, keep_UH in enumerate(keeps):
             for index, fill in enumerate(fills):
                 for keep_VH in _stacks(keep_UH, group):
-                    hook = partial(masked, self.seams[layer], keep_VH, partial(fill, layer))
-                    yield index, self._ablated(pixels_BCHW, layer, len(keep_VH), hook, inputs[: layer + 1])
+                    hook = partial(mask_heads, self.seams[layer], keep_VH, partial(fill, layer))
+                    yield index, self._logits(pixels_BCHW, layer, len(keep_VH), hook, inputs[: layer + 1])
         yield -1, intact[None]
 
     def _intact(self, pixels_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -158,25 +158,25 @@ class Hooked:
         kept: list[Tensor] = []
         with ExitStack() as stack:
             for name in self.blocks:
-                stack.enter_context(hooked(self.net.get_submodule(name), partial(keep_input, kept)))
+                stack.enter_context(hook_before(self.net.get_submodule(name), partial(keep_input, kept)))
             if self.blocks:
-                stack.enter_context(hooked_after(self.net.get_submodule(self.blocks[-1]), partial(keep_output, kept)))
+                stack.enter_context(hook_after(self.net.get_submodule(self.blocks[-1]), partial(keep_output, kept)))
             logits = self.net(pixels_BCHW)
         return kept, logits
 
-    def _ablated(
+    def _logits(
         self, pixels_BCHW: Tensor, layer: int, variants: int, hook: Callable[..., object], inputs: list[Tensor]
     ) -> Tensor:
         """[V, B, C]. hook: what removes heads; inputs: what the blocks up to the ablated one received."""
         with ExitStack() as stack:
             if len(inputs) > 1:
-                stack.enter_context(self._replayed(inputs, variants))
-            stack.enter_context(hooked(self.seams[layer].projection, hook))
+                stack.enter_context(self._replay(inputs, variants))
+            stack.enter_context(hook_before(self.seams[layer].projection, hook))
             logits = self.net(pixels_BCHW.repeat(variants, 1, 1, 1))
         return logits.view(variants, -1, logits.shape[-1])
 
     @contextmanager
-    def _replayed(self, inputs: list[Tensor], variants: int) -> Iterator[None]:
+    def _replay(self, inputs: list[Tensor], variants: int) -> Iterator[None]:
         """Inside, the blocks before the last of `inputs` do nothing, but that it receives that input."""
         last = inputs[-1].repeat(variants, *[1] * (inputs[-1].dim() - 1))
         names = list(self.blocks[: len(inputs) - 1])
@@ -235,8 +235,8 @@ def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Seq
     given: list[Tensor] = []
     with ExitStack() as stack:
         for block in listed:
-            stack.enter_context(hooked(block, partial(keep_input, received)))
-            stack.enter_context(hooked_after(block, partial(keep_output, given)))
+            stack.enter_context(hook_before(block, partial(keep_input, received)))
+            stack.enter_context(hook_after(block, partial(keep_output, given)))
         with torch.inference_mode():
             net(pixels_BCHW)
     passed = zip(received[1:], given[:-1], strict=True) if len(received) == len(given) == len(listed) else None
@@ -245,7 +245,7 @@ def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Seq
     return names
 
 
-def masked(
+def mask_heads(
     place: Seam, keep_VH: np.ndarray, fill: Callable[[int], Tensor | None], _module: nn.Module, args: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """A hook before a projection: the heads that `keep_VH` (on the host) does not keep are filled."""

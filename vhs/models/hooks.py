@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def hook_before(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     """Inside the block `hook` sees, or replaces, what `module` receives."""
     handle = module.register_forward_pre_hook(hook)
     try:
@@ -20,7 +20,7 @@ def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
-def hooked_after(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def hook_after(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     """Inside the block `hook` sees, or replaces, what `module` gives."""
     handle = module.register_forward_hook(hook)
     try:

@@ -78,9 +78,9 @@ def classify(net: VisionTransformer, tokens_BQD: Tensor) -> Tensor:
     return net.forward_head(net.norm(tokens_BQD))
 
 
-def removed(block: Block, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
+def contribution(block: Block, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads not kept, LayerScale included."""
-    return block.ls1(seam.removed(seam.attention(block), heads_BNK, keep_VH))
+    return block.ls1(seam.contribution(seam.attention(block), heads_BNK, keep_VH))
 
 
 def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | None) -> LayerState:
@@ -90,7 +90,7 @@ def _layer_state(block: Block, layer: int, tokens_BND: Tensor, queries: int | No
     else:
         heads = seam.class_head_outputs(seam.attention(block), normed, queries)
         tokens_BND = tokens_BND[:, :queries]
-    residual = seam.carried(block, tokens_BND) + block.ls1(seam.project(seam.attention(block), heads))
+    residual = seam.beside_attention(block, tokens_BND) + block.ls1(seam.project(seam.attention(block), heads))
     return LayerState(layer, residual, heads)
 
 
@@ -121,7 +121,7 @@ EAGER = Kernels(_block, _mlp, _last_block)
 
 
 @cache
-def compiled() -> Kernels:
+def compile_kernels() -> Kernels:
     """The same through torch.compile, once for all blocks of one shape."""
     import torch
 

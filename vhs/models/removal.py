@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from vhs.errors import MismatchError
 from vhs.grid import HEADS, Unit, Units
 from vhs.models import seam
-from vhs.models.engine import Engine, Fast, Fill, Hooked, keeps, kept, masked
-from vhs.models.hooks import hooked, hooked_after
+from vhs.models.engine import Engine, Fast, Fill, Hooked, keep_row, keeps, mask_heads
+from vhs.models.hooks import hook_after, hook_before
 
 Score = TypeVar("Score")
 MLPS = ("mlp", "ffn")
@@ -49,7 +49,7 @@ class Removal:
                 yield index, self._without(pixels_BCHW, unit, fill)[None]
         yield -1, self.net(pixels_BCHW)[None]
 
-    def scored(
+    def scores(
         self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill], score: Callable[[Tensor], Score]
     ) -> tuple[Score, list[list[Score]]]:
         """(the intact network's score, by fill those of `units`); score: of logits [B, C]."""
@@ -79,20 +79,20 @@ class Removal:
 
     def _without(self, pixels_BCHW: Tensor, unit: Unit, fill: Fill) -> Tensor:
         """[B, C]: a whole pass without the unit."""
-        with self.removed(unit, fill):
+        with self.without(unit, fill):
             return self.net(pixels_BCHW)
 
     @contextmanager
-    def removed(self, unit: Unit, fill: Fill) -> Iterator[None]:
+    def without(self, unit: Unit, fill: Fill) -> Iterator[None]:
         """Inside the block every pass of the network is without the unit."""
         with ExitStack() as stack:
             if unit.kind == "mlp":
-                stack.enter_context(hooked_after(self._mlps[unit.layer or 0], _silent))
+                stack.enter_context(hook_after(self._mlps[unit.layer or 0], _silent))
             for layer in sorted({layer for layer, _ in unit.removed}):
                 gone = [head for at, head in unit.removed if at == layer]
-                keep_VH = kept(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
-                hook = partial(masked, self._seams[layer], keep_VH, partial(fill, layer))
-                stack.enter_context(hooked(self._seams[layer].projection, hook))
+                keep_VH = keep_row(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
+                hook = partial(mask_heads, self._seams[layer], keep_VH, partial(fill, layer))
+                stack.enter_context(hook_before(self._seams[layer].projection, hook))
             yield
 
 

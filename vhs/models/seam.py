@@ -87,7 +87,7 @@ def attention_of_width(head_width: int, base: type[Attention] = Attention) -> ty
     return WideAttention
 
 
-def carried(block: Block, tokens_BND: Tensor) -> Tensor | float:
+def beside_attention(block: Block, tokens_BND: Tensor) -> Tensor | float:
     """What the residual stream has beside a block's attention: the tokens; nothing in a block without that residual."""
     return 0.0 if isinstance(block, BareBlock) else tokens_BND
 
@@ -138,7 +138,7 @@ def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
     return attn.proj(heads_BNK)
 
 
-def removed(attn: Attention, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
+def contribution(attn: Attention, heads_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
     """[V, B, N, D]: what goes from the residual stream with the heads that each row of `keep_VH` does not keep.
 
     keep_VH: weights of the heads, on the host, where the way is chosen. One head a row costs that head's part of the

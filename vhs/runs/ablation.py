@@ -38,7 +38,7 @@ def ablate(run: Run, keeping: Keeping = NOTHING_KEPT, *, outcomes: bool = False)
     outcomes: whether to give each sample's, too.
     """
     if run.ablation.method != "exact":
-        yield from _estimated(run, keeping)
+        yield from _estimate(run, keeping)
         return
     banks = banks_of(run)
     numbers = regression.is_regression(run)
@@ -55,10 +55,10 @@ def ablate(run: Run, keeping: Keeping = NOTHING_KEPT, *, outcomes: bool = False)
             rows = [regression.ablation_frame(run, condition, model, tallies["units"]) for model, tallies in pairs]
             yield Ablated(pl.concat(rows), frame(schemas.FOLDS, []), frame(schemas.OUTCOMES, []))
         else:
-            yield _framed(run, condition, results, keep=outcomes)
+            yield _frames(run, condition, results, keep=outcomes)
 
 
-def _estimated(run: Run, keeping: Keeping) -> Iterator[Ablated]:
+def _estimate(run: Run, keeping: Keeping) -> Iterator[Ablated]:
     """Yield each finished condition with the estimates rows of all models, of the run's only fill."""
     banks, method = banks_of(run), run.ablation.method
     measure = ESTIMATES[method]
@@ -88,7 +88,7 @@ def banks_of(run: Run) -> dict[int, Bank]:
     return {id(model): Bank(model, batches, maps=maps) for model in run.models}
 
 
-def _framed(run: Run, condition: Condition, results: Results, *, keep: bool) -> Ablated:
+def _frames(run: Run, condition: Condition, results: Results, *, keep: bool) -> Ablated:
     """The tables of one condition."""
     pairs = list(zip(run.models, results, strict=True))
     folds = [
@@ -102,7 +102,7 @@ def _framed(run: Run, condition: Condition, results: Results, *, keep: bool) -> 
 
 
 def _outcomes(run: Run, condition: Condition, results: Results) -> pl.DataFrame:
-    samples = cache.chosen(condition.data or run.source, run.max_samples, run.seed)
+    samples = cache.choose(condition.data or run.source, run.max_samples, run.seed)
     return pl.concat([
         outcome_frame(run, condition, model, tallies["outcomes"], samples)
         for model, tallies in zip(run.models, results, strict=True)

@@ -22,10 +22,10 @@ from vhs.formats import pixels
 from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import IMAGENET, Geometry
 from vhs.formats.shards import Sample, ShardSet
-from vhs.formats.verification import verified
+from vhs.formats.verification import verify
 from vhs.progress import Progress, silent
 from vhs.runs.runtime import memory_bytes
-from vhs.runs.sample_groups import Groups, grouped
+from vhs.runs.sample_groups import Groups, group
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
 from vhs.world import world
 
@@ -82,7 +82,7 @@ class Decoded:
         )  # fmt: skip
 
 
-def chosen(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:
+def choose(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:
     """The samples of a set, or a nested class-stratified subset of `max_samples`, in stored order.
 
     Raises UsageError for a number below 1.
@@ -110,7 +110,7 @@ def decode(
     total, step = len(samples), tile or 1
     mine = [position for position in range(total) if position // step % ranks == rank]
     samples = [samples[position] for position in mine]
-    with verified(data, samples, (rank, ranks)):
+    with verify(data, samples, (rank, ranks)):
         images, kept, skipped = _decode_all(data, samples, skip_bad, geometry, progress)
     if not kept and (ranks == 1 or total == 0):
         raise InputError(f"{data.folder}: no sample could be decoded.")
@@ -121,7 +121,7 @@ def decode(
         labels_N=torch.tensor([sample.label for sample in kept], dtype=torch.int64),
         keys_N=torch.from_numpy(keys.view(np.int64)),
         folds_N=torch.from_numpy(folds(keys)),
-        groups=grouped(data.manifest, kept, by),
+        groups=group(data.manifest, kept, by),
         positions_N=_positions(mine, samples, kept),
         targets_NT=_targets(data.manifest, kept),
         total=total,
@@ -142,7 +142,7 @@ def _decode_all(
 
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
-            return pixels.decoded(data, sample, geometry)
+            return pixels.decode(data, sample, geometry)
         except InputError as error:
             return error
 

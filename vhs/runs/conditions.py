@@ -126,8 +126,8 @@ def _parse_one(text: str) -> list[Condition]:
     if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
     if (Path(text) / MANIFEST).exists():
-        return [_stored(ShardSet.open(Path(text)))]
-    below = [_stored(data) for data in find_sets(Path(text))] if Path(text).is_dir() else []
+        return [_stored_condition(ShardSet.open(Path(text)))]
+    below = [_stored_condition(data) for data in find_sets(Path(text))] if Path(text).is_dir() else []
     if below:
         return sorted(below, key=_published_order)
     if name in families:
@@ -138,7 +138,7 @@ def _parse_one(text: str) -> list[Condition]:
     raise UsageError(f"--shift {text}: is no shift and no shard set.{hint} Shifts are {', '.join(legal)}.")
 
 
-def _stored(data: ShardSet) -> Condition:
+def _stored_condition(data: ShardSet) -> Condition:
     """A shard set as a condition; one that stores a corruption says which, and at what severity."""
     kind = data.manifest.extra.get("corruption")
     if not isinstance(kind, dict) or kind.get("name") not in CORRUPTION_NAMES or kind.get("severity") not in SEVERITIES:

@@ -16,7 +16,7 @@ from vhs.figures import style
 from vhs.formats import frost, pixels, regular
 from vhs.formats.images import decode
 from vhs.formats.shards import MANIFEST, Sample, ShardSet
-from vhs.formats.verification import verified
+from vhs.formats.verification import verify
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
 from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
@@ -76,14 +76,14 @@ def with_regions(path: str) -> tuple[dict[str, list[np.ndarray]], list[np.ndarra
     if data is None or not data.manifest.regions:
         return None
     samples = [sample for sample in itertools.islice(data.samples(), SHOWN) if "regions.png" in sample.further]
-    with verified(data, samples):
-        return _mapped(path, data, samples)
+    with verify(data, samples):
+        return _rows_of_maps(path, data, samples)
 
 
-def _mapped(
+def _rows_of_maps(
     path: str, data: ShardSet, samples: Sequence[Sample]
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray], tuple[str, ...], str]:
-    rows = {"image": [data.decoded(sample) for sample in samples]}
+    rows = {"image": [data.decode(sample) for sample in samples]}
     twins = [sample.further["bare.png"] for sample in samples if "bare.png" in sample.further]
     if twins:
         rows["bare twin"] = [decode(twin, data.manifest.channels, path) for twin in twins]
@@ -95,9 +95,9 @@ def _of_class(data: ShardSet, name: str) -> Iterator[np.ndarray]:
     label = data.manifest.classes.index(name)
     found = (sample for sample in data.samples() if sample.label == label)
     samples = list(itertools.islice(found, SHOWN))
-    with verified(data, samples):
+    with verify(data, samples):
         for sample in samples:
-            yield pixels.decoded(data, sample).transpose(1, 2, 0)
+            yield pixels.decode(data, sample).transpose(1, 2, 0)
 
 
 def _title(data: ShardSet) -> str:
@@ -110,6 +110,6 @@ def _image(path: Path) -> tuple[np.ndarray, str]:
     if (path / MANIFEST).exists():
         data = ShardSet.open(path)
         sample = next(data.samples())
-        with verified(data, [sample]):
-            return pixels.decoded(data, sample), sample.id
+        with verify(data, [sample]):
+            return pixels.decode(data, sample), sample.id
     return pixels.resize_and_crop(decode(regular.read(path), 3, str(path))), path.stem

@@ -29,7 +29,7 @@ def resolve(
         return data
     if data is not None:
         return shards.pick(data, lambda manifest: manifest.split == split, WORDS[split])
-    wanted, base = _recorded(loaded, split)
+    wanted, base = _recorded_split(loaded, split)
     if wanted is None:
         raise InputError(
             f"{loaded[0].model.name}: records no {WORDS[split]} split. Name a shard set with {OPTION[split]}."
@@ -52,7 +52,7 @@ def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
     return {"name": data.manifest.name, "split": data.manifest.split, "hash": data.manifest.hash, "path": path}
 
 
-def _recorded(loaded: list[Loaded], split: str) -> tuple[dict[str, Any] | None, Path | None]:
+def _recorded_split(loaded: list[Loaded], split: str) -> tuple[dict[str, Any] | None, Path | None]:
     for item in loaded:
         if item.info is not None and split in item.info.data:
             return item.info.data[split], item.path.resolve().parent if item.path else None

@@ -49,15 +49,15 @@ class Scored:
     data: cache.Decoded
 
 
-def collected(source: ShardSet, scored: Scored, *, skip_bad: bool, note: Note) -> FillImages:
+def collect(source: ShardSet, scored: Scored, *, skip_bad: bool, note: Note) -> FillImages:
     """The SAMPLES of `source` that come first in its nested order (by the run's seed), at the evaluation geometry.
 
     Raises MismatchError when one of them is scored: by its id in a set of the same name, or by its pixels.
     """
-    chosen = cache.chosen(source, SAMPLES, scored.seed)
+    chosen = cache.choose(source, SAMPLES, scored.seed)
     _check_ids(source, chosen, scored)
     decoded = cache.decode(source, chosen, skip_bad=skip_bad)
-    kept = _unscored(decoded, scored.data, note)
+    kept = _find_unscored(decoded, scored.data, note)
     batch = min(BATCH, len(kept))
     order = nested_order(decoded.keys_N.numpy().view(np.uint64)[kept], decoded.labels_N.numpy()[kept], scored.seed)
     used = kept[np.sort(order[: len(order) // batch * batch])]  # equal batches, and what is left out is of any class
@@ -70,13 +70,13 @@ def _check_ids(source: ShardSet, chosen: Sequence[Sample], scored: Scored) -> No
     """Equal ids mean equal images where the sets have one name and split."""
     if (source.manifest.name, source.manifest.split) != (scored.source.manifest.name, scored.source.manifest.split):
         return
-    taken = {sample.id for sample in cache.chosen(scored.source, scored.max_samples, scored.seed)}
+    taken = {sample.id for sample in cache.choose(scored.source, scored.max_samples, scored.seed)}
     both = next((sample.id for sample in chosen if sample.id in taken), None)
     if both:
         raise MismatchError(f"{source.folder}: {both} would be fill image and scored image. Name other --fill-data.")
 
 
-def _unscored(decoded: cache.Decoded, scored: cache.Decoded, note: Note) -> np.ndarray:
+def _find_unscored(decoded: cache.Decoded, scored: cache.Decoded, note: Note) -> np.ndarray:
     """Positions of the images that are not scored under other ids; a few may be in both splits of a data set.
 
     Raises MismatchError where more than TWICE of them are scored.
@@ -89,7 +89,7 @@ def _unscored(decoded: cache.Decoded, scored: cache.Decoded, note: Note) -> np.n
         place = places.get(spots)
         if place is not None and torch.equal(image, decoded.images_NCHW[place]):
             found.add(place)
-    both = sorted(set(ranks.gathered(sorted(found))))
+    both = sorted(set(ranks.gather(sorted(found))))
     where = decoded.manifest.name
     if len(both) > TWICE * len(decoded):
         raise MismatchError(

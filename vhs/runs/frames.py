@@ -25,7 +25,7 @@ INTERACTING = ("only", "pair")
 """Kinds of unit that are scored against others."""
 
 
-def measured(run: Run, condition: Condition, model: Model) -> Row:
+def measured_keys(run: Run, condition: Condition, model: Model) -> Row:
     """The columns every measured row starts with."""
     data = run.data.manifest
     if condition.data and (condition.data.manifest.base or {}).get("hash") != data.hash:
@@ -53,7 +53,7 @@ def evaluation_frames(
     rows, bins = [], []
     for keys, sums, binned in _evaluations(run, condition, model, tallies):
         if sums["n"]:
-            rows.append(keys | tallied.evaluated(sums, binned) | _geometry(run, condition, model))
+            rows.append(keys | tallied.evaluation_row(sums, binned) | _geometry(run, condition, model))
             bins += [keys | row for row in tallied.confidence_bins(binned)]
     return frame(schemas.EVALSHIFT, rows), frame(schemas.CALIBRATION, bins)
 
@@ -62,7 +62,7 @@ def _evaluations(
     run: Run, condition: Condition, model: Model, tallies: dict[str, Counts]
 ) -> Iterator[tuple[Row, dict[str, int], Counts]]:
     """(keys, sums by field, confidence bins) of every row."""
-    keys = measured(run, condition, model)
+    keys = measured_keys(run, condition, model)
     views = run.views(condition)
     for index, view in enumerate(views):
         sums, binned = tallies[f"view{index}"], tallies[f"view{index}.bins"]
@@ -105,7 +105,7 @@ def by_fill(run: Run, model: Model, sums: Counts) -> Iterator[tuple[FillKind, Co
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts, kind: FillKind) -> pl.DataFrame:
     """The ablate rows of one model under one condition: the sham, then the units in their order."""
     scored = [unit.kind in INTERACTING for unit in model.grid.units(run.ablation.units)]
-    numbers = tallied.ablated(sums, scored=scored, adaptive=run.adaptive, reduced=model.precision != "float32")
+    numbers = tallied.ablation_rows(sums, scored=scored, adaptive=run.adaptive, reduced=model.precision != "float32")
     keys = unit_keys(run, condition, model, kind)
     return frame(schemas.ABLATE, [key | row for key, row in zip(keys, numbers, strict=True)])
 
@@ -121,7 +121,7 @@ def outcome_frame(
     run: Run, condition: Condition, model: Model, outcomes: Counts, samples: Sequence[Sample]
 ) -> pl.DataFrame:
     """The outcomes rows of one model under one condition. samples: all of the run, in their order."""
-    keys = measured(run, condition, model)
+    keys = measured_keys(run, condition, model)
     classes = run.manifest(condition).classes
     units = " ".join(["intact", *(_word(unit) for unit in model.grid.units(run.ablation.units))])
     return frame(schemas.OUTCOMES, [
@@ -132,17 +132,17 @@ def outcome_frame(
 
 def estimate_frame(run: Run, condition: Condition, model: Model, sums: Counts, method: str) -> pl.DataFrame:
     """The estimates rows of one model under one condition, of the run's first fill."""
-    keys = measured(run, condition, model) | {
+    keys = measured_keys(run, condition, model) | {
         "fill": run.ablation.fills[0].name, "fill_data": run.fill_images.name if run.fill_images else None,
         "method": method, "precision": model.precision,
     }  # fmt: skip
-    numbers = zip(model.grid, tallied.estimated(sums), strict=True)
+    numbers = zip(model.grid, tallied.estimate_rows(sums), strict=True)
     return frame(schemas.ESTIMATES, [keys | head._asdict() | row for head, row in numbers])
 
 
 def head_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
     """The heads rows of one model under one condition."""
-    keys = measured(run, condition, measure.model)
+    keys = measured_keys(run, condition, measure.model)
     rows = []
     for position, metric in enumerate(measure.metrics):
         named = {"metric": metric.name, "query": metric.query, "weighting": "attention", "in_unit": metric.unit}
@@ -153,7 +153,7 @@ def head_frame(run: Run, condition: Condition, measure: Specialization, sums: Co
 
 def pair_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
     """The pairs rows of one model under one condition."""
-    keys = measured(run, condition, measure.model) | {"model_b": measure.model.name, "metric": "jsd"}
+    keys = measured_keys(run, condition, measure.model) | {"model_b": measure.model.name, "metric": "jsd"}
     heads = list(measure.model.grid)
     rows = []
     for (a, b), numbers in zip(measure.pair_heads(), tallied.means(sums), strict=True):
@@ -166,7 +166,7 @@ def pair_frame(run: Run, condition: Condition, measure: Specialization, sums: Co
 def unit_keys(run: Run, condition: Condition, model: Model, kind: FillKind) -> Iterator[Row]:
     """The keys of the rows of one model under one condition and fill: the sham, then the units in order."""
     images = run.fill_images.name if run.fill_images and kind.bank else None
-    keys = measured(run, condition, model) | {
+    keys = measured_keys(run, condition, model) | {
         "fill": kind.name, "fill_data": kind.twin or images, "method": "exact",
         "rescale": "H/kept" if run.ablation.rescale else "none", "precision": model.precision,
         "target": "class",

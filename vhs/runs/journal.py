@@ -55,7 +55,7 @@ class Journal:
     def _open(self, folder: Path, fingerprint: dict[str, Any], resume: bool) -> None:
         stored = folder / FINGERPRINT
         if resume and stored.exists():
-            self._compare(_stored(stored), fingerprint)
+            self._compare(_read_fingerprint(stored), fingerprint)
             self.found = len(list(folder.glob(f"*{ENTRY}")))
         else:
             self.dropped = len(list(folder.glob(f"*{ENTRY}"))) if folder.exists() else 0
@@ -78,7 +78,7 @@ class Journal:
         if self.folder is None or not self._path(condition).exists():
             return None
         try:
-            return _unpacked(regular.read(self._path(condition)), self._key)
+            return _unpack(regular.read(self._path(condition)), self._key)
         except (InputError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self._note(f"{condition}: what was kept of it is damaged or another run's; it is measured again")
             return None
@@ -138,7 +138,7 @@ NOTHING_KEPT = Keeping()
 
 
 @contextmanager
-def kept(
+def keep(
     out: Path | None, *, resume: bool, new_tile: bool = False, dry_run: bool = False, note: Note = unheard
 ) -> Iterator[Keeping]:  # fmt: skip
     """Hold the lock of the main output, and say where finished conditions are kept beside it.
@@ -151,7 +151,7 @@ def kept(
     if dry_run:
         yield NOTHING_KEPT
         return
-    with locks.held([file], note):
+    with locks.hold([file], note):
         try:
             yield Keeping(file, resume, new_tile)
         except (KeyboardInterrupt, Terminated):
@@ -174,7 +174,7 @@ def _order(key: str) -> int:
     return list(OPTIONS).index(key) if key in OPTIONS else len(OPTIONS)
 
 
-def _unpacked(data: bytes, key: bytes) -> Results:
+def _unpack(data: bytes, key: bytes) -> Results:
     """Raises ValueError for an entry whose digest is another."""
     digest, tallies = data[:DIGEST], data[DIGEST:]
     if digest != _digest(tallies, key):
@@ -216,7 +216,7 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _stored(path: Path) -> dict[str, Any]:
+def _read_fingerprint(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(regular.read(path)))
     except (ValueError, TypeError, RecursionError) as error:

@@ -54,7 +54,7 @@ class Options:
     fill_data: Path | ShardSet | None = None
 
 
-def opened(
+def open_named(
     models: Sequence[str | Loaded], data: Path | ShardSet | None, asked: Options, *, progress: Progress = silent,
     note: Note = unheard,
 ) -> Run:  # fmt: skip
@@ -66,27 +66,27 @@ def opened(
     runtime.check(asked.device, asked.precision, asked.tile)
     check_range("half_width", asked.half_width, 1e-4, 0.5)
     check_range("threads", asked.threads, 1, 1024)
-    wanted = [_trusted(item, asked) for item in conditions.parse(asked.shift, rejpeg=asked.rejpeg)]
-    named = _named(models)
+    wanted = [_trust(item, asked) for item in conditions.parse(asked.shift, rejpeg=asked.rejpeg)]
+    named = _resolve(models)
     if isinstance(data, Path):
         sets.pick(data, lambda manifest: manifest.split == "val", "validation")
-    return _opened(named, data, wanted, asked, progress, note)
+    return _open(named, data, wanted, asked, progress, note)
 
 
-def _named(models: Sequence[str | Loaded]) -> list[str | Loaded]:
+def _resolve(models: Sequence[str | Loaded]) -> list[str | Loaded]:
     """The models, `@FILE` being the references in it."""
-    texts = iter(reference_names.resolved([model for model in models if isinstance(model, str)]))
+    texts = iter(reference_names.resolve([model for model in models if isinstance(model, str)]))
     return [*texts, *(model for model in models if not isinstance(model, str))]
 
 
-def _trusted(condition: Condition, asked: Options) -> Condition:
+def _trust(condition: Condition, asked: Options) -> Condition:
     """With its data read without comparing hashes, where that was asked for."""
     if condition.data is None or asked.verify:
         return condition
     return replace(condition, data=replace(condition.data, verify=False))
 
 
-def _opened(
+def _open(
     models: list[str | Loaded], data: Path | ShardSet | None, wanted: list[Condition], asked: Options,
     progress: Progress, note: Note,
 ) -> Run:  # fmt: skip
@@ -95,7 +95,7 @@ def _opened(
 
     ranks.start()
     device = runtime.prepare(asked.device, asked.threads, asked.precision)
-    loaded = [_loaded(model, device, asked) for model in models]
+    loaded = [_load(model, device, asked) for model in models]
     source = places.resolve(loaded, data, note)
     run = open_run(
         [item.model for item in loaded], source if asked.verify else replace(source, verify=False), wanted,
@@ -108,16 +108,16 @@ def _opened(
     if any(kind.bank for kind in run.ablation.fills):
         images = places.resolve(loaded, asked.fill_data, note, split="train")
         scored = fill_images.Scored(run.source, run.max_samples, run.seed, run.data)
-        run = replace(run, fill_images=fill_images.collected(images, scored, skip_bad=run.skip_bad, note=note))
-    return sizing.sized(run, asked.half_width) if asked.half_width is not None else run
+        run = replace(run, fill_images=fill_images.collect(images, scored, skip_bad=run.skip_bad, note=note))
+    return sizing.size_to(run, asked.half_width) if asked.half_width is not None else run
 
 
-def _loaded(model: str | Loaded, device: torch.device, asked: Options) -> Loaded:
+def _load(model: str | Loaded, device: torch.device, asked: Options) -> Loaded:
     from vhs.formats import references
     from vhs.models import prefix
 
     loaded = references.load(model, device, asked.precision) if isinstance(model, str) else model
-    return replace(loaded, model=replace(loaded.model, kernels=prefix.compiled())) if asked.compiled else loaded
+    return replace(loaded, model=replace(loaded.model, kernels=prefix.compile_kernels())) if asked.compiled else loaded
 
 
 def _check_fills(run: Run) -> None:
@@ -155,7 +155,7 @@ def open_run(
     if len({model.precision for model in models}) > 1:
         raise UsageError("the models were loaded in different precisions. Load them in one.")
     runtime.set_precision(models[0].precision)
-    samples = cache.chosen(data, max_samples, seed)
+    samples = cache.choose(data, max_samples, seed)
     fixed, stack = runtime.fit(models, len(samples), tile)
     decoded = cache.decode(data, samples, tile=fixed, by=by, skip_bad=skip_bad, progress=progress)
     _check_images(decoded, conditions)
@@ -163,12 +163,12 @@ def open_run(
         models=models, source=data, data=decoded, conditions=conditions, seed=seed, tile=fixed, stack=stack,
         max_samples=max_samples, by=by, skip_bad=skip_bad, ablation=ablation, progress=progress, note=note,
     )  # fmt: skip
-    run = _begun(run, may_shrink=tile is None)
+    run = _begin(run, may_shrink=tile is None)
     run.note_skipped(run.data)
     return run
 
 
-def _begun(run: Run, *, may_shrink: bool) -> Run:
+def _begin(run: Run, *, may_shrink: bool) -> Run:
     """The run after its remarks, for which each model runs once; on a smaller tile where memory does not hold it."""
     from vhs.runs import remarks
 
@@ -181,7 +181,7 @@ def _begun(run: Run, *, may_shrink: bool) -> Run:
         if not may_shrink or less is None or not runtime.is_out_of_memory(error):
             raise
         run.note(f"a tile of {run.tile} x {run.stack} does not fit the memory; trying {less}")
-        return _begun(run.redecoded(tile=less), may_shrink=False)
+        return _begin(run.decode_again(tile=less), may_shrink=False)
 
 
 def _check_images(data: Decoded, conditions: Sequence[Condition]) -> None:

@@ -33,11 +33,11 @@ def stop() -> None:
         distributed.destroy_process_group()
 
 
-def summed(results: list[dict[str, Counts]]) -> list[dict[str, Counts]]:
+def add_up(results: list[dict[str, Counts]]) -> list[dict[str, Counts]]:
     """Tallies added over all ranks; integers, so the order is of no account."""
     if world()[1] == 1:
         return results
-    return [{name: _summed(counts) for name, counts in tallies.items()} for tallies in results]
+    return [{name: _add_up(counts) for name, counts in tallies.items()} for tallies in results]
 
 
 def any_of(flag: bool) -> bool:
@@ -58,7 +58,7 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
-def gathered(values: list[Any]) -> list[Any]:
+def gather(values: list[Any]) -> list[Any]:
     """The lists of all ranks, joined in rank order."""
     if world()[1] == 1:
         return values
@@ -67,7 +67,7 @@ def gathered(values: list[Any]) -> list[Any]:
     return [value for part in lists for value in part]
 
 
-def _summed(counts: Counts) -> Counts:
+def _add_up(counts: Counts) -> Counts:
     values = torch.from_numpy(np.ascontiguousarray(counts.values))
     distributed.all_reduce(values)
     return Counts(values.numpy(), counts.fields)

@@ -15,7 +15,7 @@ from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.conditions import Condition
-from vhs.runs.frames import by_fill, measured, unit_keys
+from vhs.runs.frames import by_fill, measured_keys, unit_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
 from vhs.summaries import tallied
@@ -45,7 +45,7 @@ def evaluate(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame
     for condition, results in sweep(run, make, keeping, {"measure": "evalshift"}):
         rows = []
         for model, tallies in zip(run.models, results, strict=True):
-            sums, keys = tallies["targets"], measured(run, condition, model)
+            sums, keys = tallies["targets"], measured_keys(run, condition, model)
             for index, target in enumerate(targets):
                 rows.append(keys | {"target": target} | tallied.squared_errors(Counts(sums.values[index], sums.fields)))
         yield frame(schemas.EVALSHIFT_REGRESSION, rows)
@@ -56,7 +56,7 @@ def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -
     rows = []
     for kind, part in by_fill(run, model, sums):
         for index, target in enumerate(run.data.manifest.targets):
-            numbers = tallied.ablated_errors(Counts(part.values[:, index], part.fields), adaptive=run.adaptive)
+            numbers = tallied.error_ablation_rows(Counts(part.values[:, index], part.fields), adaptive=run.adaptive)
             keys = unit_keys(run, condition, model, kind)
             rows += [key | {"target": target} | row for key, row in zip(keys, numbers, strict=True)]
     return frame(schemas.ABLATE_REGRESSION, rows)

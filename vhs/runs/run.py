@@ -65,12 +65,12 @@ class Run:
     def device(self) -> torch.device:
         return self.models[0].device
 
-    def decoded(self, condition: Condition) -> cache.Decoded:
+    def data_of(self, condition: Condition) -> cache.Decoded:
         """The data of a condition: the run's own, or the shifted shard set, decoded now."""
         if condition.data is None:
             return self.data
         scopes.check_classes(condition.data, self.models)
-        samples = cache.chosen(condition.data, self.max_samples, self.seed)
+        samples = cache.choose(condition.data, self.max_samples, self.seed)
         by = sample_groups.of(condition.data.manifest, self.by)
         decoded = cache.decode(
             condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress
@@ -80,16 +80,16 @@ class Run:
 
     def at_geometry(self, geometry: Geometry) -> cache.Decoded:
         """The run's data at another geometry."""
-        samples = cache.chosen(self.source, self.max_samples, self.seed)
+        samples = cache.choose(self.source, self.max_samples, self.seed)
         return cache.decode(
             self.source, samples, tile=self.tile, by=self.by, skip_bad=self.skip_bad, geometry=geometry,
             progress=self.progress,
         )  # fmt: skip
 
-    def redecoded(self, *, samples: int | None = None, tile: int | None = None) -> Run:
+    def decode_again(self, *, samples: int | None = None, tile: int | None = None) -> Run:
         """The same run on the first `samples` of its nested order, or at another tile."""
         samples = self.max_samples if samples is None else samples
-        chosen = cache.chosen(self.source, samples, self.seed)
+        chosen = cache.choose(self.source, samples, self.seed)
         fixed, stack = (self.tile, self.stack) if tile is None else runtime.fit(self.models, len(chosen), tile)
         decoded = cache.decode(
             self.source, chosen, tile=fixed, by=self.by, skip_bad=self.skip_bad, progress=self.progress
@@ -115,7 +115,7 @@ class Run:
 
     def note_skipped(self, decoded: cache.Decoded) -> None:
         """Note how many bad samples were left out, and the first."""
-        skipped = ranks.gathered(list(decoded.skipped))
+        skipped = ranks.gather(list(decoded.skipped))
         if skipped:
             self.note(f"{len(skipped)} bad samples skipped; the first: {skipped[0]}")
 
@@ -173,7 +173,7 @@ def sweep(
 
 def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
     try:
-        return _tallied(run, condition, make)
+        return _tally(run, condition, make)
     except (RuntimeError, MemoryError) as error:
         if not runtime.is_out_of_memory(error):
             raise
@@ -185,22 +185,22 @@ def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
         ) from error
 
 
-def _tallied(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
+def _tally(run: Run, condition: Condition, make: Callable[[Model, Scope], Measure]) -> Results:
     if condition.shift == CLEAN_OWN:
         own = [(own_geometry(model), model) for model in run.models]
         results = [
             part
             for geometry, model in own
-            for part in _passed(run, condition, make, [model], run.at_geometry(geometry))
+            for part in _pass_over(run, condition, make, [model], run.at_geometry(geometry))
         ]
     else:
-        results = _passed(run, condition, make, run.models, run.decoded(condition))
-    results = ranks.summed(results)
+        results = _pass_over(run, condition, make, run.models, run.data_of(condition))
+    results = ranks.add_up(results)
     _check_finite(run, condition, results)
     return results
 
 
-def _passed(
+def _pass_over(
     run: Run, condition: Condition, make: Callable[[Model, Scope], Measure], models: Sequence[Model],
     data: cache.Decoded,
 ) -> Results:  # fmt: skip

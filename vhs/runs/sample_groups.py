@@ -25,7 +25,7 @@ class Groups:
     members_NA: torch.Tensor
 
 
-def grouped(manifest: Manifest, samples: Sequence[Sample], by: Sequence[str]) -> Groups:
+def group(manifest: Manifest, samples: Sequence[Sample], by: Sequence[str]) -> Groups:
     """Groups by each of `by`: attributes of the manifest, or `label`. Raises UsageError for another name."""
     names: list[str] = []
     columns = []
@@ -38,7 +38,7 @@ def grouped(manifest: Manifest, samples: Sequence[Sample], by: Sequence[str]) ->
 
 
 def names(manifest: Manifest, by: Sequence[str]) -> tuple[str, ...]:
-    """The names of the groups, in the order of `grouped`."""
+    """The names of the groups, in the order of `group`."""
     return tuple(f"{attribute}={value}" for attribute in by for value in _values(manifest, (), attribute)[0])
 
 

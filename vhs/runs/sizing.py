@@ -17,7 +17,7 @@ from vhs.runs.run import Run, sweep
 PILOT = 1000
 
 
-def sized(run: Run, half_width: float) -> Run:
+def size_to(run: Run, half_width: float) -> Run:
     """`run` on as many samples as its drops need, at least PILOT, the same for all conditions so that they pair.
 
     A pilot on the first PILOT samples of the nested order gives each head's half-width under each
@@ -28,12 +28,12 @@ def sized(run: Run, half_width: float) -> Run:
         raise UsageError("--half-width: is of drops in accuracy, and these data have targets. Use --max-samples.")
     if run.data.total <= PILOT:
         return replace(run, adaptive=True)
-    pilot = run.redecoded(samples=PILOT)
+    pilot = run.decode_again(samples=PILOT)
     needed = math.ceil(PILOT * (_widest(pilot) / half_width) ** 2)
     samples = min(max(needed, PILOT), run.data.total)
     short = " (all there are; the width is not reached)" if needed > samples else ""
     run.note(f"measuring {samples:,} of {run.data.total:,} samples{short}")
-    return replace(run.redecoded(samples=samples), adaptive=True)
+    return replace(run.decode_again(samples=samples), adaptive=True)
 
 
 def _widest(run: Run) -> float:

@@ -75,7 +75,7 @@ def copied_from(dy_BP: Tensor, dx_BP: Tensor, size: tuple[int, int], reach: int)
     """
     height, width = size
     pixels = height * width
-    here, inside = _scanned(size, reach, dy_BP.device)
+    here, inside = _scan(size, reach, dy_BP.device)
     source = torch.where(inside, here + dy_BP * width + dx_BP, here)
     visited = (source > here) & fields.pick(inside, source.clamp_(0, pixels - 1))
     # Nodes 0..P-1 are pixels after their visit, P..2P-1 the image before the pass, where pointers end.
@@ -92,7 +92,7 @@ def _follow(pointer_BQ: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _scanned(size: tuple[int, int], reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _scan(size: tuple[int, int], reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixel numbers, int32, and whether the source's loops visit them: rows and columns reach + 1 to side - reach."""
     y, x = torch.arange(size[0])[:, None], torch.arange(size[1])
     inside = (y > reach) & (y <= size[0] - reach) & (x > reach) & (x <= size[1] - reach)

@@ -46,7 +46,7 @@ def corrupt(
         levels = images_BCHW[part]
         if grey and not kind.channelwise:
             levels = levels.expand(-1, 3, -1, -1)
-        result = _corrupted(levels, keys_B[part], kind, key, strength, textures)
+        result = _apply(levels, keys_B[part], kind, key, strength, textures)
         out[part] = result if result.shape[1] == out.shape[1] else luminance(result)
     return out
 
@@ -57,13 +57,13 @@ def luminance(images_BCHW: Tensor) -> Tensor:
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).to(torch.uint8)[:, None]
 
 
-def _corrupted(
+def _apply(
     levels_BCHW: Tensor, keys_B: Tensor, kind: Corruption, key: int, strength: Any, textures: Textures | None
 ) -> Tensor:
     """uint8 to uint8."""
     function = getattr(MODULES[kind.module], kind.name)
     drawn = (keys_B, key) if kind.random else ()
-    more = ((textures or procedural()).scaled(strength[2]),) if kind.textures else ()
+    more = ((textures or procedural()).scale(strength[2]),) if kind.textures else ()
     if kind.on_levels:
         return function(levels_BCHW, *drawn, strength, *more)
     result = function(levels_BCHW.float() / 255, *drawn, strength, *more)

@@ -146,7 +146,7 @@ def jpeg_compression(levels_BCHW: Tensor, strength: float) -> Tensor:
     else:
         with ThreadPoolExecutor(threads) as pool:
             decoded = list(pool.map(lambda image: _jpeg_round_trip(image, int(strength)), images))
-    return _stacked(decoded).to(levels_BCHW.device)
+    return _stack(decoded).to(levels_BCHW.device)
 
 
 def _jpeg_round_trip(image_CHW: np.ndarray, quality: int) -> np.ndarray:
@@ -162,6 +162,6 @@ def _picture(image_CHW: np.ndarray) -> Image.Image:
     return Image.merge("RGB", planes) if len(planes) == 3 else planes[0]
 
 
-def _stacked(images_HWC: list[np.ndarray]) -> Tensor:
+def _stack(images_HWC: list[np.ndarray]) -> Tensor:
     """uint8 [B, C, H, W]."""
     return torch.stack([torch.from_numpy(np.array(image)) for image in images_HWC]).permute(0, 3, 1, 2)

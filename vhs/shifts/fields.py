@@ -59,8 +59,8 @@ def philox(blocks_BN: Tensor, samples_BN: Tensor, key: int, stream: int) -> Tens
     k0, k1 = key, samples_BN
     for _ in range(ROUNDS):
         p0, p1 = (_multiply(c, m) for c, m in zip((c0, c2), MULTIPLIERS, strict=True))
-        c0, c1, c2, c3 = p1[0] ^ c1 ^ _signed(k0), p1[1], p0[0] ^ c3 ^ k1, p0[1]
-        k0, k1 = k0 + WEYL[0], k1 + _signed(WEYL[1])
+        c0, c1, c2, c3 = p1[0] ^ c1 ^ _as_signed(k0), p1[1], p0[0] ^ c3 ^ k1, p0[1]
+        k0, k1 = k0 + WEYL[0], k1 + _as_signed(WEYL[1])
     return torch.stack([c0, c1, c2, c3], dim=-1).flatten(1)
 
 
@@ -70,14 +70,14 @@ def _multiply(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     factor_low, factor_high = factor & MASK, factor >> 32
     cross, crossed = low * factor_high, high * factor_low
     middle = _upper(low * factor_low) + (cross & MASK) + (crossed & MASK)
-    return high * factor_high + _upper(cross) + _upper(crossed) + _upper(middle), x * _signed(factor)
+    return high * factor_high + _upper(cross) + _upper(crossed) + _upper(middle), x * _as_signed(factor)
 
 
 def _upper(x: Tensor) -> Tensor:
     return (x >> 32) & MASK
 
 
-def _signed(value: int) -> int:
+def _as_signed(value: int) -> int:
     """The int64 with the bits of an unsigned 64-bit number."""
     value &= 2**64 - 1
     return value - 2**64 if value >> 63 else value

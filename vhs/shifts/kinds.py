@@ -53,7 +53,7 @@ def _zooms(*ends: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(np.arange(1, stop, step).tolist()) for stop, step in ends)
 
 
-def _scaled(side: int, *fractions: tuple[float, float, float]) -> tuple[tuple[float, ...], ...]:
+def _elastic(side: int, *fractions: tuple[float, float, float]) -> tuple[tuple[float, ...], ...]:
     """Elastic (alpha, sigma, affine) in px. At 224 px the source multiplies by 244, a slip that all results include."""
     return tuple(tuple(side * part for part in three) for three in fractions)
 
@@ -149,13 +149,13 @@ CORRUPTIONS = {
             299: (0.4, 0.3, 0.2, 0.1, 0.05),
         }, channelwise=True),
         Corruption("elastic_transform", FAMILY, "digital", "digital", {
-                        32: _scaled(32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1,
+                        32: _elastic(32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1,
                 0.03, 0.03) ),
-                        64: _scaled(64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16,
+                        64: _elastic(64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16,
                 0.03, 0.02) ),
-                        224: _scaled(244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
+                        224: _elastic(244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
                 (0.12, 0.01, 0.02) ),
-                        299: _scaled(360, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
+                        299: _elastic(360, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
                 (0.12, 0.01, 0.02) ),
         }, random=True, channelwise=True),
         Corruption("pixelate", FAMILY, "digital", "digital", {

@@ -54,7 +54,7 @@ def _colour(rgb: tuple[float, ...], device: torch.device) -> Tensor:
 
 def _shading(levels_B1HW: Tensor) -> Tensor:
     """Bright where a drop slopes to the lower right, from its distance to the drops' outlines; grey levels."""
-    distance = equalised(_nine(chamfer(canny(levels_B1HW))) // (9 * UNIT))
+    distance = equalise(_nine(chamfer(canny(levels_B1HW))) // (9 * UNIT))
     padded = F.pad(distance, (1, 1, 1, 1), mode="reflect")
     relief = F.conv2d(padded, _slope(levels_B1HW.device)).clamp_(0, 255)
     return (_nine(relief) / 9).round_()
@@ -99,10 +99,10 @@ def canny(levels_B1HW: Tensor) -> Tensor:
     along_y = (steepness > at(-1, 0)) & (steepness >= at(1, 0))
     diagonal = (steepness > down_right[0]) & (steepness > down_right[1])
     thin = torch.where(y < flat, along_x, torch.where(y > steep, along_y, diagonal)) & (steepness > LOW)
-    return _connected(thin & (steepness > HIGH), thin)
+    return _connect(thin & (steepness > HIGH), thin)
 
 
-def _connected(seeds: Tensor, allowed: Tensor) -> Tensor:
+def _connect(seeds: Tensor, allowed: Tensor) -> Tensor:
     """Parts of `allowed` that touch a seed, by 8-neighbours, as far as height + width steps lead.
 
     Once nothing grows any more, further steps change nothing. On a CPU asking that after each saves most of them; on
@@ -110,14 +110,14 @@ def _connected(seeds: Tensor, allowed: Tensor) -> Tensor:
     """
     grown, asked = seeds, seeds.device.type == "cpu"
     for _ in range(sum(seeds.shape[-2:])):
-        wider = _widened(_widened(grown, -1), -2) & allowed
+        wider = _widen(_widen(grown, -1), -2) & allowed
         if asked and torch.equal(wider, grown):
             break
         grown = wider
     return grown
 
 
-def _widened(mask: Tensor, axis: int) -> Tensor:
+def _widen(mask: Tensor, axis: int) -> Tensor:
     """Each pixel or one of its two neighbours along an axis."""
     wide = mask.clone()
     size = mask.shape[axis] - 1
@@ -150,7 +150,7 @@ def _relax(distance: Tensor, down: int, right: int, length: int) -> None:
     torch.minimum(to, source + length, out=to)
 
 
-def equalised(levels_B1HW: Tensor) -> Tensor:
+def equalise(levels_B1HW: Tensor) -> Tensor:
     """Histogram equalisation of whole grey levels, as OpenCV's: the lowest level present becomes 0."""
     flat = levels_B1HW.flatten(1).long()
     counts = torch.zeros(len(flat), 256, device=flat.device).scatter_add_(1, flat, torch.ones_like(flat).float())

@@ -49,23 +49,23 @@ class Textures:
     images: tuple[np.ndarray, ...]
     origin: str
 
-    def scaled(self, factor: float) -> Textures:
+    def scale(self, factor: float) -> Textures:
         """Every texture at `factor` of its size; kept, since each tile asks for it."""
-        if factor not in self._scaled:
-            self._scaled[factor] = Textures(tuple(reduced(image, factor) for image in self.images), self.origin)
-        return self._scaled[factor]
+        if factor not in self._by_factor:
+            self._by_factor[factor] = Textures(tuple(reduce(image, factor) for image in self.images), self.origin)
+        return self._by_factor[factor]
 
     @cached_property
-    def _scaled(self) -> dict[float, Textures]:
+    def _by_factor(self) -> dict[float, Textures]:
         return {1: self}
 
     def geometry(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """(heights, widths, first pixels in `pixels_P3`), int64, one entry a texture."""
         if device not in self._geometry:
-            self._geometry[device] = self._placed(device)
+            self._geometry[device] = self._place(device)
         return self._geometry[device]
 
-    def _placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    def _place(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [image.shape[:2] for image in self.images]
         starts = np.cumsum([0] + [height * width for height, width in sizes[:-1]])
         return (
@@ -93,10 +93,10 @@ class Textures:
 @cache
 def procedural() -> Textures:
     """Five textures with the size, brightness distribution, colours and spectral slope of the photographs."""
-    return Textures(tuple(_drawn(look, number) for number, look in enumerate(LOOKS)), PROCEDURAL)
+    return Textures(tuple(_draw(look, number) for number, look in enumerate(LOOKS)), PROCEDURAL)
 
 
-def _drawn(look: Look, seed: int) -> np.ndarray:
+def _draw(look: Look, seed: int) -> np.ndarray:
     height, width = look.size
     noise = np.random.Generator(np.random.Philox(key=seed)).standard_normal(look.size)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
@@ -111,7 +111,7 @@ def _drawn(look: Look, seed: int) -> np.ndarray:
     return rgb.clip(0, 255).round().astype(np.uint8).reshape(height, width, 3)
 
 
-def reduced(image_hw3: np.ndarray, factor: float) -> np.ndarray:
+def reduce(image_hw3: np.ndarray, factor: float) -> np.ndarray:
     """Bilinear at `factor` of the size without a low-pass before it, as OpenCV's resize does by default."""
     for axis in (0, 1):
         size = image_hw3.shape[axis]

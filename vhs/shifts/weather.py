@@ -42,7 +42,7 @@ def frost(images_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[float, 
     y = top[:, None, None] + torch.arange(height, device=top.device)[:, None]
     x = left[:, None, None] + torch.arange(width, device=top.device)
     heights, widths, starts = (values[chosen, None, None] for values in textures.geometry(top.device))
-    place = starts + _mirrored(y, heights) * widths + _mirrored(x, widths)
+    place = starts + _mirror(y, heights) * widths + _mirror(x, widths)
     crop = textures.pixels_P3(top.device).index_select(0, place.flatten()).view(*place.shape, 3)
     return images_BCHW * strength[0] + crop.permute(0, 3, 1, 2).float().mul_(strength[1] / 255)
 
@@ -56,7 +56,7 @@ def frost_draws(words_B3: Tensor, textures: Textures, size: tuple[int, int]) -> 
     return chosen, (draws[:, 0] * room_y).long(), (draws[:, 1] * room_x).long()
 
 
-def _mirrored(place: Tensor, size: Tensor) -> Tensor:
+def _mirror(place: Tensor, size: Tensor) -> Tensor:
     """Positions beyond a texture run back into it."""
     place = place % (2 * size)
     return torch.minimum(place, 2 * size - 1 - place)

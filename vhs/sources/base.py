@@ -11,7 +11,7 @@ from vhs.formats.split import Split
 from vhs.formats.verification import check_tars
 
 
-def shifted(split: Split, folder: Path) -> Split:
+def as_shifted(split: Split, folder: Path) -> Split:
     """`split` as a version of the clean set in `folder`, with its class names, its attributes and its name recorded.
 
     Raises MismatchError naming a sample that the clean set lacks or labels otherwise, or a class it lacks.
@@ -36,7 +36,7 @@ def shifted(split: Split, folder: Path) -> Split:
             raise MismatchError(
                 f"{split.name}/{split.folder}: {name} {why} {folder}. Is that the set it was made from?"
             )
-    base = _named(clean)
+    base = _name_of(clean)
     attributes = {
         attribute: [samples[name].attributes[column] for name in split.ids]
         for column, attribute in enumerate(clean.manifest.groups)
@@ -44,7 +44,7 @@ def shifted(split: Split, folder: Path) -> Split:
     return replace(split, classes=names, labels=labels, base=base, attributes=attributes | dict(split.attributes))
 
 
-def _named(clean: ShardSet) -> dict[str, str]:
+def _name_of(clean: ShardSet) -> dict[str, str]:
     return {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
 
 
@@ -55,5 +55,5 @@ def _shifted_targets(split: Split, clean: ShardSet, folder: Path) -> Split:
         if known.get(name) != tuple(float(values[position]) for values in split.targets.values()):
             raise MismatchError(f"{split.name}: {name} is not in {folder}, or has other targets there.")
     return replace(
-        split, base=_named(clean), extra=split.extra | {"target_stats": clean.manifest.extra["target_stats"]}
+        split, base=_name_of(clean), extra=split.extra | {"target_stats": clean.manifest.extra["target_stats"]}
     )

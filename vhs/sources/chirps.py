@@ -164,21 +164,21 @@ def render(signal: Chirp, side: int, distortions: Sequence[str], key: int) -> Re
     rows, columns = layout.rows, layout.columns
     shape = rows.stop - rows.start, columns.stop - columns.start
     bare = np.full((side, side, 3), 255, np.uint8)
-    bare[rows, columns] = _coloured(_resized(values, shape))
+    bare[rows, columns] = _colour(_resize(values, shape))
     regions = layout.regions.copy()
-    chirp = (_resized(gaussian_filter(ridge(signal), 1.0), shape) > VISIBLE) & (regions[rows, columns] == 1)
+    chirp = (_resize(gaussian_filter(ridge(signal), 1.0), shape) > VISIBLE) & (regions[rows, columns] == 1)
     regions[rows, columns][chirp] = REGIONS.index("chirp")
     over = np.rint(bare * (1 - layout.alpha) + layout.colour)
     return Rendered(over.astype(np.uint8), bare, regions)
 
 
-def _resized(values_FT: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _resize(values_FT: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """float32 of this height and width, antialiased, the highest frequency on top."""
     image = Image.fromarray(values_FT[::-1].astype(np.float32))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
-def _coloured(values: np.ndarray) -> np.ndarray:
+def _colour(values: np.ndarray) -> np.ndarray:
     """uint8 RGB by viridis, from the lowest to the highest value."""
     scaled = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
     return matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3]

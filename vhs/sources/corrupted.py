@@ -45,7 +45,7 @@ def _tree(folder: Path) -> Iterator[Split]:
             part = folder / name / str(severity)
             if not part.is_dir():
                 raise InputError(f"{part}: is missing; severities 1 to 5 were expected. Unpack the archive whole.")
-            yield _named(folders.split_of(part, folder.resolve().name, "val"), name, severity)
+            yield _with_names(folders.split_of(part, folder.resolve().name, "val"), name, severity)
 
 
 def is_arrays(folder: Path) -> bool:
@@ -83,10 +83,10 @@ def _of_arrays(
         images[part], labels[part], name=folder.resolve().name, split="val", classes=classes, prefix="x-test",
         source=folder.resolve().name,
     )  # fmt: skip
-    return _named(split, name, severity)
+    return _with_names(split, name, severity)
 
 
-def _named(split: Split, name: str, severity: int) -> Split:
+def _with_names(split: Split, name: str, severity: int) -> Split:
     return replace(split, folder=f"{name}/{severity}", extra={"corruption": {"name": name, "severity": severity}})
 
 

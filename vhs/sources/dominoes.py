@@ -78,7 +78,7 @@ class Dominoes:
 
         def encoded(position: int) -> bytes:
             below = _pixels(bottom, chosen[position])
-            return encode_png(stacked(_pixels(top, dealt[position]), below * 0 if black else below))
+            return encode_png(stack(_pixels(top, dealt[position]), below * 0 if black else below))
 
         name = f"{NAME}-{folder}" if part == "test" else NAME
         return Split(
@@ -105,7 +105,7 @@ class Dominoes:
         return found.tolist()
 
 
-def stacked(top_HWC: np.ndarray, bottom_HWC: np.ndarray) -> np.ndarray:
+def stack(top_HWC: np.ndarray, bottom_HWC: np.ndarray) -> np.ndarray:
     """uint8: one above the other; the narrower centred on black, grey made RGB beside RGB."""
     channels = max(top_HWC.shape[-1], bottom_HWC.shape[-1])
     width = max(top_HWC.shape[1], bottom_HWC.shape[1])

@@ -63,14 +63,14 @@ def _read(path: Path) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             start = file.read(4 + 4 * MAX_DIMENSIONS)
-            promised = _promised(start)
+            promised = _promised_bytes(start)
             regular.check_unpacked(promised, len(data), str(path))
             return start + file.read(promised)  # at most so much; `parse` finds what is missing
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}. Copy it again.") from error
 
 
-def _promised(start: bytes) -> int:
+def _promised_bytes(start: bytes) -> int:
     """Bytes of the array that an IDX header describes; 0 where it is none."""
     if len(start) < 4 or start[3] > MAX_DIMENSIONS or len(start) < 4 + 4 * start[3]:
         return 0

@@ -55,7 +55,7 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
     """
     path = folder / FILE if folder.is_dir() else folder
     rows, header = _rows(path)
-    places = _resolved(path, header, parse_columns(columns) if columns else {})
+    places = _resolve(path, header, parse_columns(columns) if columns else {})
     classes = () if "target" in places else _class_names({row[places["label"][0]] for row in rows})
     parts: dict[str, list[Row]] = {}
     for number, row in enumerate(rows, start=2):
@@ -86,7 +86,7 @@ def _rows(path: Path) -> tuple[list[Row], list[str]]:
     return rows, header
 
 
-def _resolved(path: Path, header: list[str], named: Columns) -> Columns:
+def _resolve(path: Path, header: list[str], named: Columns) -> Columns:
     """Columns for the roles, asked for or usual. Raises InputError naming what is missing and what there is."""
     found = dict(named)
     for role, usual in USUAL.items():

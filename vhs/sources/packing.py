@@ -10,10 +10,10 @@ from vhs.errors import InputError, UsageError, check_range, choices
 from vhs.formats import locks
 from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
-from vhs.formats.split import Split, selected
+from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.sources import layouts
-from vhs.sources.base import shifted
+from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import Dominoes
 
@@ -59,30 +59,30 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
         found = _chirps(asked)
     else:
         found = _splits(source, asked)
-    chosen = [selected(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
+    chosen = [select(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
     if asked.base is not None:
-        chosen = [shifted(part, asked.base) for part in chosen]
+        chosen = [as_shifted(part, asked.base) for part in chosen]
     return {out / (part.folder or part.split) if len(chosen) > 1 else out: part for part in chosen}
 
 
-def written(
+def write(
     folder: Path, part: Split, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> ShardSet:  # fmt: skip
     """Write one shard set; a rerun keeps what is there and sound."""
-    made = shifted(part, out / part.version_of) if part.version_of else part
+    made = as_shifted(part, out / part.version_of) if part.version_of else part
     _, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
     if skipped:
         note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
     return ShardSet.open(folder)
 
 
-def packed(
+def pack(
     source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> list[ShardSet]:  # fmt: skip
     """All shard sets of a source, written under their locks."""
     found = parts(source, out, asked)
-    with locks.held(found, note):
-        return [written(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
+    with locks.hold(found, note):
+        return [write(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
 
 
 def _dominoes(asked: Asked) -> list[Split]:
@@ -107,7 +107,7 @@ def _chirps(asked: Asked) -> list[Split]:
     return Chirps(count=asked.count, side=asked.side, distortions=names, seed=asked.seed).splits()
 
 
-def listed(classes: str) -> list[str]:
+def class_list(classes: str) -> list[str]:
     """The names of `A,B`, or of the lines of `@FILE`."""
     if not classes.startswith("@"):
         return classes.split(",")

@@ -86,7 +86,7 @@ def contrasts(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
 
 
 def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
-    result = contrast.paired(pair.counts_a, pair.counts_b, scale)
+    result = contrast.differences(pair.counts_a, pair.counts_b, scale)
     for index in range(len(pair.heads)):
         numbers = {name: float(values[index]) for name, values in result.items()}
         yield pair.keys | numbers | {
@@ -95,7 +95,7 @@ def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def unpaired(folds: pl.DataFrame) -> list[str]:
+def unpaired_shifts(folds: pl.DataFrame) -> list[str]:
     """Shifted conditions measured on other samples than clean: there are correlations with them, but no contrasts."""
     data = folds.filter(pl.col("shift") == "clean")["data"].unique()
     other = folds.filter((pl.col("shift") != "clean") & ~pl.col("data").is_in(data.to_list()))

@@ -18,7 +18,7 @@ from vhs.summaries.comparison import Pair, pairs
 
 def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
     """The rollup table: each head over the severities of a corruption, over a category, over a family."""
-    parts, found = [], list(_rolled(folds))
+    parts, found = [], list(_members(folds))
     if not found:
         raise InputError("--summary rollup: no two conditions of one corruption, category or family to average.")
     for scale in scales:
@@ -28,7 +28,7 @@ def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _rolled(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
+def _members(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
     """(what is averaged, its pairs with clean), by model: corruptions, categories, families of two or more."""
     by_model: dict[str, list[Pair]] = {}
     for pair in pairs(folds):
@@ -44,7 +44,7 @@ def _rolled(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
 
 def _rollup_rows(name: str, members: list[Pair], scale: str) -> Iterator[dict[str, Any]]:
     first = members[0]
-    result = contrast.rolled_up(first.counts_a, [pair.counts_b for pair in members], scale)
+    result = contrast.averages(first.counts_a, [pair.counts_b for pair in members], scale)
     n = int(np.asarray(first.counts_a["n"])[0].sum())
     for index in range(len(first.heads)):
         numbers = {key: float(values[index]) for key, values in result.items()}

@@ -39,7 +39,7 @@ class Asked:
     folds: mce.Folds | None = None
     shares: worst_groups.Shares | None = None
 
-    def checked(self) -> Asked:
+    def check(self) -> Asked:
         """With the usual scales, where none is named. Raises UsageError for what there is not or goes not together."""
         if self.summary is not None and self.summary not in SUMMARIES:
             raise UsageError(f"--summary {self.summary}: expected {choices(SUMMARIES)}.")
@@ -74,7 +74,7 @@ def of(asked: Asked) -> Summary:
     return SUMMARIES[asked.summary] if asked.summary is not None else _CORRELATIONS
 
 
-def joined(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFrame:
+def join(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFrame:
     """The rows of tables of one kind, equal ones once; None: folds, and those beside ablation tables."""
     if wanted is None:
         return comparison.read_folds(sources, read)
@@ -91,7 +91,7 @@ def joined(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.Data
 def summarise(sources: Sequence[Any], asked: Asked, read: Read, progress: Progress = silent) -> pl.DataFrame:
     """Read what the summary takes, and make it."""
     wanted = of(asked)
-    return wanted.make(joined(sources, wanted.of, read), asked, read, progress)
+    return wanted.make(join(sources, wanted.of, read), asked, read, progress)
 
 
 def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
@@ -124,9 +124,9 @@ _CORRELATIONS = Summary(
 )  # fmt: skip
 _VERSUS = Summary(
     schemas.VERSUS, schemas.OUTCOMES,
-    lambda rows, asked, read, _progress: versus.versus(rows, joined([asked.against], schemas.OUTCOMES, read)),
+    lambda rows, asked, read, _progress: versus.versus(rows, join([asked.against], schemas.OUTCOMES, read)),
 )  # fmt: skip
 _ESTIMATED = Summary(
     schemas.ESTIMATED, schemas.ESTIMATES,
-    lambda rows, asked, read, _progress: estimated.beside_exact(rows, joined([asked.exact], schemas.ABLATE, read)),
+    lambda rows, asked, read, _progress: estimated.beside_exact(rows, join([asked.exact], schemas.ABLATE, read)),
 )  # fmt: skip

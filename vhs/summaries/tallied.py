@@ -16,13 +16,13 @@ import numpy as np
 
 from vhs.counts import Counts, from_fixed
 from vhs.measures import intervals
-from vhs.measures.contrast import tested
+from vhs.measures.contrast import jackknife_test
 
 Row = dict[str, Any]
 COUNTED = ("n", "n_correct_intact", "n_correct", "n_lost", "n_gained", "n_near_tie")
 
 
-def evaluated(sums: dict[str, int], bins: Counts) -> Row:
+def evaluation_row(sums: dict[str, int], bins: Counts) -> Row:
     """Accuracy, loss and calibration. sums: by field; bins: [BINS, fields]."""
     n, right, right5 = (sums[name] for name in ("n", "n_correct", "n_correct5"))
     lo, hi = intervals.wilson(right, n)
@@ -54,7 +54,7 @@ def confidence_bins(bins: Counts) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def ablated(sums: Counts, *, scored: Sequence[bool], adaptive: bool, reduced: bool) -> Iterator[Row]:
+def ablation_rows(sums: Counts, *, scored: Sequence[bool], adaptive: bool, reduced: bool) -> Iterator[Row]:
     """A row a unit, of Counts [U, F].
 
     scored: which units have an interaction; adaptive: whether the data decided how many samples, so that there are no
@@ -68,7 +68,7 @@ def ablated(sums: Counts, *, scored: Sequence[bool], adaptive: bool, reduced: bo
     dloss, dloss_lo, dloss_hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
     loss_intact = sums.total_float("loss_intact") / n
     score_lo, score_hi = intervals.signed_interval(sums.total("score"), sums.total("score_sq"), n)
-    for unit, counted in enumerate(_counted(sums, reduced=reduced)):
+    for unit, counted in enumerate(_counts(sums, reduced=reduced)):
         yield counted | {
             "score": sums.total("score")[unit] / n[unit] if scored[unit] else None,
             "score_lo": number(score_lo[unit]) if scored[unit] else None,
@@ -89,7 +89,7 @@ def folds(sums: Counts, *, reduced: bool) -> list[list[Row]]:
         totals = {f"{name}_sum": part.total(name) for name in ("loss_intact", "dloss", "dloss_sq")}
         found.append([
             {"fold": fold} | counted | {name: int(total[unit]) for name, total in totals.items()}
-            for unit, counted in enumerate(_counted(part, reduced=reduced))
+            for unit, counted in enumerate(_counts(part, reduced=reduced))
         ])  # fmt: skip
     return found
 
@@ -102,7 +102,7 @@ def means(sums: Counts) -> Iterator[Row]:
         yield {"n": int(n), "value": float(value), "lo": number(lo), "hi": number(hi)}
 
 
-def estimated(sums: Counts) -> Iterator[Row]:
+def estimate_rows(sums: Counts) -> Iterator[Row]:
     """A row a head: an estimated change of the loss with its interval, and the scores, of Counts [U, F]."""
     n = sums.total("n")
     mean, lo, hi = intervals.mean_interval(sums.total("dloss"), sums.total("dloss_sq"), n)
@@ -129,7 +129,7 @@ def squared_errors(sums: Counts) -> Row:
     }  # fmt: skip
 
 
-def ablated_errors(sums: Counts, *, adaptive: bool) -> Iterator[Row]:
+def error_ablation_rows(sums: Counts, *, adaptive: bool) -> Iterator[Row]:
     """A row a unit, of Counts [U, F]: errors, their change, and the change relative to the intact error."""
     n = sums.total("n")
     intact = sums.total_float("se_intact") / n
@@ -137,7 +137,7 @@ def ablated_errors(sums: Counts, *, adaptive: bool) -> Iterator[Row]:
     relative = change / np.maximum(intact, 1e-12)
     rest = {name: sums.total(name)[:, None] - sums[name] for name in ("dse", "se_intact")}
     without = (rest["dse"] / np.maximum(rest["se_intact"], 1)).T
-    rel_lo, rel_hi, _ = tested(relative, without)
+    rel_lo, rel_hi, _ = jackknife_test(relative, without)
     p = intervals.normal_p(change, hi)
     q = intervals.benjamini_hochberg(p[1:])
     for unit in range(len(n)):
@@ -154,7 +154,7 @@ def number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _counted(sums: Counts, *, reduced: bool) -> Iterator[Row]:
+def _counts(sums: Counts, *, reduced: bool) -> Iterator[Row]:
     """The counts of each unit; flips of the intact answer stand with the sham."""
     totals = {name: sums.total(name) for name in (*COUNTED, "n_flip")}
     for unit in range(len(totals["n"])):

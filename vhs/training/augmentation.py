@@ -76,7 +76,7 @@ def epoch_key(seed: int, epoch: int) -> int:
     return hash64(seed, "augment", epoch)
 
 
-def repeated(keys_B: Tensor, repeat_B: Tensor) -> Tensor:
+def repeat_keys(keys_B: Tensor, repeat_B: Tensor) -> Tensor:
     """The keys of the n-th version of each sample in an epoch; those of the first are the samples' own."""
     return keys_B + repeat_B * REPEAT
 

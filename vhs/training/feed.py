@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vhs.errors import UsageError, VhsError
-from vhs.seeds import hash64, seeded
-from vhs.training.augmentation import repeated
+from vhs.seeds import hash64, seed_generators
+from vhs.training.augmentation import repeat_keys
 from vhs.training.recipe import Recipe
 from vhs.world import world
 
@@ -42,7 +42,7 @@ class Samples(NamedTuple):
 
     def with_images(self, images_BCHW: Tensor, chosen_B: Tensor, versions_B: Tensor) -> Examples:
         """These samples, with the images of these versions of them."""
-        return Examples(images_BCHW, self.answers_N[chosen_B], repeated(self.keys_N[chosen_B], versions_B))
+        return Examples(images_BCHW, self.answers_N[chosen_B], repeat_keys(self.keys_N[chosen_B], versions_B))
 
 
 class Feed(Protocol):
@@ -114,7 +114,7 @@ class Streamed:
         )
         tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in on_host]
         loader: Any = DataLoader(
-            _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stacked,  # type: ignore[arg-type]
+            _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stack,  # type: ignore[arg-type]
             pin_memory=device.type == "cuda", multiprocessing_context="fork" if self.workers else None,
             worker_init_fn=_prepare_worker,
         )  # fmt: skip
@@ -134,13 +134,13 @@ class _Reader:
     def __getitem__(self, task: tuple[int, int]) -> np.ndarray | VhsError:
         position, version = task
         try:
-            with seeded(self.feed.recipe.seed, "read", self.epoch, position, version):
+            with seed_generators(self.feed.recipe.seed, "read", self.epoch, position, version):
                 return self.feed.read(position)
         except VhsError as error:
             return error
 
 
-def _stacked(images: list[np.ndarray | VhsError]) -> Tensor | VhsError:
+def _stack(images: list[np.ndarray | VhsError]) -> Tensor | VhsError:
     """The images of a batch, or the error of the first that could not be read."""
     wrong = next((image for image in images if isinstance(image, VhsError)), None)
     return wrong or torch.from_numpy(np.stack(images))  # type: ignore[arg-type]

@@ -24,12 +24,12 @@ from vhs.errors import UsageError
 from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
-from vhs.seeds import seeded
+from vhs.seeds import seed_generators
 from vhs.training import droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
 from vhs.training.criterion import Criterion
 from vhs.training.feed import Examples, Feed
-from vhs.training.lora import merged
+from vhs.training.lora import merge
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import learning_rate
 from vhs.world import world
@@ -79,7 +79,7 @@ class TrainingState:
 
     def weights(self, saved: str) -> nn.Module:
         """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
-        return merged(self.average.module if self.average is not None and saved == "ema" else self.net)
+        return merge(self.average.module if self.average is not None and saved == "ema" else self.net)
 
 
 def start(
@@ -95,7 +95,7 @@ def start(
         raise UsageError(f"mixup pairs samples, and a batch would hold all {samples}. Set an even batch below that.")
     if len(feed.rows(batch)) % recipe.accumulate:
         raise UsageError(f"a batch of {batch} cannot be run in {recipe.accumulate} equal parts by each process.")
-    with seeded(recipe.seed, "weights"):
+    with seed_generators(recipe.seed, "weights"):
         net = build(spec, drop_path=recipe.drop_path, layer_scale=recipe.layer_scale or 1e-5)
         if recipe.positions == "sincos" and initial is None:
             optimization.fix_positions(cast(VisionTransformer, net))
@@ -107,7 +107,7 @@ def start(
     rows = droppath.share(net)
     per_epoch = recipe.updates_per_epoch(samples)
     planned = recipe.epochs * per_epoch
-    shared = _shared(net, device)
+    shared = _share(net, device)
     return TrainingState(
         net=net, run=torch.compile(shared or net, options=SAME_DRAWS) if compiled else shared or net,
         optimizer=optimization.optimizer(net, recipe, device),
@@ -133,7 +133,7 @@ def updates(
             state.loss_sum = torch.zeros_like(state.loss_sum)
         for examples in source.epoch(epoch, within):
             rate = learning_rate(recipe, state.step, state.total, state.per_epoch)
-            with seeded(recipe.seed, "step", state.step):
+            with seed_generators(recipe.seed, "step", state.step):
                 _update(state, recipe, criterion, _pixels(recipe, epoch, examples, preprocess), rate)
             state.step += 1
             yield rate
@@ -153,7 +153,7 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).eval().requires_grad_(False)
 
 
-def _shared(net: nn.Module, device: torch.device) -> DistributedDataParallel | None:
+def _share(net: nn.Module, device: torch.device) -> DistributedDataParallel | None:
     """The network with gradients summed over processes; None where it is alone."""
     if world()[1] == 1:
         return None
@@ -179,12 +179,12 @@ def _update(
     losses = []
     for index, (images, targets, rows) in enumerate(parts):
         state.rows.batch, state.rows.rows_b = state.batch, rows
-        with _unsynced(state, last=index == recipe.accumulate - 1):
+        with _without_sync(state, last=index == recipe.accumulate - 1):
             with torch.autocast(pixels.device.type, torch.bfloat16, enabled=uses_bf16(recipe, pixels.device)):
                 loss = criterion(state.run(images).float(), targets) / recipe.accumulate
             loss.backward()
         losses.append(loss.detach().double())
-    total = _averaged(torch.stack(losses).sum())
+    total = _average(torch.stack(losses).sum())
     if recipe.clip:
         torch.nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
     optimization.set_rate(state.optimizer, rate)
@@ -196,12 +196,12 @@ def _update(
     state.bad_step = torch.minimum(state.bad_step, seen)
 
 
-def _unsynced(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
+def _without_sync(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
     """Gradients are summed over processes once an update, after its last part."""
     return nullcontext() if last or state.shared is None else state.shared.no_sync()
 
 
-def _averaged(loss: Tensor) -> Tensor:
+def _average(loss: Tensor) -> Tensor:
     """The mean of all processes' losses, each of as many samples."""
     if world()[1] > 1:
         torch.distributed.all_reduce(loss)

@@ -46,7 +46,7 @@ def adapt(net: VisionTransformer, rank: int) -> None:
         module.requires_grad_(True)
 
 
-def merged(net: nn.Module) -> nn.Module:
+def merge(net: nn.Module) -> nn.Module:
     """A copy with plain weights."""
     copied = copy.deepcopy(net)
     for path, module in list(copied.named_modules()):

@@ -137,9 +137,9 @@ class Recipe:
                 raise UsageError(f"{where}: unknown key {key!r}.{hint}")
             if not isinstance(value, known[key]) and not (known[key] is float and type(value) is int):
                 raise UsageError(f"{where}: {key} is {value!r}, expected {_words(known[key])}.")
-        return replace(self, **{key: known[key](value) for key, value in values.items()})._checked(where)
+        return replace(self, **{key: known[key](value) for key, value in values.items()})._check(where)
 
-    def _checked(self, where: str) -> Recipe:
+    def _check(self, where: str) -> Recipe:
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{where}: {name} is {value}, expected a finite number.")
@@ -198,7 +198,7 @@ class Recipe:
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
 
 
-def named(name: str) -> Recipe:
+def preset(name: str) -> Recipe:
     """One of NAMED."""
     from importlib.resources import files
 

@@ -30,4 +30,4 @@ def _samples(folder: str) -> object:
     from vhs.formats.shards import ShardSet
 
     data = ShardSet.open(Path(folder))
-    return [data.decoded(sample).sum() for sample in data.samples()]
+    return [data.decode(sample).sum() for sample in data.samples()]

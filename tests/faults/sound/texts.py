@@ -12,7 +12,7 @@ from tests.faults.sound.format import MODEL, NAMED, Format
 
 
 def formats(toy: Files) -> list[Format]:
-    from vhs.training.recipe import named
+    from vhs.training.recipe import preset
 
     pictures = {f"wild/{name.rpartition('/')[2]}": data for name, data in toy.items() if name.startswith("source/val/")}
     names = sorted(Path(name).name for name in pictures)
@@ -23,7 +23,7 @@ def formats(toy: Files) -> list[Format]:
     pack = ("shard", "wild", "out", "-q", "--columns", "path=path,label=label,split=split,group=label+place,attr=place")
     goal = ("shard", "wild", "out", "-q", "--columns", "path=path,target=weight,split=split", "--dry-run")
     source = {name: data for name, data in toy.items() if name.startswith("source/val/")}
-    recipe = named("demo").to_toml().encode()
+    recipe = preset("demo").to_toml().encode()
     digits = {f"m/{digit}.json": json.dumps({"data": [0.5] * 784}).encode() for digit in range(10)}
     listed = ("evalshift", "@models.txt", "--data", "../toys/shards/val", "--dry-run", "-q")
     return [
