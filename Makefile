@@ -52,6 +52,9 @@ $(D)/training.png: $(D)/vit.safetensors | $(READY)
 $(D)/jsd.png: $(D)/attention.csv | $(READY)
 	$(VHS) plot $(D)/attention.pairs.parquet -o $@
 
+demo-page: demo  ## docs/demo.md and its figures, from the demo's tables and a few more (minutes)
+	$(PYTHON) -m tests.demo_page
+
 # --- checks ---
 test: $(READY)  ## the tests
 	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal
@@ -101,4 +104,4 @@ bench-gpu-train:  ## training on one GPU
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts bench-gpu-train clean
+.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-shifts bench-gpu-train clean
