@@ -1,6 +1,7 @@
 """The house: imports go down only, and each thing is touched in one place."""
 
 import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "vhs"
 LEVELS = (
-    ("cli", "__main__"), ("commands",), ("options", "completion", "notebook"), ("console", "output", "environment"), ("fitting",), ("runs",), ("figures",), ("summaries",), ("sources",),
+    ("cli", "__main__"), ("commands",), ("options", "completion", "notebook"), ("console", "output"), ("fitting",), ("runs",), ("figures",), ("summaries",), ("sources",),
     ("formats",), ("training",), ("measures",), ("models",), ("shifts",),
-    ("errors", "batch", "grid", "counts", "seeds", "progress", "world", "__init__"),
+    ("errors", "batch", "grid", "counts", "seeds", "progress", "world", "environment", "__init__"),
 )  # fmt: skip
 BELOW_THE_LINE = ("training", "measures", "models", "shifts")
 FILES = sorted(ROOT.rglob("*.py"))
@@ -40,18 +41,62 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_go_down_only(path: Path) -> None:
     own = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    for module in imports(path):
-        if module.startswith("vhs.") and not module.startswith(("vhs.__version__",)):
-            target = module.split(".")[1]
+    for found in imports(path):
+        if found.startswith("vhs.") and not found.startswith(("vhs.__version__",)):
+            target = found.split(".")[1]
             if own == "__init__" and target == "notebook":
                 continue  # the lazy public names
-            assert level(target) >= level(own), f"{name(path)} imports {module}"
+            assert level(target) >= level(own), f"{name(path)} imports {found}"
+
+
+def module(path: Path) -> str:
+    return ".".join(["vhs", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def neighbours() -> dict[str, set[str]]:
+    """module -> modules of vhs that it imports anywhere, also for types only. The package's own list of lazy names is
+    not counted."""
+    known = {module(path) for path in FILES}
+    found = {}
+    for path in FILES:
+        reached = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vhs"):
+                reached |= {c if (c := f"{node.module}.{a.name}") in known else str(node.module) for a in node.names}
+        found[module(path)] = (reached & known) - {module(path), "vhs"}
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    edges = neighbours()
+    while leaves := {here for here, reached in edges.items() if not reached}:
+        edges = {here: reached - leaves for here, reached in edges.items() if here not in leaves}
+    assert not edges, f"a circle among {sorted(edges)}"
+
+
+def test_the_middle_of_the_house_stays_small() -> None:
+    def files(folder: str) -> list[Path]:
+        return [path for path in FILES if path.parent.name == folder and path.name != "__init__.py"]
+
+    assert len(files("runs")) <= 20 and len(files("fitting")) <= 12 and len(files("summaries")) <= 12
+    assert sum(len(path.read_text().splitlines()) for path in files("runs")) <= 2400
+    functions = [
+        node for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
+    ]
+    assert statistics.median((node.end_lineno or 0) - node.lineno + 1 for node in functions) <= 8
+
+
+def test_summaries_do_not_import_torch() -> None:
+    names = [module(path) for path in FILES if path.parent.name == "summaries"]
+    code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if f.relative_to(ROOT).parts[0] in BELOW_THE_LINE], ids=name)
 def test_below_the_line_are_no_paths_network_console_or_tables(path: Path) -> None:
     banned = {"pathlib", "os", "polars", "rich", "typer", "fsspec", "urllib", "sys", "vhs.console", "vhs.formats"}
-    assert not banned & {part for module in imports(path) for part in (module, ".".join(module.split(".")[:2]))}
+    assert not banned & {part for found in imports(path) for part in (found, ".".join(found.split(".")[:2]))}
 
 
 def test_timms_attention_is_touched_in_one_module() -> None:

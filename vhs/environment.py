@@ -1,4 +1,4 @@
-"""What a report of a fault should say of the machine: versions, devices, threads, settings."""
+"""The machine and what is installed on it: for the fingerprint of a run, and for reports of faults."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ DISTRIBUTIONS = (
 VARIABLES = ("VHS_SHARDS", "VHS_FROST", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "HF_HUB_OFFLINE")
 
 
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    from vhs import __version__
+
+    names = {"vhs": "vhs-heads", "torch": "torch", "timm": "timm", "numpy": "numpy", "pillow": "pillow"}
+    return {name: _version(distribution, __version__) for name, distribution in names.items()}
+
+
+def memory_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def rows() -> list[tuple[str, str]]:
     """(what, how it is) of this process and machine; imports torch."""
     import torch
 
     cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = memory_bytes() / 2**30
     found = [
         ("python", f"{platform.python_version()} {sys.implementation.name}"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}, {' '.join(platform.libc_ver())}"),
@@ -30,11 +43,11 @@ def rows() -> list[tuple[str, str]]:
     return found + [(name, os.environ[name]) for name in VARIABLES if name in os.environ]
 
 
-def _version(distribution: str) -> str:
+def _version(distribution: str, otherwise: str = "not installed") -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return "not installed"
+        return otherwise
 
 
 def _processor() -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from vhs import environment
 from vhs.errors import UsageError, VhsError
 from vhs.fitting import saved_state, start, validation
 from vhs.fitting.start import Size
@@ -25,7 +26,7 @@ from vhs.formats.tables import format_of, frame, render
 from vhs.formats.verification import Verification
 from vhs.models.model import Preprocess
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, ranks, runtime
+from vhs.runs import cache, ranks
 from vhs.runs.data import record
 from vhs.seeds import sample_keys
 from vhs.training import feed, loop, schedule
@@ -209,7 +210,7 @@ class Training:
             data={"train": record(self.train, path), "val": record(self.val, path)},
             recipe=asdict(self.recipe) | {"updates": state.total}, parent=self._begin.parent,
             weights="ema" if state.average and self.recipe.saved == "ema" else "raw",
-            step=state.step, seed=self.recipe.seed, versions=runtime.versions(),
+            step=state.step, seed=self.recipe.seed, versions=environment.versions(),
         )  # fmt: skip
 
     def _snapshot_path(self, step: int) -> Path:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from vhs.batch import Batch
+from vhs.environment import memory_bytes
 from vhs.errors import InputError, UsageError, VhsError
 from vhs.formats import pixels
 from vhs.formats.manifest import Manifest
@@ -24,7 +25,6 @@ from vhs.formats.pixels import IMAGENET, Geometry
 from vhs.formats.shards import Sample, ShardSet
 from vhs.formats.verification import verify
 from vhs.progress import Progress, silent
-from vhs.runs.runtime import memory_bytes
 from vhs.runs.sample_groups import Groups, group
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
 from vhs.world import world

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from vhs import environment
 from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import VhsError
@@ -146,7 +147,7 @@ class Run:
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "precision": self.models[0].precision,
-            "versions": runtime.versions(),
+            "versions": environment.versions(),
         }
 
     def provenance(self) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from vhs.errors import UsageError, choices
@@ -156,23 +154,3 @@ def product_rate(device: torch.device, precision: str = "float32") -> float:
         (a @ a)[0, 0].item()
         times.append(time.perf_counter() - begun)
     return 1024**3 / min(times)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    names = {"vhs": "vhs-heads", "torch": "torch", "timm": "timm", "numpy": "numpy", "pillow": "pillow"}
-    return {name: _version(distribution) for name, distribution in names.items()}
-
-
-def memory_bytes() -> int:
-    """Physical memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        from vhs import __version__
-
-        return __version__
