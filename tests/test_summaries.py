@@ -225,3 +225,10 @@ def test_compiled_counts_are_those_of_eager(vhs, toy_checkpoint: Path) -> None:
     counted = ["n", "n_correct", "n_lost", "n_gained"]
     assert eager.select(counted).equals(compiled.select(counted))
     assert np.allclose(eager["dloss"], compiled["dloss"], atol=1e-5)
+
+
+def test_the_shell_offers_the_summaries_there_are() -> None:
+    from vhs import options
+    from vhs.summaries.summary import OF_SHIFT, SUMMARIES
+
+    assert set(SUMMARIES) == {*options.OF_FOLDS, *options.OF_SHIFT} and set(OF_SHIFT) == set(options.OF_SHIFT)

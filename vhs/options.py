@@ -10,6 +10,7 @@ import typer
 from vhs import completion
 from vhs.console import Console
 from vhs.errors import UsageError
+from vhs.formats.schemas import SCHEMAS
 from vhs.world import is_first
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-OF_FOLDS, OF_SHIFT = ("contrast", "rollup", "redundancy"), ("mce", "groups")
+OF_FOLDS, OF_SHIFT = (
+    tuple(
+        schema.writer.rpartition(" ")[2]
+        for schema in SCHEMAS.values()
+        if schema.writer.startswith(f"{command} --summary ")
+    )
+    for command in ("compare", "evalshift")
+)
 """What the shell offers; tests compare them with what is accepted."""
 
 Models = Annotated[

@@ -449,7 +449,7 @@ CONTRAST = Schema(
         _count("n", "samples of each condition"),
     ),
     ("value_a", "value_b", "diff"),
-    "compare --contrast",
+    "compare --summary contrast",
 )
 
 TRAIN = Schema(
