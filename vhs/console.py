@@ -60,8 +60,11 @@ class Console:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=RichConsole(stderr=not _in_notebook()), transient=True) as bar:
-            yield ProgressBar(bar)
+        bar = ProgressBar(Progress(*columns, console=RichConsole(stderr=not _in_notebook()), transient=True))
+        try:
+            yield bar
+        finally:
+            bar.end()
 
     def _say(self, message: str) -> None:
         line = printable(message)
@@ -86,6 +89,7 @@ class ProgressBar:
     def __call__(self, what: str, done: int, total: int) -> None:
         if self._bar is None:
             return
+        self._bar.start()  # only now, or a notebook shows an empty place for work that reports nothing
         if self._task is None or total != self._total or done < self._done:  # another piece of work
             if self._task is not None:
                 self._bar.remove_task(self._task)
