@@ -34,19 +34,19 @@ FIELDS = (
 class HeadAblation:
     """Tallies of one model; `add` batches of one condition, then read `results`.
 
-    group: how many variants are stacked on the batch axis at most. Like the tile it may change the last bits of
+    stack: how many variants are stacked on the batch axis at most. Like the tile it may change the last bits of
     logits, so a run keeps it fixed. ablation: what is removed and what stands in for it; a sham and all units are
     tallied for each fill in turn; bank: for fills that need one. keep: whether each sample's outcomes are kept, of the
     first fill.
     """
 
     def __init__(
-        self, model: Model, scope: Scope, group: int, ablation: Ablation = HEADS_BY_ZEROS, *, bank: Bank | None = None,
+        self, model: Model, scope: Scope, stack: int, ablation: Ablation = HEADS_BY_ZEROS, *, bank: Bank | None = None,
         keep: bool = False,
     ) -> None:  # fmt: skip
         self.model = model
         self.view = scope.views[0]
-        self.group = group
+        self.stack = stack
         self.fills = ablation.fills
         self._bank = bank
         self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
@@ -96,7 +96,7 @@ class HeadAblation:
             with self.model.autocast():
                 instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
                 told = partial(self._outcome, batch=batch)
-                intact, ablated = self._removal.scores(pixels, self.group, instead, told)
+                intact, ablated = self._removal.scores(pixels, self.stack, instead, told)
             yield from ((intact, _stack(outcomes)) for outcomes in ablated)
 
     def _scores(self, ablated: Outcome) -> dict[str, Tensor]:

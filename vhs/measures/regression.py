@@ -28,11 +28,11 @@ class RegressionAblation:
     """Tallies of one model; as `HeadAblation`, of squared errors by target."""
 
     def __init__(
-        self, model: Model, group: int, targets: int, ablation: Ablation = HEADS_BY_ZEROS, *,
+        self, model: Model, stack: int, targets: int, ablation: Ablation = HEADS_BY_ZEROS, *,
         bank: Bank | None = None,
     ) -> None:  # fmt: skip
         self.model = model
-        self.group = group
+        self.stack = stack
         self.fills = ablation.fills
         self._bank = bank
         self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
@@ -44,7 +44,7 @@ class RegressionAblation:
             pixels = self.model.preprocess(batch.images_BCHW)
             instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.fills]
             told = partial(_squared_errors, batch=batch)
-            intact_TB, after = self._removal.scores(pixels, self.group, instead, told)
+            intact_TB, after = self._removal.scores(pixels, self.stack, instead, told)
         after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])
         change = (after_UTB - intact_TB).nan_to_num(0, 0, 0)
         finite = after_UTB.isfinite() & intact_TB.isfinite()

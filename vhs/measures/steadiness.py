@@ -27,20 +27,20 @@ class Choice(NamedTuple):
     steady: bool
 
 
-def settle(model: Model, images_BCHW: Tensor, group: int) -> Choice:
+def settle(model: Model, images_BCHW: Tensor, stack: int) -> Choice:
     """Give `model` fused or plain attention, whichever keeps the bits; the faster one is tried first.
 
     On a CPU plain attention is faster for few tokens: a third of the time at 17, equal at 65, a fifth more at 197.
     Networks other than timm's plain ViT keep what they have.
-    group: how many variants a run stacks. images_BCHW: uint8, one tile.
+    stack: how many variants a run stacks. images_BCHW: uint8, one tile.
     """
     if model.plain is None:
-        return Choice(None, is_steady(model, images_BCHW, group))
+        return Choice(None, is_steady(model, images_BCHW, stack))
     before = [seam.attention(block).fused_attn for block in seam.blocks(model.plain)]
     plain_first = model.device.type == "cpu" and prefix.token_count(model.plain) < FEW_TOKENS
     for fused in (not plain_first, plain_first):
         use_fused(model, fused)
-        if is_steady(model, images_BCHW, group):
+        if is_steady(model, images_BCHW, stack):
             return Choice(fused, True)
     for block, value in zip(seam.blocks(model.plain), before, strict=True):
         seam.attention(block).fused_attn = value  # type: ignore[misc]
@@ -55,19 +55,19 @@ def use_fused(model: Model, fused: bool | None) -> None:
         seam.attention(block).fused_attn = fused  # type: ignore[misc]
 
 
-def is_steady(model: Model, images_BCHW: Tensor, group: int) -> bool:
+def is_steady(model: Model, images_BCHW: Tensor, stack: int) -> bool:
     """Whether the first stack's logits are equal bit for bit after the tile is reversed and shuffled."""
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(images_BCHW), generator=generator).flip(0).to(images_BCHW.device)
-    straight, moved = (_logits(model, images, group) for images in (images_BCHW, images_BCHW[order]))
+    straight, moved = (_logits(model, images, stack) for images in (images_BCHW, images_BCHW[order]))
     return torch.equal(straight[:, order], moved)
 
 
-def _logits(model: Model, images_BCHW: Tensor, group: int) -> Tensor:
+def _logits(model: Model, images_BCHW: Tensor, stack: int) -> Tensor:
     """[V, B, classes]: the sham and the first heads; of a network without heads the plain logits."""
     with torch.inference_mode(), model.autocast():
         pixels = model.preprocess(images_BCHW)
         if not model.has_heads:
             return model.net(pixels)[None]
-        _, logits = next(iter(model.engine.sweep(pixels, group, keeps(model.grid), [zero])))
+        _, logits = next(iter(model.engine.sweep(pixels, stack, keeps(model.grid), [zero])))
         return logits

@@ -46,9 +46,9 @@ class Engine(Protocol):
         """For each layer where its heads lie side by side."""
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, stack: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield (position in `fills`, logits [V, B, C]) of up to `group` variants, by layer, fill and row of `keeps`;
+        """Yield (position in `fills`, logits [V, B, C]) of up to `stack` variants, by layer, fill and row of `keeps`;
         at last (-1, the intact logits [1, B, C]).
 
         keeps: for each layer weights [U, H], on the host: 0 for the heads that a variant loses.
@@ -74,9 +74,9 @@ def keep_row(heads: int, removed: Sequence[int], *, rescale: bool = False) -> np
     return keep * heads / max(keep.sum(), np.float32(1)) if rescale else keep
 
 
-def _stacks(keep_UH: np.ndarray, group: int) -> Iterator[np.ndarray]:
-    """Up to `group` rows at a time."""
-    return (keep_UH[start : start + group] for start in range(0, len(keep_UH), group))
+def _stacks(keep_UH: np.ndarray, stack: int) -> Iterator[np.ndarray]:
+    """Up to `stack` rows at a time."""
+    return (keep_UH[start : start + stack] for start in range(0, len(keep_UH), stack))
 
 
 def zero(_layer: int, _rows: int) -> None:
@@ -101,7 +101,7 @@ class Fast:
         ]
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, stack: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
         for state in prefix.intact(self.net, pixels_BCHW):
             if isinstance(state, Tensor):
@@ -109,7 +109,7 @@ class Fast:
                 continue
             for index, fill in enumerate(fills):
                 lost_BNK = _beyond_fill(state, fill)
-                for keep_VH in _stacks(keeps[state.layer], group):
+                for keep_VH in _stacks(keeps[state.layer], stack):
                     yield index, self._variants(state, lost_BNK, keep_VH)
 
     def _variants(self, state: prefix.LayerState, lost_BNK: Tensor, keep_VH: np.ndarray) -> Tensor:
@@ -143,12 +143,12 @@ class Hooked:
         return "replay" if self.blocks else "hooks"
 
     def sweep(
-        self, pixels_BCHW: Tensor, group: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
+        self, pixels_BCHW: Tensor, stack: int, keeps: Sequence[np.ndarray], fills: Sequence[Fill]
     ) -> Iterator[tuple[int, Tensor]]:
         inputs, intact = self._intact(pixels_BCHW)
         for layer, keep_UH in enumerate(keeps):
             for index, fill in enumerate(fills):
-                for keep_VH in _stacks(keep_UH, group):
+                for keep_VH in _stacks(keep_UH, stack):
                     hook = partial(mask_heads, self.seams[layer], keep_VH, partial(fill, layer))
                     yield index, self._logits(pixels_BCHW, layer, len(keep_VH), hook, inputs[: layer + 1])
         yield -1, intact[None]

@@ -39,10 +39,10 @@ class Removal:
         self._keeps = [] if self._whole else keeps(engine.grid, units, rescale=rescale)
         self._mlps = _mlps(net, engine) if units.kind == "mlp" else []
 
-    def sweep(self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill]) -> Iterator[tuple[int, Tensor]]:
+    def sweep(self, pixels_BCHW: Tensor, stack: int, fills: Sequence[Fill]) -> Iterator[tuple[int, Tensor]]:
         """Yield (position in `fills`, logits [V, B, C]) in the order of `units`; at last (-1, the intact logits)."""
         if not self._whole:
-            yield from self.engine.sweep(pixels_BCHW, group, self._keeps, fills)
+            yield from self.engine.sweep(pixels_BCHW, stack, self._keeps, fills)
             return
         for index, fill in enumerate(fills):
             for unit in self.units:
@@ -50,11 +50,11 @@ class Removal:
         yield -1, self.net(pixels_BCHW)[None]
 
     def scores(
-        self, pixels_BCHW: Tensor, group: int, fills: Sequence[Fill], score: Callable[[Tensor], Score]
+        self, pixels_BCHW: Tensor, stack: int, fills: Sequence[Fill], score: Callable[[Tensor], Score]
     ) -> tuple[Score, list[list[Score]]]:
         """(the intact network's score, by fill those of `units`); score: of logits [B, C]."""
         found: dict[int, list[Score]] = {}
-        for index, logits_VBC in self.sweep(pixels_BCHW, group, fills):
+        for index, logits_VBC in self.sweep(pixels_BCHW, stack, fills):
             found.setdefault(index, []).extend(score(logits_BC) for logits_BC in logits_VBC)
         (intact,) = found.pop(-1)
         return intact, [found[index] for index in range(len(fills))]

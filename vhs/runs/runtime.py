@@ -93,7 +93,7 @@ def _device(name: str) -> torch.device:
 
 
 def fit(models: Sequence[Model], samples: int, tile: int | None) -> tuple[int, int]:
-    """(tile, group): samples a tile, and variants stacked on it, for the widest of `models`.
+    """(tile, stack): samples a tile, and variants stacked on it, for the widest of `models`.
 
     tile: as asked for with --tile; None chooses by memory, and then evenly so that the last tile is
     nearly full. Raises UsageError for a tile that is no positive multiple of 16.
