@@ -54,10 +54,10 @@ def _processor() -> str:
     """The name and widest vector instructions, which decide the last bits of products."""
     try:
         with open("/proc/cpuinfo") as file:
-            told = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+            fields = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
     except OSError:
         return platform.processor() or "unknown"
-    values = {name.strip(): value.strip() for name, value in told.items()}
+    values = {name.strip(): value.strip() for name, value in fields.items()}
     flags = values.get("flags", "").split()
     widest = next((name for name in ("avx512f", "avx2", "sse4_2") if name in flags), "no vector instructions known")
     return f"{values.get('model name', 'unknown')} ({widest})"

@@ -103,13 +103,13 @@ class HeadGrid:
 
     def in_words(self) -> str:
         """Runs of layers with equally many heads: `0-3: 4, 4-7: 8`."""
-        told, start = [], 0
+        runs, start = [], 0
         for layer in range(1, self.depth + 1):
             if layer == self.depth or self.per_layer[layer] != self.per_layer[start]:
                 which = f"{start}" if layer - start == 1 else f"{start}-{layer - 1}"
-                told.append(f"{which}: {self.per_layer[start]}")
+                runs.append(f"{which}: {self.per_layer[start]}")
                 start = layer
-        return ", ".join(told)
+        return ", ".join(runs)
 
     def _place(self, place: Place) -> Place:
         layer, head = place

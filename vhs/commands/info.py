@@ -128,8 +128,8 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
         ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
     ]
     if isinstance(spec, TimmSpec):
-        told = f"{spec.name}{f', {spec.arguments}' if spec.arguments else ''}"
-        return [("checkpoint", told), *_heads(_load(str(path))), *trained]
+        architecture = f"{spec.name}{f', {spec.arguments}' if spec.arguments else ''}"
+        return [("checkpoint", architecture), *_heads(_load(str(path))), *trained]
     return [
         ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {spec.heads} heads of {spec.head_width} a layer"),
         ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),
@@ -184,7 +184,7 @@ def _draw(things: list[str], out: Path) -> None:
         raise UsageError(f"-o {out}: expected a file ending in {choices(FORMATS)}.")
     model = _load(things[0])
     size = model.preprocess
-    told = diagram.Diagram(
+    drawing = diagram.Diagram(
         model=model.name,
         before=f"image\n{size.height}x{size.width}x{size.channels}\n{type(model.net).__name__}",
         after=f"{len(model.classes)}\noutputs" if model.classes else "features",
@@ -192,7 +192,7 @@ def _draw(things: list[str], out: Path) -> None:
         grid=model.grid,
     )
     with styled():
-        write_whole(out, render(diagram.draw(told), form))
+        write_whole(out, render(diagram.draw(drawing), form))
 
 
 def _table(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:

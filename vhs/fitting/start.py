@@ -81,10 +81,10 @@ def check_pair(train: ShardSet, val: ShardSet) -> None:
         raise MismatchError(f"{val.folder}: its {what} are not those of {train.folder}.")
     if not train.manifest.regression:
         return
-    told, other = (data.manifest.extra.get("target_stats") for data in (train, val))
-    if not told:
+    own, other = (data.manifest.extra.get("target_stats") for data in (train, val))
+    if not own:
         raise MismatchError(f"{train.folder}: has targets without their mean and deviation. Shard it again.")
-    if told != other:
+    if own != other:
         raise MismatchError(
             f"{val.folder}: its targets are standardised otherwise than those of {train.folder}. Shard both together."
         )
@@ -96,8 +96,8 @@ def check_recipe(recipe: Recipe, train: ShardSet) -> None:
         return
     wrong = [name for name in CLASSES_ONLY if getattr(recipe, name)]
     if wrong:
-        told = ", ".join(f"{name}={type(getattr(recipe, name))()!r}" for name in wrong).replace("False", "false")
-        raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {told}.")
+        instead = ", ".join(f"{name}={type(getattr(recipe, name))()!r}" for name in wrong).replace("False", "false")
+        raise UsageError(f"{', '.join(wrong)}: moves or mixes what the targets are read from. Set {instead}.")
 
 
 def notes_on_sizes(recipe: Recipe, begin: str) -> list[str]:

@@ -163,16 +163,18 @@ class Training:
             )
 
     def _finish_epoch(self, state: loop.TrainingState, rate: float) -> None:
-        told = list(validation.rows(state.weights(self.recipe.saved), self._preprocess, self._val, self.device))
+        scores = list(validation.rows(state.weights(self.recipe.saved), self._preprocess, self._val, self.device))
         epoch = -(-state.step // state.per_epoch)
         shared = {
             "epoch": epoch, "step": state.step, "steps_planned": state.total, "lr": rate,
             "train_loss": float(state.loss_sum) / state.steps_in_epoch(),
         }  # fmt: skip
-        self.log += [shared | row for row in told]
+        self.log += [shared | row for row in scores]
         if self.tracker:
-            self.tracker.log(shared | {_tracker_name(name, row): value for row in told for name, value in row.items()})
-        self.epoch_done(f"epoch {epoch} of {self.recipe.epochs}: {validation.in_words(told)}")
+            self.tracker.log(
+                shared | {_tracker_name(name, row): value for row in scores for name, value in row.items()}
+            )
+        self.epoch_done(f"epoch {epoch} of {self.recipe.epochs}: {validation.in_words(scores)}")
         self.progress(f"epoch {epoch}", state.step, state.total)
 
     def _finish(self, state: loop.TrainingState) -> None:

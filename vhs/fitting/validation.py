@@ -38,11 +38,11 @@ def rows(net: nn.Module, preprocess: Preprocess, val: cache.Decoded, device: tor
     yield {"n": n, "n_correct": right, "top1": right / n, "loss": float(sums.total_float("loss")) / n}
 
 
-def in_words(told: list[dict[str, Any]]) -> str:
+def in_words(scores: list[dict[str, Any]]) -> str:
     """The score that a progress bar shows."""
-    if "top1" in told[0]:
-        return f"{told[0]['top1']:.1%} right"
-    return "R² " + ", ".join(f"{row['target']} {row['r2']:.2f}" for row in told if row["r2"] is not None)
+    if "top1" in scores[0]:
+        return f"{scores[0]['top1']:.1%} right"
+    return "R² " + ", ".join(f"{row['target']} {row['r2']:.2f}" for row in scores if row["r2"] is not None)
 
 
 def _measure(measure: Evaluation | RegressionEvaluation, val: cache.Decoded, device: torch.device) -> dict[str, Counts]:

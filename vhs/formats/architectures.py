@@ -27,8 +27,8 @@ LARGEST_WEIGHTS = 1 << 28
 def split(reference: str) -> tuple[str, str, str]:
     """`timm:NAME:ARGUMENTS@FILE` -> (name, arguments, file), each but the name may be empty."""
     head, _, file = reference.partition(":")[2].partition("@")
-    name, _, told = head.partition(":")
-    return name, told, file
+    name, _, arguments_text = head.partition(":")
+    return name, arguments_text, file
 
 
 def is_known(name: str) -> bool:
@@ -61,15 +61,15 @@ def check(reference: str, name: str) -> None:
     raise InputError(f"{reference}: timm knows no architecture {name!r:.80}. {advice}")
 
 
-def arguments_of(reference: str, told: str) -> dict[str, Any]:
+def arguments_of(reference: str, given: str) -> dict[str, Any]:
     """The arguments of a reference. Raises InputError naming the one that is wrong."""
     try:
-        return arguments.parse(told)
+        return arguments.parse(given)
     except UsageError as error:
         raise InputError(f"{reference}: {error}") from error
 
 
-def sketch(reference: str, name: str, told: dict[str, Any]) -> nn.Module:
+def sketch(reference: str, name: str, values: dict[str, Any]) -> nn.Module:
     """The network on the meta device, where it takes no memory.
 
     Raises InputError for arguments that timm does not take, or that ask for more than anybody runs.
@@ -79,7 +79,7 @@ def sketch(reference: str, name: str, told: dict[str, Any]) -> nn.Module:
 
     try:
         with torch.device("meta"):
-            net = timm.create_model(name, **told)
+            net = timm.create_model(name, **values)
     except TypeError as error:
         words = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         what = f"takes no {words[1]}" if words else f"is not built so: {' '.join(str(error).split())[:120]}"
@@ -88,7 +88,7 @@ def sketch(reference: str, name: str, told: dict[str, Any]) -> nn.Module:
         raise InputError(
             f"{reference}: timm does not build {name} so: {' '.join(str(error).split())[:120] or type(error).__name__}."
         ) from error
-    if told:
+    if values:
         _check_size(reference, name, net)
     return net
 
@@ -118,7 +118,7 @@ def cache_first(reference: str, name: str) -> Iterator[None]:
     yield
 
 
-def told_by(shapes: Shapes, own: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
+def sizes_of(shapes: Shapes, own: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
     """Arguments that the weights' shapes tell and that differ from the architecture's `own`; `given` ones win.
 
     Raises UsageError where the shapes do not tell enough.

@@ -23,21 +23,21 @@ HASH, TOLD, EACH = 16, 16, 8
 class Digests(NamedTuple):
     """told: of all keys, labels and .json; each: EACH bytes a sample, one after another."""
 
-    told: bytes
+    stated: bytes
     each: bytes
 
 
-class Told:
+class Statements:
     """The digest of keys, labels and .json, sample by sample."""
 
     def __init__(self) -> None:
         self._digest = hashlib.blake2b(digest_size=TOLD)
 
-    def add(self, key: str, label: bytes | memoryview, told: bytes | memoryview) -> None:
+    def add(self, key: str, label: bytes | memoryview, stated: bytes | memoryview) -> None:
         """label: of `.cls`, told: of `.json`; empty where a sample has none."""
         name = key.encode("utf-8", "surrogateescape")
-        self._digest.update(b"%d,%d,%d\n" % (len(name), len(label), len(told)))
-        for part in (name, label, told):
+        self._digest.update(b"%d,%d,%d\n" % (len(name), len(label), len(stated)))
+        for part in (name, label, stated):
             self._digest.update(part)
 
     def value(self) -> bytes:
@@ -49,18 +49,18 @@ class Collected:
     """The digests of a set that is being written, sample by sample in stored order."""
 
     def __init__(self) -> None:
-        self._told, self._each = Told(), bytearray()
+        self._stated, self._each = Statements(), bytearray()
 
     def add(self, key: str, members: Mapping[str, memoryview]) -> None:
         """members: by suffix."""
-        self._told.add(key, members.get("cls", b""), members.get("json", b""))
+        self._stated.add(key, members.get("cls", b""), members.get("json", b""))
         image = next(members[suffix] for suffix in SUFFIXES if suffix in members)
         further = {name: data for name, data in members.items() if name not in (*SUFFIXES, "cls", "json")}
         self._each += of_images(image, further)
 
     def digests(self) -> Digests:
         """Of all samples so far."""
-        return Digests(self._told.value(), bytes(self._each))
+        return Digests(self._stated.value(), bytes(self._each))
 
 
 def of_images(image: bytes | memoryview, further: Mapping[str, bytes | memoryview]) -> bytes:
@@ -74,7 +74,7 @@ def of_images(image: bytes | memoryview, further: Mapping[str, bytes | memoryvie
 
 def write(folder: Path, manifest_hash: str, digests: Digests) -> None:
     """Beside the manifest, whole or not at all."""
-    write_whole(folder / FILE, MAGIC + manifest_hash.encode() + digests.told + digests.each)
+    write_whole(folder / FILE, MAGIC + manifest_hash.encode() + digests.stated + digests.each)
 
 
 def read(folder: Path, manifest_hash: str, samples: int) -> Digests | None:

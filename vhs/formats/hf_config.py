@@ -96,7 +96,7 @@ def read(keys: Keys) -> Config:
     keys.known(READ, HARMLESS, REFUSED)
     dim = keys.whole("hidden_size", 768, LIMITS["dim"])
     heads = keys.whole("num_attention_heads", 12, min(LIMITS["heads"], dim))
-    told = Config(
+    config = Config(
         kind=kind, dim=dim, heads=heads, depth=keys.whole("num_hidden_layers", 12, LIMITS["depth"]),
         head_width=keys.whole("head_dim", dim // heads, LIMITS["head_width"]), hidden=_hidden(keys, kind, dim),
         image=keys.sides("image_size", 224, LIMITS["height"]),
@@ -105,13 +105,13 @@ def read(keys: Keys) -> Config:
         eps=keys.number("layer_norm_eps", 1e-6 if kind == "dinov2" else 1e-12, 1.0),
         qkv_bias=keys.flag("qkv_bias", True), classes=_classes(keys),
     )  # fmt: skip
-    if told.channels == 2:
+    if config.channels == 2:
         raise keys.wrong("num_channels", "1 or 3")
-    if not all(told.grid):
-        raise keys.wrong("patch_size", f"at most image_size, {told.image[0]}x{told.image[1]}")
+    if not all(config.grid):
+        raise keys.wrong("patch_size", f"at most image_size, {config.image[0]}x{config.image[1]}")
     if keys.values.get("problem_type") == "regression":
         raise keys.wrong("problem_type", "a classifier's: what a regression's outputs are called is not told here")
-    return told
+    return config
 
 
 def activation(name: str) -> Callable[[], nn.Module]:

@@ -32,8 +32,8 @@ def _names(manifest: Manifest) -> str | None:
     lists = (manifest.classes, manifest.groups, manifest.targets, manifest.regions)
     if not all(isinstance(part, tuple) for part in lists) or not isinstance(manifest.values, dict):
         return f"{NO_MANIFEST}classes, groups, targets and regions are lists of names."
-    told = (manifest.name, manifest.split, manifest.task, manifest.source, manifest.licence)
-    if not _all_text([*told, *(name for part in lists for name in part), *manifest.values]):
+    texts = (manifest.name, manifest.split, manifest.task, manifest.source, manifest.licence)
+    if not _all_text([*texts, *(name for part in lists for name in part), *manifest.values]):
         return f"{NO_MANIFEST}its names are not text."
     if set(manifest.values) != set(manifest.groups) or not _all_text(
         v for part in manifest.values.values() for v in part

@@ -113,12 +113,12 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
 
     name, text, file = architectures.split(reference)
     architectures.check(reference, name)
-    told = architectures.arguments_of(reference, text)
-    net, told = _from_file(reference, name, Path(file), told) if file else (
-        _from_hub(reference, name, told, trained=trained), told)  # fmt: skip
+    given = architectures.arguments_of(reference, text)
+    net, given = _from_file(reference, name, Path(file), given) if file else (
+        _from_hub(reference, name, given, trained=trained), given)  # fmt: skip
     config = timm.data.resolve_data_config({}, model=net)
     channels, *sides = config["input_size"]
-    channels, size = told.get("in_chans", channels), told.get("img_size", tuple(sides))
+    channels, size = given.get("in_chans", channels), given.get("img_size", tuple(sides))
     height, width = (size, size) if isinstance(size, int) else size
     mode = config["interpolation"] if config["interpolation"] in ("bilinear", "bicubic") else "bicubic"
     preprocess = Preprocess(
@@ -130,7 +130,7 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=classes,
         name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
     )  # fmt: skip
-    others = arguments.text_of((key, value) for key, value in told.items() if key not in arguments.SPEC)
+    others = arguments.text_of((key, value) for key, value in given.items() if key not in arguments.SPEC)
     spec = TimmSpec(
         name=name, height=height, width=width, channels=channels, classes=len(classes), arguments=others
     )  # fmt: skip
@@ -144,10 +144,10 @@ def _levels(levels: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def _hf(reference: str, device: torch.device, precision: str) -> Model:
     """`hf:FOLDER`, or `hf:NAME` through the hub's cache."""
-    told = huggingface.load(reference.removeprefix(huggingface.HF))
+    found = huggingface.load(reference.removeprefix(huggingface.HF))
     return Model(
-        net=told.net.to(device).eval().requires_grad_(False), preprocess=told.preprocess, classes=told.classes,
-        name=reference, weights_id=checkpoints.weights_id(told.net.state_dict()), precision=precision,
+        net=found.net.to(device).eval().requires_grad_(False), preprocess=found.preprocess, classes=found.classes,
+        name=reference, weights_id=checkpoints.weights_id(found.net.state_dict()), precision=precision,
     )  # fmt: skip
 
 
@@ -162,23 +162,23 @@ def _from_file(reference: str, name: str, file: Path, given: dict[str, Any]) -> 
     count = weights.outputs(state, head) if isinstance(head, str) else None
     given = ({} if count is None else {"num_classes": count}) | given
     try:
-        told = architectures.told_by({key: tuple(value.shape) for key, value in state.items()}, own, given)
+        sizes = architectures.sizes_of({key: tuple(value.shape) for key, value in state.items()}, own, given)
     except UsageError as error:
         raise InputError(f"{reference}: {error}") from error
-    weights.check(architectures.sketch(reference, name, told), state, str(file))
-    net = timm.create_model(name, **told)
+    weights.check(architectures.sketch(reference, name, sizes), state, str(file))
+    net = timm.create_model(name, **sizes)
     weights.fill(net, state, str(file))
-    return net, told
+    return net, sizes
 
 
-def _from_hub(reference: str, name: str, told: dict[str, Any], *, trained: bool) -> nn.Module:
+def _from_hub(reference: str, name: str, sizes: dict[str, Any], *, trained: bool) -> nn.Module:
     import timm
 
-    if told:
-        architectures.sketch(reference, name, told)
+    if sizes:
+        architectures.sketch(reference, name, sizes)
     try:
         with architectures.cache_first(reference, name) if trained else nullcontext():
-            return timm.create_model(name, pretrained=trained, **told)
+            return timm.create_model(name, pretrained=trained, **sizes)
     except InputError:
         raise
     except Exception as error:  # timm and the hub raise many kinds

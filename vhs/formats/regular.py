@@ -20,15 +20,15 @@ def read(path: Path, most: int = MOST) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait for a FIFO's writer
         with os.fdopen(handle, "rb") as file:
-            told = os.fstat(file.fileno())
-            if stat.S_ISREG(told.st_mode) and told.st_size <= most:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size <= most:
                 return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read: {reason}.") from error
-    if stat.S_ISREG(told.st_mode):
-        raise InputError(f"{path}: has {told.st_size:,} bytes; at most {most:,} were expected.")
-    raise InputError(f"{path}: is no regular file but a {_kind(told.st_mode)}.")
+    if stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: has {status.st_size:,} bytes; at most {most:,} were expected.")
+    raise InputError(f"{path}: is no regular file but a {_kind(status.st_mode)}.")
 
 
 def text(path: Path) -> str:

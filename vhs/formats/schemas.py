@@ -603,8 +603,8 @@ def _unlike(columns: list[str]) -> str:
     nearest = max(SCHEMAS.values(), key=lambda schema: len(set(schema.names) & set(columns)) / len(schema.names))
     missing = [name for name in nearest.names if name not in columns and name not in ADDED]
     if len(missing) < len(nearest.names) / 2:
-        told = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
-        return f"an {nearest.name} table without {told}. `vhs {nearest.writer}` writes it whole."
+        lacking = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
+        return f"an {nearest.name} table without {lacking}. `vhs {nearest.writer}` writes it whole."
     return (
         f"it starts with {', '.join(columns[:4]):.200}, not with columns such as model, shift and severity. "
         f"Tables are {', '.join(SCHEMAS)}."

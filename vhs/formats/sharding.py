@@ -179,10 +179,10 @@ def _sample(split: Split, position: int) -> Encoded:
     data = split.encoded(position)
     pixels = decode(data, split.channels, f"{split.name}/{split.split}: {key}")
     members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
-    told: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
-    told |= {name: float(values[position]) for name, values in split.targets.items()}
-    if told:
-        members.append((f"{key}.json", json.dumps(told, sort_keys=True).encode()))
+    attributes: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
+    attributes |= {name: float(values[position]) for name, values in split.targets.items()}
+    if attributes:
+        members.append((f"{key}.json", json.dumps(attributes, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
     members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
     return Encoded(members, *_sums(pixels), pixels.shape[:2])
@@ -216,8 +216,8 @@ def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written)
 
 
 def _save_journal(out: Path, plan: str, state: Written) -> None:
-    told = {"plan": plan, "state": vars(state), "digest": _digest(plan, vars(state))}
-    write_own(out / JOURNAL, json.dumps(told).encode())
+    record = {"plan": plan, "state": vars(state), "digest": _digest(plan, vars(state))}
+    write_own(out / JOURNAL, json.dumps(record).encode())
 
 
 def _digest(plan: str, state: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats import digests, manifest_checks, regular, tar
-from vhs.formats.digests import Digests, Told
+from vhs.formats.digests import Digests, Statements
 from vhs.formats.images import SUFFIXES, decode
 from vhs.formats.manifest import Manifest, TarEntry
 
@@ -72,13 +72,13 @@ class ShardSet:
         not those that were sharded.
         """
         seen: set[str] = set()
-        told = Told()
+        stated = Statements()
         for entry in self.manifest.tars:
-            yield from self._tar_samples(entry, seen, told)
-        if self.verify and self.digests is not None and told.value() != self.digests.told:
+            yield from self._tar_samples(entry, seen, stated)
+        if self.verify and self.digests is not None and stated.value() != self.digests.stated:
             raise InputError(f"{self.folder}: its labels or ids are not what was sharded. Shard it again.")
 
-    def _tar_samples(self, entry: TarEntry, seen: set[str], told: Told) -> Iterator[Sample]:
+    def _tar_samples(self, entry: TarEntry, seen: set[str], stated: Statements) -> Iterator[Sample]:
         path = self.folder / entry.name
         data = tar.open_tar(path)
         if len(data) != entry.bytes:
@@ -87,7 +87,7 @@ class ShardSet:
         for key, parts in by_sample(tar.members(data, path), path):
             if key in seen:
                 raise InputError(f"{path}: {key}: this sample id stands twice in the set.")
-            told.add(key, *(_bytes(data, parts[kind]) if kind in parts else b"" for kind in ("cls", "json")))
+            stated.add(key, *(_bytes(data, parts[kind]) if kind in parts else b"" for kind in ("cls", "json")))
             yield self._sample(key, parts, data, path)._replace(place=len(seen))
             seen.add(key)
             count += 1
@@ -120,8 +120,8 @@ class ShardSet:
         if not names and not targets:
             return (), ()
         try:
-            told = json.loads(_bytes(data, parts["json"]))
-            values, numbers = tuple(told[name] for name in names), tuple(told[name] for name in targets)
+            stored = json.loads(_bytes(data, parts["json"]))
+            values, numbers = tuple(stored[name] for name in names), tuple(stored[name] for name in targets)
         except (KeyError, ValueError, TypeError, RecursionError):
             values, numbers = (None,), ()
         fine = all(isinstance(value, str) for value in values) and all(

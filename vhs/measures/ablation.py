@@ -95,8 +95,8 @@ class HeadAblation:
             pixels = self.model.preprocess(clean if into_clean else batch.images_BCHW)
             with self.model.autocast():
                 instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
-                told = partial(self._outcome, batch=batch)
-                intact, ablated = self._removal.scores(pixels, self.stack, instead, told)
+                score = partial(self._outcome, batch=batch)
+                intact, ablated = self._removal.scores(pixels, self.stack, instead, score)
             yield from ((intact, _stack(outcomes)) for outcomes in ablated)
 
     def _scores(self, ablated: Outcome) -> dict[str, Tensor]:

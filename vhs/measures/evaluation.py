@@ -68,8 +68,8 @@ class Scores:
         self._sums.index_add_(0, cells_B, torch.stack([value.long() for value in values], dim=1))
         confidence = logits_BC.double().softmax(1).amax(1).nan_to_num(0.0)
         bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
-        told = torch.stack([one, to_fixed(confidence), result.correct.long()], dim=1)
-        self._bins.index_add_(0, cells_B * BINS + bins, told)
+        tallied = torch.stack([one, to_fixed(confidence), result.correct.long()], dim=1)
+        self._bins.index_add_(0, cells_B * BINS + bins, tallied)
 
     def sums(self) -> Counts:
         return Counts(self._sums[: self.cells].cpu().numpy(), FIELDS)

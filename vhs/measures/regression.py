@@ -43,8 +43,8 @@ class RegressionAblation:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
             instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.fills]
-            told = partial(_squared_errors, batch=batch)
-            intact_TB, after = self._removal.scores(pixels, self.stack, instead, told)
+            score = partial(_squared_errors, batch=batch)
+            intact_TB, after = self._removal.scores(pixels, self.stack, instead, score)
         after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])
         change = (after_UTB - intact_TB).nan_to_num(0, 0, 0)
         finite = after_UTB.isfinite() & intact_TB.isfinite()

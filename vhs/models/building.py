@@ -66,9 +66,9 @@ def timm_kwargs(spec: TimmSpec) -> dict[str, Any]:
             return kwargs | extra
         except TypeError:
             continue
-    told = f" with {spec.arguments}" if spec.arguments else ""
+    with_arguments = f" with {spec.arguments}" if spec.arguments else ""
     raise UsageError(
-        f"{spec.name}: timm does not build it{told} for {spec.classes} classes and {spec.channels} channels."
+        f"{spec.name}: timm does not build it{with_arguments} for {spec.classes} classes and {spec.channels} channels."
     )
 
 

@@ -116,10 +116,10 @@ def discover(net: nn.Module, pixels_BCHW: Tensor) -> tuple[list[Seam], str | Non
         arrived = _arriving(module, projection, call, None)
         if arrived is None:
             return [], f"{path}: its projection is not called as a module"
-        told, reason = _check(_place(path, module, heads, projection), call)
+        placed, reason = _check(_place(path, module, heads, projection), call)
         if reason:
             return [], f"{path}: {reason}"
-        seams.append(told)
+        seams.append(placed)
     return (seams, None) if seams else ([], "none of its attention modules runs")
 
 
@@ -153,12 +153,12 @@ def _check(seam: Seam, call: Call) -> tuple[Seam, str | None]:
     """The seam with the layout its heads turn out to have, or why they cannot be told apart."""
     norms = [getattr(seam.attention, name, None) for name in NORMS]
     places = [seam.projection, *(norm for norm in norms if _is_norm(norm))]
-    told, seen = _find_layout(seam, places, call)
-    if told is None:
+    placed, seen = _find_layout(seam, places, call)
+    if placed is None:
         extent = _extent(seam, call)
-        told = _find_layout(replace(seam, features=extent), places[:1], call)[0] if extent else None
-    if told is not None:
-        return told, None
+        placed = _find_layout(replace(seam, features=extent), places[:1], call)[0] if extent else None
+    if placed is not None:
+        return placed, None
     return seam, "its heads are mixed before the projection" if seen else "its attention could not be watched"
 
 
@@ -167,11 +167,11 @@ def _find_layout(seam: Seam, places: list[nn.Module], call: Call) -> tuple[Seam 
     seen = False
     for place in places:
         for interleaved in (False, True):
-            told = replace(seam, interleaved=interleaved)
-            apart, watched = _apart(told, place, call)
+            placed = replace(seam, interleaved=interleaved)
+            apart, watched = _apart(placed, place, call)
             seen |= watched
             if apart:
-                return told, True
+                return placed, True
     return None, seen
 
 

@@ -68,8 +68,10 @@ def views(
     if condition.shift == CLEAN:
         for other in conditions:
             if other.data and set(other.data.manifest.classes) < set(manifest.classes):
-                told = other.data.manifest
-                found += _both(f"classes={told.name}", told.name, manifest.classes, told.classes, model_classes, device)
+                shifted = other.data.manifest
+                found += _both(
+                    f"classes={shifted.name}", shifted.name, manifest.classes, shifted.classes, model_classes, device
+                )
     return tuple(found)
 
 

@@ -76,7 +76,7 @@ def split_of_paths(
     paths = [folder / path for path in relative]
     try:
         sizes = [
-            f"{place}:{(told := path.stat()).st_size}:{told.st_mtime_ns}"
+            f"{place}:{(status := path.stat()).st_size}:{status.st_mtime_ns}"
             for place, path in zip(relative, paths, strict=True)
         ]
     except OSError as error:

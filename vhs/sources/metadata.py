@@ -68,8 +68,8 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
         for name, values in part.attributes.items()
     }
     stats = target_stats(next((part for part in made if part.split == "train"), made[0]))
-    told = ({"train_groups": shares} if shares else {}) | ({"target_stats": stats} if stats else {})
-    return [replace(part, extra=told) for part in made]
+    extra = ({"train_groups": shares} if shares else {}) | ({"target_stats": stats} if stats else {})
+    return [replace(part, extra=extra) for part in made]
 
 
 def _rows(path: Path) -> tuple[list[Row], list[str]]:
