@@ -8,7 +8,6 @@ import pytest
 
 from vhs.errors import InputError
 from vhs.figures import effects, gallery, learning, style
-from vhs.figures.heatmap import centred
 from vhs.figures.terminal import summary
 from vhs.formats import tables
 
@@ -45,10 +44,17 @@ def test_red_is_for_heads_that_help() -> None:
     assert blue > red
 
 
+def test_a_missing_cell_is_grey_and_no_effect_is_white() -> None:
+    values = np.array([[1.0, np.nan, 0.0]])
+    image = style.heat_map(style.new(2, 1).subplots(), values, norm=style.centred(values))
+    _, missing, none = image.to_rgba(values)[0]
+    assert missing.tolist() == [0.85, 0.85, 0.85, 1] and min(none[:3]) > 0.96
+
+
 def style_colour(value: float):
     import matplotlib as mpl
 
-    return mpl.colormaps[style.DIVERGING](centred(np.array([1.0, -1.0]))(value))
+    return mpl.colormaps[style.DIVERGING](style.centred(np.array([1.0, -1.0]))(value))
 
 
 @pytest.mark.parametrize("form", style.FORMATS)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
 from vhs.figures import effects, style
-from vhs.figures.heatmap import centred
 from vhs.grid import head_name
 
 SCALE_WORDS = {
@@ -52,17 +50,12 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
         values[place], marked[place] = diff * factor, q < effects.ALPHA
     figure = style.new(0.2 * len(heads) + 3.4, 0.2 * len(conditions) + 1.5)
     axes = figure.subplots()
-    norm = centred(values)
-    axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
-    down, across = np.nonzero(marked)
-    axes.plot(across, down, "o", color="black", markersize=3, markeredgecolor="white", markeredgewidth=0.4)
+    image = style.heat_map(axes, values, norm=style.centred(values), marked=marked, dot=3)
     axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
     axes.set_xticks(range(len(heads)), [head_name(layer, head) for layer, head in heads], rotation=90)
     axes.set_xlabel("head   (dot: q < 0.05)")
-    style.bare(axes)
-    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=axes, fraction=0.04, pad=0.02)
-    bar.set_label(f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more")
-    bar.outline.set_visible(False)
+    label = f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more"
+    style.colour_bar(image, [axes], label=label, share=0.04)
     return figure
 
 

@@ -28,7 +28,5 @@ def scatter(table: pl.DataFrame, metric: str = "dloss") -> Figure:
         axes.set_title(f"{condition_name(*key)}\nrank correlation {part['r'][0]:+.2f}", loc="left", fontsize=9)
     figure.supxlabel("loss added without the head, exact (nats)", fontsize=9)
     figure.supylabel(f"{METHODS[table['method'][0]]} (nats)", fontsize=9)
-    bar = figure.colorbar(points, ax=figure.axes, pad=0.02, fraction=0.04)
-    bar.set_label("layer")
-    bar.outline.set_visible(False)
+    style.colour_bar(points, figure.axes, label="layer", share=0.04)
     return figure

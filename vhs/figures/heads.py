@@ -7,6 +7,7 @@ import math
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
@@ -57,16 +58,15 @@ def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
     matrices = [_matrix(part, heads) for _, part in parts]
     figure = style.new(4.0 * len(parts) + 1.0, 4.4)
     grid = figure.subplots(1, len(parts), squeeze=False)[0]
-    limit = max(float(np.nanmax(matrix)) for matrix in matrices)
+    norm = Normalize(0, max(float(np.nanmax(matrix)) for matrix in matrices))
     for place, (name, part), matrix in zip(grid, parts, matrices, strict=True):
-        image = place.imshow(matrix, cmap=style.SEQUENTIAL, vmin=0, vmax=limit)
+        image = style.heat_map(place, matrix, norm=norm)
+        place.set_aspect("equal")
         _rule_layers(place, list(heads))
         place.set_title(f"{name}, n = {part['n'][0]:,}", loc="left")
         place.set_xlabel("layer (heads in order inside it)")
     grid[0].set_ylabel("layer")
-    bar = figure.colorbar(image, ax=list(grid), fraction=0.05, pad=0.02)
-    bar.set_label(f"JSD of attention maps (nats, at most {math.log(2):.2f})")
-    bar.outline.set_visible(False)
+    style.colour_bar(image, list(grid), label=f"JSD of attention maps (nats, at most {math.log(2):.2f})")
     figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}", fontsize=10)
     return figure
 
@@ -114,7 +114,6 @@ def _rule_layers(axes: Axes, heads: list[tuple[int, int]]) -> None:
     centres = [float(np.flatnonzero(layers == name).mean()) for name in names]
     axes.set_xticks(centres, [str(name) for name in names])
     axes.set_yticks(centres, [str(name) for name in names])
-    style.bare(axes)
 
 
 def _one_model(table: pl.DataFrame) -> pl.DataFrame:

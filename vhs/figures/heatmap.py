@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from vhs.errors import InputError
 from vhs.figures import effects, style
@@ -35,19 +35,15 @@ def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
         len(rows), columns + has_scatter, squeeze=False,
         width_ratios=[panel] * columns + [height * 1.05] * has_scatter,
     )  # fmt: skip
-    norm = centred(np.concatenate([p.value_LH.ravel() for panels in rows for p in panels]))
+    norm = style.centred(p.value_LH for panels in rows for p in panels)
     for index, (model, panels) in enumerate(zip(models, rows, strict=True)):
         prefix = f"{style.short(model)}: " if len(models) > 1 else ""
         for place, panel_effects in zip(axes[index], panels, strict=False):
-            draw(place, panel_effects, norm, prefix)
+            image = draw(place, panel_effects, norm, prefix)
         if has_scatter and len(panels) == 2:
             scatter(axes[index][-1], panels[0], panels[1], metric)
-    bar = figure.colorbar(
-        ScalarMappable(norm, style.DIVERGING), ax=axes[:, :columns], pad=0.02, fraction=0.08, aspect=25
-    )
-    words, unit, _ = METRICS[metric]
-    bar.set_label(f"{words} ({unit})\nred: the head helps · blue: removing it helps")
-    bar.outline.set_visible(False)
+    label = f"{_label(metric)}\nred: the head helps · blue: removing it helps"
+    style.colour_bar(image, list(axes[:, :columns].flat), label=label, share=0.08, aspect=25)
     return figure
 
 
@@ -74,7 +70,7 @@ def conditions(table: pl.DataFrame, metric: str = "drop") -> Figure:
     found = effects.by_condition(heads, metric)
     names = list(dict.fromkeys(corruption or shift for (shift, corruption, _), _ in found))
     columns = max(len([key for key, _ in found if (key[1] or key[0]) == name]) for name in names)
-    norm = centred(np.concatenate([item.value_LH.ravel() for _, item in found]))
+    norm = style.centred(item.value_LH for _, item in found)
     figure = Figure(figsize=(1.25 * columns + 2.4, 1.15 * len(names) + 1.3))
     grid = figure.subplots(len(names), columns, squeeze=False)
     figure.subplots_adjust(left=1.55 / figure.get_figwidth(), right=1 - 0.95 / figure.get_figwidth(),
@@ -82,31 +78,25 @@ def conditions(table: pl.DataFrame, metric: str = "drop") -> Figure:
     for row, name in zip(grid, names, strict=True):
         own = [(key, item) for key, item in found if (key[1] or key[0]) == name]
         for place, (key, item) in zip(row, own, strict=False):
-            _small(place, item, norm, f"severity {key[2]}" if key[1] else "")
+            image = _small(place, item, norm, f"severity {key[2]}" if key[1] else "")
         for place in row[len(own) :]:
             place.set_visible(False)
         row[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
-    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(grid.ravel()), fraction=0.03, pad=0.03)
-    words, unit, _ = METRICS[metric]
-    bar.set_label(f"{words} ({unit})")
-    bar.outline.set_visible(False)
+    style.colour_bar(image, list(grid.flat), label=_label(metric), share=0.03)
     figure.text(0.5, 0.15 / figure.get_figheight(), "rows: layers, top = 0 · columns: heads · dot: q < 0.05",
                 ha="center", fontsize=8)  # fmt: skip
     return figure
 
 
-def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> None:
+def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> AxesImage:
     """One heat map with marked cells and its accuracy in the title."""
-    axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
-    layers, heads = np.nonzero(effect.marked_LH)
-    axes.plot(heads, layers, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.6)
+    image = style.heat_map(axes, effect.value_LH, norm=norm, marked=effect.marked_LH)
     often = " in half of them" if effect.conditions > 1 else ""
     mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {effects.ALPHA:g}{often}"
     axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
     axes.set_xlabel(f"head   ({mark})")
     axes.set_ylabel("layer")
-    style.whole_ticks(axes, x=effect.value_LH.shape[1], y=effect.value_LH.shape[0])
-    style.bare(axes)
+    return image
 
 
 def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
@@ -139,24 +129,21 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     legend.get_title().set_fontsize(8)
 
 
-def centred(values: np.ndarray) -> TwoSlopeNorm:
-    """A colour scale symmetric about zero that holds all values."""
-    limit = float(np.nanmax(np.abs(values))) or 1e-9
-    return TwoSlopeNorm(0, -limit, limit)
+def _label(metric: str) -> str:
+    words, unit, _ = METRICS[metric]
+    return f"{words} ({unit})"
 
 
 def _panels(heads: pl.DataFrame, metric: str) -> list[Effects]:
     return [item for item in (effects.clean(heads, metric), effects.shifted(heads, metric)) if item is not None]
 
 
-def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> None:
-    axes.imshow(effect.value_LH, cmap=style.DIVERGING, norm=norm, aspect="auto")
-    layers, heads = np.nonzero(effect.marked_LH)
-    axes.plot(heads, layers, "o", color="black", markersize=2.6, markeredgecolor="white", markeredgewidth=0.4)
+def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> AxesImage:
+    image = style.heat_map(axes, effect.value_LH, norm=norm, marked=effect.marked_LH, dot=2.6)
     axes.set_title(title, fontsize=7, pad=2)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_visible(False)
+    return image
 
 
 def _apart(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> list[int]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
 from vhs.figures import effects, style
 from vhs.figures.effects import grid, shifted_title
-from vhs.figures.heatmap import centred
 
 METRICS = {"dmse_rel": ("squared error added without the head (%)", 100.0), "dmse": ("squared error added", 1.0)}
 
@@ -29,7 +27,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     grids = {
         (t, name): _means(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
     }
-    norm = centred(np.concatenate([values.ravel() for values in grids.values()]))
+    norm = style.centred(grids.values())
     depth, width = next(iter(grids.values())).shape
     figure = style.new(
         max(2.2, 0.42 * width + 0.8) * len(panels) + 1.6, max(1.8, 0.3 * depth + 0.8) * len(targets) + 0.5
@@ -37,19 +35,14 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     axes = figure.subplots(len(targets), len(panels), squeeze=False, sharex=True, sharey=True)
     for row, target in zip(axes, targets, strict=True):
         for place, (name, part) in zip(row, panels, strict=True):
-            place.imshow(grids[target, name], cmap=style.DIVERGING, norm=norm, aspect="auto")
-            marked = part.filter((pl.col("target") == target) & (pl.col("q") < effects.ALPHA))
-            if _single(part):
-                place.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
+            own = part.filter(pl.col("target") == target)
+            marked = grid(own, "q") < effects.ALPHA if _single(part) else None
+            image = style.heat_map(place, grids[target, name], norm=norm, marked=marked)
             place.set_title(f"{target.replace('_', ' ')}, {name}", loc="left")
-            style.whole_ticks(place, x=width, y=depth)
-            style.bare(place)
         row[0].set_ylabel("layer")
     where = "" if all(_single(part) for _, part in panels) else ", clean"
     figure.supxlabel(f"head   (dot: q < 0.05{where})", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(axes.flat), pad=0.02, fraction=0.06)
-    bar.set_label(words)
-    bar.outline.set_visible(False)
+    style.colour_bar(image, list(axes.flat), label=words, share=0.06)
     figure.suptitle(f"{style.short(heads['model'][0])}, n = {heads['n'][0]:,} images a condition", fontsize=10)
     return figure
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from vhs.errors import InputError
 from vhs.figures import effects, style
-from vhs.figures.heatmap import centred
 from vhs.formats.tables import condition_name
 from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
 
@@ -34,14 +34,14 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     words, factor = UNITS[scale]
     first = rows.filter(pl.col("over") == names[0])
     panels = [("clean", first, "clean")] + [(name, rows.filter(pl.col("over") == name), "value") for name in names]
-    norm = centred(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
+    norm = style.centred(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
     depth, width = (int(first[column].to_numpy().max()) + 1 for column in ("layer", "head"))
     figure = style.new(max(1.3, 0.3 * width + 0.5) * columns + 1.4, max(2.2, 0.24 * depth + 1.2) * lines + 0.5)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, part, column) in zip(grid.flat, panels, strict=False):
-        _heat_map(axes, part, column, factor, norm)
+        image = _heat_map(axes, part, column, factor, norm)
         count = "" if name == "clean" else f"\nmean of {part['n_conditions'][0]}"
         axes.set_title(name.replace("_", " ") + count, loc="left", fontsize=9)
     for axes in list(grid.flat)[len(panels) :]:
@@ -49,9 +49,7 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel("layer")
     figure.supxlabel("head   (dot: matters otherwise than on clean images, q < 0.05, clustered by image)", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(norm, style.DIVERGING), ax=list(grid.flat), pad=0.02, fraction=0.05, aspect=25)
-    bar.set_label(words)
-    bar.outline.set_visible(False)
+    style.colour_bar(image, list(grid.flat), label=words, aspect=25)
     figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
     return figure
 
@@ -63,16 +61,9 @@ def _drawn(names: list[str]) -> list[str]:
     return [*wide, *others] or names
 
 
-def _heat_map(axes: Axes, part: pl.DataFrame, column: str, factor: float, norm) -> None:  # type: ignore[no-untyped-def]
-    layers, heads = part["layer"].to_numpy(), part["head"].to_numpy()
-    values = np.full((layers.max() + 1, heads.max() + 1), np.nan)
-    values[layers, heads] = part[column].to_numpy() * factor
-    axes.imshow(values, cmap=style.DIVERGING, norm=norm, aspect="auto")
-    if column == "value":
-        marked = part.filter(pl.col("q") < effects.ALPHA)
-        axes.plot(marked["head"], marked["layer"], "o", color="black", ms=4, mec="white", mew=0.6)
-    style.whole_ticks(axes, x=values.shape[1], y=values.shape[0])
-    style.bare(axes)
+def _heat_map(axes: Axes, part: pl.DataFrame, column: str, factor: float, norm: Normalize) -> AxesImage:
+    marked = effects.grid(part, "q") < effects.ALPHA if column == "value" else None
+    return style.heat_map(axes, effects.grid(part, column) * factor, norm=norm, marked=marked)
 
 
 def redundancy(table: pl.DataFrame, metric: str = "accuracy") -> Figure:

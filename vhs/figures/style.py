@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, TwoSlopeNorm, to_hex
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 FORMATS = ("png", "pdf", "svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -19,6 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DIVERGING = "RdBu_r"
 """Red for positive (the head helps), blue for negative, white for none."""
 SEQUENTIAL = "viridis"
+MISSING = "0.85"
+"""Grey, for a cell of which the table says nothing: white would be no effect."""
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
@@ -89,6 +94,47 @@ def bare(axes: Axes) -> None:
     """No frame and no tick marks, for matrices."""
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+
+
+def centred(values: Iterable[np.ndarray]) -> TwoSlopeNorm:
+    """A scale symmetric about zero that holds all values: one matrix, or several of any shapes; NaN is passed over."""
+    limit = float(np.nanmax(np.abs(np.concatenate([np.ravel(part) for part in values])))) or 1e-9
+    return TwoSlopeNorm(0, -limit, limit)
+
+
+def heat_map(
+    axes: Axes, values: np.ndarray, *, norm: Normalize, marked: np.ndarray | None = None, dot: float = 4
+) -> AxesImage:
+    """A matrix as colours, its first row on top, with whole numbers as ticks; returns it for `colour_bar`.
+
+    values: [rows, columns] in the colour bar's unit, layers x heads or other; NaN, a missing cell, is grey.
+    norm: `centred` for signed values, drawn red and blue; any other is drawn from dark to bright.
+    marked: bool [rows, columns], the significant cells, which get a dot; dot: its size in points.
+    """
+    name = DIVERGING if isinstance(norm, TwoSlopeNorm) else SEQUENTIAL
+    image = axes.imshow(values, cmap=mpl.colormaps[name].with_extremes(bad=MISSING), norm=norm, aspect="auto")
+    if marked is not None:
+        rows, columns = np.nonzero(marked)
+        edge = 0.6 if dot >= 4 else 0.4
+        axes.plot(columns, rows, "o", color="black", markersize=dot, markeredgecolor="white", markeredgewidth=edge)
+    whole_ticks(axes, x=values.shape[1], y=values.shape[0])
+    bare(axes)
+    return image
+
+
+def colour_bar(
+    shown: ScalarMappable, panels: Sequence[Axes], *, label: str, share: float = 0.05, aspect: float = 20
+) -> None:
+    """The bar of `shown`, a heat map or points, to the right of the panels that have its colours.
+
+    label: what the colours say, with its unit in brackets. share: the most of the panels' width that it takes;
+    aspect: its height over its width.
+    """
+    figure = panels[0].figure
+    gap = 0.02 if figure.get_layout_engine() else 0.03  # nothing else keeps it apart without an engine
+    bar = figure.colorbar(shown, ax=panels, fraction=share, pad=gap, aspect=aspect)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
 
 
 def mark(figure: Figure, words: str) -> None:
