@@ -46,7 +46,7 @@ def test_red_is_for_heads_that_help() -> None:
 
 def test_a_missing_cell_is_grey_and_no_effect_is_white() -> None:
     values = np.array([[1.0, np.nan, 0.0]])
-    image = style.heat_map(style.new(2, 1).subplots(), values, norm=style.centred(values))
+    image = style.heat_map(style.new(2, 1).subplots(), values, norm=style.symmetric_norm(values))
     _, missing, none = image.to_rgba(values)[0]
     assert missing.tolist() == [0.85, 0.85, 0.85, 1] and min(none[:3]) > 0.96
 
@@ -54,7 +54,7 @@ def test_a_missing_cell_is_grey_and_no_effect_is_white() -> None:
 def style_colour(value: float):
     import matplotlib as mpl
 
-    return mpl.colormaps[style.DIVERGING](style.centred(np.array([1.0, -1.0]))(value))
+    return mpl.colormaps[style.DIVERGING](style.symmetric_norm(np.array([1.0, -1.0]))(value))
 
 
 @pytest.mark.parametrize("form", style.FORMATS)
@@ -63,7 +63,7 @@ def test_equal_tables_give_equal_bytes(name: str, kind: str, form: str) -> None:
     found = []
     for _ in range(2):
         figure = gallery.draw(kind, read(name), None, None)
-        with style.styled():
+        with style.house_style():
             found.append(style.render(figure, form))
     assert found[0] == found[1] and len(found[0]) > 5000
 

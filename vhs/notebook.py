@@ -188,7 +188,7 @@ def plot(
         else:
             found = [_table(_source(source)) for source in sources]
             names = [source if isinstance(source, str) else "the table" for source in sources]
-            name, rows, part = selection.selected(found, names, model, fill)
+            name, rows, part = selection.select_rows(found, names, model, fill)
             figure = gallery.draw(name, rows, kind, metric)
             if part:
                 style.mark(figure, tables.PART)

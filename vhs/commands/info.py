@@ -174,7 +174,7 @@ def _load(reference: str) -> Model:
 def _draw(things: list[str], out: Path) -> None:
     """The block diagram of one model. Raises UsageError for several or for what is no model."""
     from vhs.figures import diagram
-    from vhs.figures.style import FORMATS, render, styled
+    from vhs.figures.style import FORMATS, house_style, render
     from vhs.formats.atomic import write_whole
 
     form = out.suffix.removeprefix(".")
@@ -191,7 +191,7 @@ def _draw(things: list[str], out: Path) -> None:
         path=f"{model.engine.path}: {PATHS[model.engine.path]}",
         grid=model.grid,
     )
-    with styled():
+    with house_style():
         write_whole(out, render(diagram.draw(drawing), form))
 
 

@@ -91,7 +91,7 @@ def plot(
     if any(options.is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
     read = options.reader(console, partial=partial, whole=whole)
-    name, table, part = selection.selected([read(path) for path in paths], paths, model, fill)
+    name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
     target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
     image_format = _format(target, form)
     check_outputs([target], paths)

@@ -40,7 +40,9 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     """Heads across, conditions down: how much more a head matters there than on clean images."""
     rows = table.filter(pl.col("scale") == metric)
     if not len(rows):
-        raise InputError(f"the table has no scale {metric}; it has {', '.join(table['scale'].unique())}.")
+        raise InputError(
+            f"the table has no scale {metric}; it has {', '.join(table['scale'].unique(maintain_order=True))}."
+        )
     heads = rows.select("layer", "head").unique().sort("layer", "head").rows()
     conditions = rows["b"].unique(maintain_order=True).to_list()
     factor = 100 if metric in ("accuracy", "lost_rate") else 1
@@ -50,7 +52,7 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
         values[place], marked[place] = diff * factor, q < effects.ALPHA
     figure = style.new(0.2 * len(heads) + 3.4, 0.2 * len(conditions) + 1.5)
     axes = figure.subplots()
-    image = style.heat_map(axes, values, norm=style.centred(values), marked=marked, dot=3)
+    image = style.heat_map(axes, values, norm=style.symmetric_norm(values), marked=marked, dot=3)
     axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
     axes.set_xticks(range(len(heads)), [head_name(layer, head) for layer, head in heads], rotation=90)
     axes.set_xlabel("head   (dot: q < 0.05)")

@@ -53,7 +53,7 @@ def clean(heads: pl.DataFrame, metric: str) -> Effects | None:
     return _effects(rows, metric, "clean") if len(rows) else None
 
 
-def shifted(heads: pl.DataFrame, metric: str) -> Effects | None:
+def over_shifts(heads: pl.DataFrame, metric: str) -> Effects | None:
     """The effects averaged over all shifted conditions; None when the table has none."""
     rows = heads.filter(pl.col("shift") != "clean")
     if not len(rows):
@@ -79,7 +79,7 @@ def by_condition(heads: pl.DataFrame, metric: str) -> list[tuple[tuple[str, str 
 
 def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
     count = rows.select(CONDITION).unique().height
-    rows = _tested(rows, metric)
+    rows = _with_q(rows, metric)
     significant = (pl.col("q") < ALPHA).mean() >= 0.5
     grouped = rows.group_by("layer", "head").agg(
         pl.col(metric, f"{metric}_lo", f"{metric}_hi").mean(), significant.alias("marked"),
@@ -95,7 +95,7 @@ def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
     )  # fmt: skip
 
 
-def _tested(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+def _with_q(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     """`rows` with the q of this metric: the table's is of `drop`; of `dloss` it follows from its normal interval.
 
     By Benjamini and Hochberg within a condition, as the table's, and empty where that is: there the data chose their

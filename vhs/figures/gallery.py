@@ -68,7 +68,7 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
     if metric is not None and metric not in metrics:
         raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
     try:
-        with style.styled():
+        with style.house_style():
             return function(table, metric or metrics[0])
     except findings.MISFITS as error:
         raise InputError(

@@ -35,7 +35,7 @@ def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
         len(rows), columns + has_scatter, squeeze=False,
         width_ratios=[panel] * columns + [height * 1.05] * has_scatter,
     )  # fmt: skip
-    norm = style.centred(p.value_LH for panels in rows for p in panels)
+    norm = style.symmetric_norm(p.value_LH for panels in rows for p in panels)
     for index, (model, panels) in enumerate(zip(models, rows, strict=True)):
         prefix = f"{style.short(model)}: " if len(models) > 1 else ""
         for place, panel_effects in zip(axes[index], panels, strict=False):
@@ -70,7 +70,7 @@ def conditions(table: pl.DataFrame, metric: str = "drop") -> Figure:
     found = effects.by_condition(heads, metric)
     names = list(dict.fromkeys(corruption or shift for (shift, corruption, _), _ in found))
     columns = max(len([key for key, _ in found if (key[1] or key[0]) == name]) for name in names)
-    norm = style.centred(item.value_LH for _, item in found)
+    norm = style.symmetric_norm(item.value_LH for _, item in found)
     figure = Figure(figsize=(1.25 * columns + 2.4, 1.15 * len(names) + 1.3))
     grid = figure.subplots(len(names), columns, squeeze=False)
     figure.subplots_adjust(left=1.55 / figure.get_figwidth(), right=1 - 0.95 / figure.get_figwidth(),
@@ -92,7 +92,7 @@ def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> Axes
     """One heat map with marked cells and its accuracy in the title."""
     image = style.heat_map(axes, effect.value_LH, norm=norm, marked=effect.marked_LH)
     often = " in half of them" if effect.conditions > 1 else ""
-    mark = f"{'dot' if effect.marked_LH.any() else 'no head'}: q < {effects.ALPHA:g}{often}"
+    mark = f"dot: q < {effects.ALPHA:g}{often}{'' if effect.marked_LH.any() else '; none'}"
     axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
     axes.set_xlabel(f"head   ({mark})")
     axes.set_ylabel("layer")
@@ -124,7 +124,12 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     axes.set_ylabel(f"under shift ({unit})")
     axes.set_title("each head, clean against shift", loc="left")
     legend = axes.legend(
-        *points.legend_elements(num=min(6, len(np.unique(layers))), fmt="{x:.0f}"), title="layer", loc="best"
+        *points.legend_elements(num=min(6, len(np.unique(layers))), fmt="{x:.0f}"),
+        title="layer",
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+        handletextpad=0.1,
     )
     legend.get_title().set_fontsize(8)
 
@@ -135,7 +140,7 @@ def _label(metric: str) -> str:
 
 
 def _panels(heads: pl.DataFrame, metric: str) -> list[Effects]:
-    return [item for item in (effects.clean(heads, metric), effects.shifted(heads, metric)) if item is not None]
+    return [item for item in (effects.clean(heads, metric), effects.over_shifts(heads, metric)) if item is not None]
 
 
 def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> AxesImage:

@@ -32,7 +32,7 @@ def classification(table: pl.DataFrame, metric: str = "top1") -> Figure:
     else:
         figure.legend(*right.get_legend_handles_labels(), title=title, loc="outside right center")
         figure.set_figwidth(9.2)
-    return _labelled(figure, runs)
+    return _label_epochs(figure, runs)
 
 
 def regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
@@ -52,7 +52,7 @@ def regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
     right.set_ylabel("validation R²")
     right.set_ylim(min(0.0, float(table["r2"].min() or 0)), 1.02)  # type: ignore[arg-type]
     right.legend(title=f"{_name(table)}, last epoch, n = {table['n'][-1]:,}", loc="lower right")
-    return _labelled(figure, targets[:1])
+    return _label_epochs(figure, targets[:1])
 
 
 def _panels() -> tuple[Figure, Axes, Axes]:
@@ -61,7 +61,7 @@ def _panels() -> tuple[Figure, Axes, Axes]:
     return figure, left, right
 
 
-def _labelled(figure: Figure, runs: list[pl.DataFrame]) -> Figure:
+def _label_epochs(figure: Figure, runs: list[pl.DataFrame]) -> Figure:
     """With how long an epoch is, where that is the same in all runs."""
     lengths = {int(run["step"][0]) for run in runs}
     words = f" ({lengths.pop()} updates each)" if len(lengths) == 1 else ""

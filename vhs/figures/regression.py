@@ -27,7 +27,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     grids = {
         (t, name): _means(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
     }
-    norm = style.centred(grids.values())
+    norm = style.symmetric_norm(grids.values())
     depth, width = next(iter(grids.values())).shape
     figure = style.new(
         max(2.2, 0.42 * width + 0.8) * len(panels) + 1.6, max(1.8, 0.3 * depth + 0.8) * len(targets) + 0.5

@@ -27,14 +27,16 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     """Clean, then each roll-up: families and categories, or corruptions where there are no others."""
     rows = table.filter(pl.col("scale") == scale)
     if not len(rows):
-        raise InputError(f"the table has no rows of scale {scale}. Draw one of {', '.join(table['scale'].unique())}.")
+        raise InputError(
+            f"the table has no rows of scale {scale}. Draw one of {', '.join(table['scale'].unique(maintain_order=True))}."
+        )
     if rows["model"].n_unique() > 1:
         raise InputError("the table holds several models; this figure draws one. Name one with --model.")
-    names = _drawn(rows["over"].unique(maintain_order=True).to_list())
+    names = _order(rows["over"].unique(maintain_order=True).to_list())
     words, factor = UNITS[scale]
     first = rows.filter(pl.col("over") == names[0])
     panels = [("clean", first, "clean")] + [(name, rows.filter(pl.col("over") == name), "value") for name in names]
-    norm = style.centred(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
+    norm = style.symmetric_norm(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
     depth, width = (int(first[column].to_numpy().max()) + 1 for column in ("layer", "head"))
@@ -48,13 +50,15 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("layer")
-    figure.supxlabel("head   (dot: matters otherwise than on clean images, q < 0.05, clustered by image)", fontsize=9)
+    figure.supxlabel(
+        "head   (dot: the effect differs from that on clean images, q < 0.05, clustered by image)", fontsize=9
+    )
     style.colour_bar(image, list(grid.flat), label=words, aspect=25)
     figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
     return figure
 
 
-def _drawn(names: list[str]) -> list[str]:
+def _order(names: list[str]) -> list[str]:
     """Families, then categories; corruptions only where there is neither."""
     wide = [name for name in (*IMAGENET_C, FAMILY, FAMILY_EXTRA) if name in names]
     others = [name for name in names if name not in wide and name not in CATEGORY]
@@ -73,7 +77,7 @@ def redundancy(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     most = max(table.filter(pl.col("model") == model).height for model in models)
     figure = style.new(min(max(3.2, 0.12 * most + 1.4), 11), 2.3 * len(models) + 0.9)
     for axes, model in zip(figure.subplots(len(models), 1, squeeze=False)[:, 0], models, strict=True):
-        _stacked(axes, table.filter(pl.col("model") == model))
+        _stack(axes, table.filter(pl.col("model") == model))
         axes.set_title(style.short(model) if len(models) > 1 else "", loc="left")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
@@ -84,7 +88,7 @@ def redundancy(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     return figure
 
 
-def _stacked(axes: Axes, rows: pl.DataFrame) -> None:
+def _stack(axes: Axes, rows: pl.DataFrame) -> None:
     x, below = np.arange(len(rows)), np.zeros(len(rows))
     for column, words, colour in SHARES:
         heights = rows[column].to_numpy()

@@ -12,7 +12,7 @@ from vhs.formats import schemas, tables
 from vhs.formats.tables import Table
 
 
-def selected(
+def select_rows(
     found: Sequence[Table], paths: Sequence[str], model: str | None, fill: str | None
 ) -> tuple[str, pl.DataFrame, bool]:  # fmt: skip
     """(kind, rows, whether one is only a part) of tables of one kind, joined; equal rows once.

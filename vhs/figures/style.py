@@ -41,7 +41,7 @@ def colours(count: int) -> list[str]:
 
 
 @contextmanager
-def styled() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Inside the block figures are made in the house style, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -76,7 +76,7 @@ def render(figure: Figure, form: str) -> bytes:
     """The figure as PNG, PDF or SVG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
-    with styled(), warnings.catch_warnings():
+    with house_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks is drawn as boxes
         figure.savefig(buffer, format=form, metadata=metadata[form])
     return buffer.getvalue()
@@ -96,7 +96,7 @@ def bare(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def centred(values: Iterable[np.ndarray]) -> TwoSlopeNorm:
+def symmetric_norm(values: Iterable[np.ndarray]) -> TwoSlopeNorm:
     """A scale symmetric about zero that holds all values: one matrix, or several of any shapes; NaN is passed over."""
     limit = float(np.nanmax(np.abs(np.concatenate([np.ravel(part) for part in values])))) or 1e-9
     return TwoSlopeNorm(0, -limit, limit)
@@ -108,7 +108,7 @@ def heat_map(
     """A matrix as colours, its first row on top, with whole numbers as ticks; returns it for `colour_bar`.
 
     values: [rows, columns] in the colour bar's unit, layers x heads or other; NaN, a missing cell, is grey.
-    norm: `centred` for signed values, drawn red and blue; any other is drawn from dark to bright.
+    norm: `symmetric_norm` for signed values, drawn red and blue; any other is drawn from dark to bright.
     marked: bool [rows, columns], the significant cells, which get a dot; dot: its size in points.
     """
     name = DIVERGING if isinstance(norm, TwoSlopeNorm) else SEQUENTIAL

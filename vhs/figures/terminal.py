@@ -37,7 +37,7 @@ def heat_maps(table: pl.DataFrame) -> list[Text]:
     heads = effects.single_fill(table)
     lines = []
     for model, rows in heads.group_by("model", maintain_order=True):
-        for effect in (effects.clean(rows, "drop"), effects.shifted(rows, "drop")):
+        for effect in (effects.clean(rows, "drop"), effects.over_shifts(rows, "drop")):
             if effect is not None:
                 lines += [Text(f"{model[0]}: {effect.title}"), *_heat_map(effect), Text()]
     return lines

@@ -33,7 +33,7 @@ def figure(paths: Sequence[str], wanted: str | None = None, kind: str | None = N
     if several and not all(Path(path).is_dir() for path in paths):
         raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
     mapped = None if several else with_regions(paths[0])
-    with style.styled():
+    with style.house_style():
         if several:
             return sheets.side_by_side(*one_class(paths, wanted))
         return sheets.with_regions(*mapped) if mapped else sheets.sheet(*pictures(paths[0]))
