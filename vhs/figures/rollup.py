@@ -27,9 +27,8 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     """Clean, then each roll-up: families and categories, or corruptions where there are no others."""
     rows = table.filter(pl.col("scale") == scale)
     if not len(rows):
-        raise InputError(
-            f"the table has no rows of scale {scale}. Draw one of {', '.join(table['scale'].unique(maintain_order=True))}."
-        )
+        scales = ", ".join(table["scale"].unique(maintain_order=True))
+        raise InputError(f"the table has no rows of scale {scale}. Draw one of {scales}.")
     if rows["model"].n_unique() > 1:
         raise InputError("the table holds several models; this figure draws one. Name one with --model.")
     names = _order(rows["over"].unique(maintain_order=True).to_list())
