@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.naive import ablated_logits
-from tests.test_seam import randomised
+from tests.networks import randomised
+from tests.trainings import training
 from vhs.errors import MismatchError
 from vhs.fitting import start
 from vhs.formats import checkpoints, references
@@ -247,8 +248,6 @@ def test_images_augmented_one_by_one_are_the_same_with_any_workers(vhs, toy_shar
 
 
 def test_a_streamed_run_stopped_in_an_epoch_goes_on_to_the_same_bytes(tmp_path: Path, toy_shards: Path) -> None:
-    from tests.test_training import training
-
     recipe = Recipe(depth=1, dim=8, heads=2, patch=14, batch=24, epochs=3, resized_crop=True, repeats=3, mixup=0.5)
     assert training(tmp_path / "a", toy_shards, recipe=recipe).run(resuming=False)
     count = [0]
@@ -263,8 +262,6 @@ def test_a_streamed_run_stopped_in_an_epoch_goes_on_to_the_same_bytes(tmp_path: 
 
 
 def test_accumulated_parts_are_one_update(tmp_path: Path, toy_shards: Path) -> None:
-    from tests.test_training import training
-
     logs = []
     for parts in (1, 3):
         recipe = Recipe(depth=2, dim=8, heads=2, patch=14, batch=24, epochs=2, mixup=0.5, accumulate=parts, clip=1.0)
@@ -410,8 +407,6 @@ def test_drop_path_of_blocks_with_several_rows_an_image(vhs, squares: Path) -> N
 
 
 def test_a_run_is_continued_only_as_it_was_begun(vhs, toy_checkpoint: Path, toy_shards: Path, tmp_path: Path) -> None:
-    from tests.test_training import training
-
     begun = training(
         tmp_path, toy_shards, begin=str(toy_checkpoint), stop=lambda: True, recipe=Recipe(epochs=2, batch=24, patch=14)
     )
