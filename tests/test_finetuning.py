@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.naive import ablated_logits
 from tests.networks import randomised
+from tests.shells import torchrun
 from tests.trainings import training
 from vhs.errors import MismatchError
 from vhs.fitting import start
@@ -271,27 +270,14 @@ def test_accumulated_parts_are_one_update(tmp_path: Path, toy_shards: Path) -> N
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
 
 
-TWO = """
-import sys
-from vhs.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_two_processes_draw_the_curve_of_one(tmp_path: Path, toy_shards: Path) -> None:
-    (tmp_path / "two.py").write_text(TWO)
     settings = [x for key in ("mixup=0.8", "cutmix=1.0", "crop=true", "flip=true", "drop_path=0.3", "ema=0.9", "clip=1.0",
                               "erase=0.25", "accumulate=2") for x in ("--set", key)]  # fmt: skip
     sizes = ["--depth", "2", "--dim", "16", "--heads", "2", "--patch", "14", "--epochs", "4", "--batch", "24"]
     logs = []
     for ranks in (1, 2):
         out = tmp_path / f"m{ranks}.safetensors"
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--master-port=29571",
-                   str(tmp_path / "two.py"), "train", str(toy_shards), *sizes, *settings, "--threads", "1", "--device", "cpu",
-                   "-o", str(out)]  # fmt: skip
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+        done = torchrun(ranks, "train", toy_shards, *sizes, *settings, "--threads", 1, "--device", "cpu", "-o", out)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(str(out)) == 1
         logs.append(pl.read_csv(out.with_suffix(".train.csv")))
@@ -301,11 +287,8 @@ def test_two_processes_draw_the_curve_of_one(tmp_path: Path, toy_shards: Path) -
 
 
 def test_more_processes_than_a_batch_can_be_shared_by_is_said(tmp_path: Path, toy_shards: Path) -> None:
-    (tmp_path / "two.py").write_text(TWO)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29573",
-               str(tmp_path / "two.py"), "train", str(toy_shards), "--patch", "14", "--batch", "6", "--device", "cpu",
-               "-o", str(tmp_path / "x.safetensors")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    options = ("--patch", 14, "--batch", 6, "--device", "cpu", "-o", tmp_path / "x.safetensors")
+    done = torchrun(2, "train", toy_shards, *options)
     assert done.returncode != 0 and "batch 6 cannot be shared in pairs by 2 processes" in done.stderr
 
 
