@@ -16,6 +16,9 @@ from vhs.models.spec import ViTSpec
 
 SIZES = {"depth": 3, "dim": 35, "heads": 7, "head_width": 5, "hidden": 53, "patch": 11, "height": 33, "width": 22,
          "channels": 1, "classes": 13}  # fmt: skip
+SMALL = {"depth": 3, "dim": 24, "heads": 3, "head_width": 8, "hidden": 30, "patch": 11, "height": 33, "width": 22,
+         "channels": 1, "classes": 7}  # fmt: skip
+"""Of a ViT for tests of parts and of training."""
 SPECS = {
     "class token": ViTSpec(**SIZES),
     "free head width": ViTSpec(**SIZES | {"head_width": 3}),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vhs.fitting.training import Training
+from vhs.formats import checkpoints
 from vhs.formats.shards import ShardSet
 from vhs.training.recipe import Recipe
 
@@ -21,3 +23,8 @@ def training(folder: Path, shards: Path, **change) -> Training:
         "recipe": RECIPE, "device": torch.device("cpu"),
     }  # fmt: skip
     return Training(**(options | change))
+
+
+def weights(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, by name."""
+    return checkpoints.load(Path(path))[1]
