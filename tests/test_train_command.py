@@ -8,6 +8,31 @@ from pathlib import Path
 import polars as pl
 
 
+class TestTrain:
+    def test_flags_settings_and_files_resolve(self, vhs, toy_shards: Path) -> None:
+        code, out, _ = vhs("train", toy_shards, "--heads", 2, "--set", "mixup=0.2", "--print-config")
+        assert code == 0 and "heads = 2\n" in out and "mixup = 0.2\n" in out
+        Path("r.toml").write_text(out)
+        assert vhs("train", toy_shards, "--recipe", "r.toml", "--print-config")[1] == out
+        for setting, message in (
+            ("mixpu=1", "unknown key 'mixpu'. Did you mean mixup?"),
+            ("lr=fast", "lr is 'fast', expected a number"),
+            ("ema=1.0", "ema is 1.0, expected 0 to below 1"),
+            ("lr", "expected key=value"),
+        ):
+            code, _, err = vhs("train", toy_shards, "--set", setting, "--print-config")
+            assert code == 2 and message in err
+
+    def test_sizes_that_do_not_fit(self, vhs, toy_shards: Path) -> None:
+        for flags, message in (
+            (("--patch", 4), "42x28 is not a whole number of 4 px patches"),
+            (("--dim", 10, "--heads", 3, "--patch", 5), "dim 10 is no multiple of 3 heads"),
+        ):
+            code, _, err = vhs("train", toy_shards, *flags, "-o", "x.safetensors")
+            assert code == 2 and message in err
+        assert vhs("train", toy_shards)[0] == 2
+
+
 def test_a_failing_tracker_is_a_warning(vhs, toy_shards: Path, monkeypatch) -> None:
     import types
 
