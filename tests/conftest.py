@@ -71,6 +71,16 @@ def squares(tmp_path: Path) -> Path:
     return tmp_path / "sq"
 
 
+@pytest.fixture(scope="module")
+def no_tables() -> Iterator[None]:
+    """No table of other tests comes in, and none of fake tensors gets out."""
+    from tests.fake_cuda import forget
+
+    forget()
+    yield
+    forget()
+
+
 @pytest.fixture(scope="session")
 def vhs_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A program `vhs` for shell scripts that starts in a moment; it keeps no limits and takes no signals."""
