@@ -56,6 +56,31 @@ def toy_checkpoint(toy_shards: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def squares(tmp_path: Path) -> Path:
+    """A train and a val set of grey images of 32 px."""
+    from vhs.formats.sharding import write_set
+    from vhs.formats.split import from_arrays
+
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        images, labels = rng.integers(0, 256, (80, 32, 32), dtype=np.uint8), np.arange(80) % 3
+        write_set(
+            tmp_path / "sq" / split, from_arrays(images, labels, name="sq", split=split, classes="abc", prefix=split)
+        )
+    return tmp_path / "sq"
+
+
+@pytest.fixture(scope="module")
+def no_tables() -> Iterator[None]:
+    """No table of other tests comes in, and none of fake tensors gets out."""
+    from tests.fake_cuda import forget
+
+    forget()
+    yield
+    forget()
+
+
 @pytest.fixture(scope="session")
 def vhs_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A program `vhs` for shell scripts that starts in a moment; it keeps no limits and takes no signals."""

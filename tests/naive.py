@@ -1,4 +1,4 @@
-"""The reference for ablations: one full forward of timm's own model for every head, by a hook."""
+"""The reference for ablations: one full forward of timm's own network for every head, by a hook."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from vhs.models.engine import Engine
+from vhs.models.model import Model
 
 
 @contextmanager
@@ -36,3 +39,55 @@ def ablated_logits(net: nn.Module, pixels_BCHW: Tensor) -> Tensor:
                 with without_head(net, layer, head):
                     logits.append(net(pixels_BCHW))
     return torch.stack(logits)
+
+
+def whole_passes(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
+    """[U, B, C]: one whole forward a unit, with the head's slice zeroed by a hook of the test's own."""
+    seams = getattr(engine, "seams", None)
+    places = (
+        [(p.projection, p.channels_last, p.interleaved, getattr(p.attention, "in_split", (0, 0))[1]) for p in seams]
+        if seams
+        else [(block.attn.proj, True, False, 0) for block in net.blocks]
+    )
+    found = [net(pixels)]
+    for (projection, last, apart, own), heads in zip(places, engine.grid.per_layer, strict=True):
+        for head in range(heads):
+
+            def zero(_module, args, head=head, heads=heads, last=last, apart=apart, own=own):
+                changed, axis = args[0].clone(), -1 if last else 1
+                width = (own or changed.shape[axis]) // heads
+                own = slice(head, None, heads) if apart else slice(head * width, (head + 1) * width)
+                changed.movedim(axis, 0)[own] = 0
+                return (changed, *args[1:])
+
+            handle = projection.register_forward_pre_hook(zero)
+            found.append(net(pixels))
+            handle.remove()
+    return torch.stack(found)
+
+
+def own_features(model: Model, layer: int, total: int) -> int:
+    """Features of a projection's input that are the heads': all, but in blocks whose MLP shares the projection."""
+    blocks = getattr(model.net, "blocks", [])
+    return getattr(blocks[layer], "in_split", (0, total))[1] if layer < len(blocks) else total
+
+
+def replaced_logits(model: Model, images: Tensor, layer: int, gone: list[int], instead: Tensor) -> Tensor:
+    """Logits with these heads' slices replaced, by a hook on a whole pass."""
+    place = model.engine.seams[layer]
+    projection, axis = place.projection, place.axis
+    heads = model.grid.per_layer[layer]
+
+    def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        changed = args[0].clone()
+        width = own_features(model, layer, changed.shape[axis]) // heads
+        for head in gone:
+            own = slice(head * width, (head + 1) * width)
+            changed.movedim(axis, 0)[own] = instead.expand_as(changed).movedim(axis, 0)[own]
+        return (changed, *args[1:])
+
+    handle = projection.register_forward_pre_hook(put)
+    with torch.inference_mode():
+        logits = model.net(model.preprocess(images))
+    handle.remove()
+    return logits

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VHS = f"{shlex.quote(sys.executable)} -m vhs"
+HOLD = "import sys, pathlib\nfrom vhs.formats import locks\nwith locks.hold([pathlib.Path(sys.argv[1])]):\n    print('held', flush=True)\n    sys.stdin.read()"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -39,3 +40,10 @@ def torchrun(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, env=environment(NO_COLOR="1"), timeout=600
     )
+
+
+def holder(out: Path) -> subprocess.Popen[bytes]:
+    """Another process that holds the lock of `out`."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline() == b"held\n"
+    return process

@@ -5,24 +5,15 @@ import pytest
 import torch
 
 from tests.naive import ablated_logits
-from tests.test_seam import SPECS, TIMM, networks, randomised
+from tests.networks import SPECS, TIMM, model_of
 from vhs.batch import Batch
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.scoring import Scope
 from vhs.measures.steadiness import is_steady, settle
-from vhs.models.model import Model, Preprocess
-from vhs.models.spec import ViTSpec
+from vhs.models.model import Model
 from vhs.seeds import FOLDS, folds, sample_keys
 
 COUNT = 61
-
-
-def model_of(name: str) -> Model:
-    spec: ViTSpec = SPECS["class token"]
-    preprocess = Preprocess(height=33, width=22, channels=1, mean=(0.4,), std=(0.2,))
-    return Model(
-        net=randomised(networks()[name]), preprocess=preprocess, name=name, weights_id="", classes=("x",) * spec.classes
-    )
 
 
 def samples() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:

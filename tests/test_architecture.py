@@ -1,4 +1,4 @@
-"""The house: imports go down only, and each thing is touched in one place."""
+"""The house: imports go down only, each thing is touched in one place, and files of tests stand by themselves."""
 
 import ast
 import statistics
@@ -16,6 +16,7 @@ LEVELS = (
 )  # fmt: skip
 BELOW_THE_LINE = ("training", "measures", "models", "shifts")
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = Path(__file__).resolve().parent
 
 
 def level(part: str) -> int:
@@ -115,6 +116,20 @@ def test_timms_attention_is_touched_in_one_module() -> None:
             continue  # the last three know names in files only
         text = path.read_text()
         assert not [word for word in inside if word in text], name(path)
+
+
+def test_files_of_tests_are_not_imported() -> None:
+    """What several need is in a module of its own, which pytest does not collect."""
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                found = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            tests = [module for module in found if module.rpartition(".")[2].startswith("test_")]
+            assert not tests, f"{path.relative_to(TESTS)} imports {tests}"
 
 
 def test_only_cli_ends_the_program() -> None:

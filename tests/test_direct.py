@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_ablation import model_of
-from tests.test_fills import MODELS, pixels_of
+from tests.networks import MODELS, model_of, pixels_of
 from vhs.batch import Batch
 from vhs.counts import from_fixed
 from vhs.errors import MismatchError

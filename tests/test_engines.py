@@ -5,6 +5,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from tests.naive import whole_passes
+from tests.networks import network
 from vhs.errors import MismatchError
 from vhs.models.engine import Engine, engine_of, keeps, zero
 
@@ -39,42 +41,9 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def network(name: str, options: dict) -> nn.Module:
-    torch.manual_seed(3)
-    net = timm.create_model(name, num_classes=7, **options).eval()
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.1)
-    return net
-
-
 def swept(engine: Engine, pixels: Tensor, fill=zero) -> Tensor:
     """[U + 1, B, C]: the sham, the heads, and the intact logits last."""
     return torch.cat([logits for _, logits in engine.sweep(pixels, 3, keeps(engine.grid), [fill])])
-
-
-def naive(net: nn.Module, engine: Engine, pixels: Tensor) -> Tensor:
-    """[U, B, C]: one whole forward a unit, with the head's slice zeroed by a hook of the test's own."""
-    seams = getattr(engine, "seams", None)
-    places = (
-        [(p.projection, p.channels_last, p.interleaved, getattr(p.attention, "in_split", (0, 0))[1]) for p in seams]
-        if seams
-        else [(block.attn.proj, True, False, 0) for block in net.blocks]
-    )
-    found = [net(pixels)]
-    for (projection, last, apart, own), heads in zip(places, engine.grid.per_layer, strict=True):
-        for head in range(heads):
-
-            def zero(_module, args, head=head, heads=heads, last=last, apart=apart, own=own):
-                changed, axis = args[0].clone(), -1 if last else 1
-                width = (own or changed.shape[axis]) // heads
-                own = slice(head, None, heads) if apart else slice(head * width, (head + 1) * width)
-                changed.movedim(axis, 0)[own] = 0
-                return (changed, *args[1:])
-
-            handle = projection.register_forward_pre_hook(zero)
-            found.append(net(pixels))
-            handle.remove()
-    return torch.stack(found)
 
 
 SLOW = {
@@ -104,7 +73,7 @@ def test_variants_equal_whole_passes(family: str) -> None:
     assert engine.path == path
     with torch.inference_mode():
         got = swept(engine, pixels)
-        want = naive(net, engine, pixels)
+        want = whole_passes(net, engine, pixels)
     scale = want.abs().max()
     assert len(got) == len(engine.grid) + 2
     assert (got[-1] - want[0]).abs().max() / scale < 1e-5, "the intact pass"
@@ -178,7 +147,7 @@ def test_plain_weights_ablate_from_the_command_line(name: str, vhs, toy_shards, 
     preprocess = Preprocess(height=side, width=side, channels=3, mean=config["mean"], std=config["std"])
     with torch.inference_mode():
         pixels = preprocess(images.permute(0, 3, 1, 2))
-        want = naive(net, engine_of(net, (3, side, side)), pixels)
+        want = whole_passes(net, engine_of(net, (3, side, side)), pixels)
     right = (want.argmax(-1) == labels).sum(1).tolist()
     near = table["n_near_tie"].sum()
     assert table["n_correct_intact"][0] == right[0]

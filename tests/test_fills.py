@@ -8,46 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tests.test_ablation import model_of
-from tests.test_engines import network
-from vhs.batch import Batch
+from tests.naive import replaced_logits
+from tests.networks import MODELS, filled, model_of, pixels_of
 from vhs.grid import HeadGrid, Units
-from vhs.measures.fill_kinds import FILLS
-from vhs.measures.fills import DONORS, Bank, fill_of
-from vhs.models.engine import Fill, keeps
-from vhs.models.model import Model, Preprocess
-
-SWIN = {"img_size": 56, "depths": (1, 2), "num_heads": (3, 6), "embed_dim": 24}
-MODELS = {
-    "fast": lambda: model_of("class token"),
-    "fast, average pool": lambda: model_of("average pool"),
-    "fast, layer scale": lambda: model_of("layer scale"),
-    "replay": lambda: other("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, 56),
-    "replay, beside an MLP": lambda: other("vit_dpwee_patch16_reg1_gap_256", {"img_size": 32, "depth": 2}, 32),
-    "hooks, windows": lambda: other("swin_tiny_patch4_window7_224", SWIN, 56),
-    "hooks, convolutions": lambda: other("test_coatnet", {}, 160),
-}
-
-
-def filled(kinds: tuple[str, ...], model: Model, bank: Bank | None, images: Tensor, keys: Tensor) -> list[Fill]:
-    """The fills of scored images with these hashes."""
-    folds, groups = torch.zeros_like(keys), torch.empty(0, len(keys), dtype=torch.int64)
-    batch = Batch(images, keys, keys, folds, groups, len(keys))
-    return [fill_of(FILLS[kind], model, bank, batch) for kind in kinds]
-
-
-def other(name: str, options: dict, side: int) -> Model:
-    stats = Preprocess(height=side, width=side, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
-    return Model(net=network(name, options), preprocess=stats, classes=tuple("abcdefg"), name=name, weights_id="")
-
-
-def pixels_of(model: Model, count: int, seed: int) -> Tensor:
-    """uint8 images of the model's own size."""
-    generator = torch.Generator().manual_seed(seed)
-    size = (count, model.preprocess.channels, model.preprocess.height, model.preprocess.width)
-    return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+from vhs.measures.fills import DONORS, Bank
+from vhs.models.engine import keeps
+from vhs.models.model import Model
 
 
 def received(model: Model, images: Tensor) -> list[Tensor]:
@@ -62,33 +30,6 @@ def received(model: Model, images: Tensor) -> list[Tensor]:
     for handle in handles:
         handle.remove()
     return kept
-
-
-def own_features(model: Model, layer: int, total: int) -> int:
-    """Features of a projection's input that are the heads': all, but in blocks whose MLP shares the projection."""
-    blocks = getattr(model.net, "blocks", [])
-    return getattr(blocks[layer], "in_split", (0, total))[1] if layer < len(blocks) else total
-
-
-def naive(model: Model, images: Tensor, layer: int, gone: list[int], instead: Tensor) -> Tensor:
-    """Logits with these heads' slices replaced, by a hook on a whole pass."""
-    place = model.engine.seams[layer]
-    projection, axis = place.projection, place.axis
-    heads = model.grid.per_layer[layer]
-
-    def put(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        changed = args[0].clone()
-        width = own_features(model, layer, changed.shape[axis]) // heads
-        for head in gone:
-            own = slice(head * width, (head + 1) * width)
-            changed.movedim(axis, 0)[own] = instead.expand_as(changed).movedim(axis, 0)[own]
-        return (changed, *args[1:])
-
-    handle = projection.register_forward_pre_hook(put)
-    with torch.inference_mode():
-        logits = model.net(model.preprocess(images))
-    handle.remove()
-    return logits
 
 
 def instead_of(kind: str, bank: list[Tensor], images: int, rows: int, keys: Tensor, layer: int, axis: int) -> Tensor:
@@ -130,7 +71,7 @@ def test_fills_and_units_equal_whole_passes(name: str, unit: str) -> None:
             layer, axis = removed.layer, model.engine.seams[removed.layer].axis
             zeros = torch.zeros(1)
             value = zeros if kind == "zero" else instead_of(kind, kept, 4, len(own[layer]), keys, layer, axis)
-            want = naive(model, images, layer, [head for _, head in removed.removed], value)
+            want = replaced_logits(model, images, layer, [head for _, head in removed.removed], value)
             assert (logits - want).abs().max() / scale < 1e-5, (kind, removed)
 
 
@@ -236,5 +177,5 @@ def test_a_twin_is_put_in_head_by_head() -> None:
         got = torch.cat([logits for _, logits in parts])
     own = received(model, clean)
     for logits, unit in zip(got, model.grid.units(), strict=False):
-        want = naive(model, shifted, unit.layer, [head for _, head in unit.removed], own[unit.layer])
+        want = replaced_logits(model, shifted, unit.layer, [head for _, head in unit.removed], own[unit.layer])
         assert (logits - want).abs().max() / want.abs().max() < 1e-5

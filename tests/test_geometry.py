@@ -8,16 +8,10 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from skimage import data
 
-from tests.test_engines import network
+from tests.networks import network
+from tests.photographs import SHAPES, photograph
 from vhs.formats.pixels import IMAGENET, Geometry, resize_and_crop
-
-SHAPES = ((375, 500), (500, 333), (224, 224), (600, 257), (180, 240))
-
-
-def photograph(height: int, width: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(data.astronaut()).resize((width, height)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

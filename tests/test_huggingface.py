@@ -10,44 +10,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
+from tests.hf_folders import LABELS, PIXELS, VIT, on_disk
+from tests.naive import whole_passes
 from vhs.errors import InputError
 from vhs.formats import hf_config, huggingface
-
-SIZES = {"hidden_size": 30, "num_hidden_layers": 3, "num_attention_heads": 5, "num_channels": 3}
-VIT = SIZES | {
-    "model_type": "vit",
-    "intermediate_size": 53,
-    "image_size": 33,
-    "patch_size": 11,
-    "layer_norm_eps": 1e-12,
-}
-PIXELS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2] * 3, "size": {"height": 33, "width": 33}}
-LABELS = {"id2label": {str(index): name for index, name in enumerate("abcdefg")}}
-
-
-def on_disk(net: torch.nn.Module) -> dict[str, Tensor]:
-    """timm's tensors under the names that transformers saves a ViT with."""
-    inside = {
-        new: old for old, new in huggingface.BLOCK.items() if old.startswith(("attention.o", "lay", "inter", "out"))
-    }
-    outside = {new: old for old, new in huggingface.STEM.items() if old != "cls_classifier"}
-    inside |= {"mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense", "attn.proj": "attention.output.dense"}
-    found = {}
-    for name, tensor in net.state_dict().items():
-        module, _, leaf = name.rpartition(".")
-        if name.startswith("blocks."):
-            _, layer, rest = module.split(".", 2)
-            if rest == "attn.qkv":
-                for part, word in zip(tensor.chunk(3), ("query", "key", "value"), strict=True):
-                    found[f"vit.encoder.layer.{layer}.attention.attention.{word}.{leaf}"] = part.clone()
-            else:
-                found[f"vit.encoder.layer.{layer}.{inside[rest]}.{leaf}"] = tensor.clone()
-        else:
-            key = outside.get(name) or f"{outside[module]}.{leaf}"
-            found[key if key.startswith("classifier") else f"vit.{key}"] = tensor.clone()
-    return found
 
 
 @pytest.fixture
@@ -81,7 +48,6 @@ def test_it_ablates_with_the_integers_of_its_timm_twin(folder, vhs, tmp_path) ->
     import numpy as np
     import polars as pl
 
-    from tests.test_engines import naive
     from vhs.formats.sharding import write_set
     from vhs.formats.split import from_arrays
     from vhs.models.engine import engine_of
@@ -96,7 +62,7 @@ def test_it_ablates_with_the_integers_of_its_timm_twin(folder, vhs, tmp_path) ->
     table = pl.read_csv("t.csv")
     preprocess = Preprocess(height=33, width=33, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2,) * 3)
     with torch.inference_mode():
-        logits = naive(net, engine_of(net), preprocess(torch.from_numpy(images).permute(0, 3, 1, 2)))
+        logits = whole_passes(net, engine_of(net), preprocess(torch.from_numpy(images).permute(0, 3, 1, 2)))
     right = (logits.argmax(-1) == torch.from_numpy(labels)).sum(1).tolist()
     assert table["n_near_tie"].sum() == 0 and table["n_correct"].to_list() == right
     loss = torch.nn.functional.cross_entropy(logits[1].double(), torch.from_numpy(labels)).item()
@@ -241,7 +207,7 @@ def test_dinov2_runs_at_the_size_its_processor_makes(side: int, tmp_path: Path) 
 )
 def test_the_models_own_geometry_is_its_processors(kind: str, pixels: dict, tmp_path: Path) -> None:
     """On photographs of several shapes, `clean_own` makes the pixels of transformers, within what rounding leaves."""
-    from tests.test_geometry import photograph
+    from tests.photographs import photograph
     from vhs.formats.pixels import resize_and_crop
     from vhs.runs.run import own_geometry
 

@@ -13,20 +13,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from tests.shells import holder
 from vhs.counts import Counts
 from vhs.errors import VhsError
 from vhs.formats import locks
 from vhs.formats.atomic import whole_file, write_together, write_whole
 from vhs.runs.journal import Journal
-
-HOLD = "import sys, pathlib\nfrom vhs.formats import locks\nwith locks.hold([pathlib.Path(sys.argv[1])]):\n    print('held', flush=True)\n    sys.stdin.read()"
-
-
-def holder(out: Path) -> subprocess.Popen:
-    """Another process that holds the lock of `out`."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout and process.stdout.readline() == b"held\n"
-    return process
 
 
 def test_a_second_run_of_one_output_ends_at_once(tmp_path: Path) -> None:

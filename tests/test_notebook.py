@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 import torch
 
+from tests.commands import SHIFT, rows
+
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "notebook.md").read_text()
 
 
@@ -47,6 +49,18 @@ def test_equal_to_the_commands(vhs, toy_checkpoint: Path) -> None:
     assert vhs("compare", "t.folds.parquet", "--summary", "redundancy", "-o", "r.csv")[0] == 0
     made_there = package.compare(made, summary="redundancy")
     assert made_there.write_csv() == pl.read_csv("r.csv", infer_schema=False).drop("table_rows").write_csv()
+
+
+def test_functions_return_what_the_commands_write(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
+    import vhs as package
+
+    model = package.load_model(toy_checkpoint, device="cpu")
+    data = package.open_shards(toy_shards)
+    table, folds, _ = package.ablate(model, data, shift=["contrast:3", "gaussian_noise:5"])
+    assert rows(vhs("ablate", toy_checkpoint, *SHIFT)[1])["dloss"].equals(table["dloss"])
+    assert len(package.compare(folds)) == 8
+    assert package.evalshift(model, shift="contrast:1").rows["n"].to_list() == [85, 85]
+    assert len(package.specialize(model)[1]) == 15
 
 
 def test_a_kept_run_goes_on(tmp_path: Path, toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import timm
 import torch
 from torch import nn
 
+from tests.hf_folders import LABELS, PIXELS, VIT, on_disk
 from vhs.errors import InputError, UsageError
 from vhs.formats import architectures, checkpoints, hub, references
 from vhs.formats.sharding import write_set
@@ -266,8 +267,6 @@ def cache_of(root: Path, repository: str, files: dict[str, Path]) -> None:
 
 def test_what_is_cached_is_taken_without_a_network(silent_hub, tmp_path: Path) -> None:
     from safetensors.torch import save_file
-
-    from tests.test_huggingface import LABELS, PIXELS, VIT, on_disk
 
     net = timm.create_model("test_vit", num_classes=1000)
     save_file(net.state_dict(), tmp_path / "w.safetensors")

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from tests.test_engines import naive, network
+from tests.naive import whole_passes
+from tests.networks import network
 from vhs.formats.shards import ShardSet
 from vhs.models.engine import engine_of
 
@@ -66,7 +67,7 @@ def by_hand(shards: Path, weights: Path) -> tuple[np.ndarray, np.ndarray]:
     side = config["input_size"][1]
     preprocess = Preprocess(height=side, width=side, channels=3, mean=config["mean"], std=config["std"])
     with torch.inference_mode():
-        answers = naive(net, engine_of(net, (3, side, side)), preprocess(decoded.images_NCHW)).numpy()
+        answers = whole_passes(net, engine_of(net, (3, side, side)), preprocess(decoded.images_NCHW)).numpy()
     rows = list(csv.DictReader((shards.parent / "numbers" / "metadata.csv").open()))
     train = np.array([[float(r["brightness"]), float(r["order"])] for r in rows if r["split"] == "train"])
     targets = {r["path"][:3]: (float(r["brightness"]), float(r["order"])) for r in rows}

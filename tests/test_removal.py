@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_fills import MODELS, filled, naive, pixels_of
+from tests.naive import replaced_logits
+from tests.networks import MODELS, filled, pixels_of
 from vhs.errors import MismatchError, UsageError
 from vhs.grid import HeadGrid, Units, named_sets
 from vhs.measures.fills import Bank, check_values
@@ -70,10 +71,10 @@ def test_a_set_over_layers_goes(name: str) -> None:
         return (changed, *args[1:])
 
     handle = projection.register_forward_pre_hook(put)
-    want = naive(model, images, 1, [0], torch.zeros(1))
+    want = replaced_logits(model, images, 1, [0], torch.zeros(1))
     handle.remove()
     assert same(got[1], want)
-    assert same(got[2], naive(model, images, 1, [2], torch.zeros(1)))
+    assert same(got[2], replaced_logits(model, images, 1, [2], torch.zeros(1)))
 
 
 @pytest.mark.parametrize("unit", ["head", "only"])
@@ -87,7 +88,7 @@ def test_kept_heads_are_rescaled(name: str, unit: str) -> None:
         heads = model.grid.per_layer[removed.layer]
         factor = heads / max(heads - len(removed.removed), 1)
         handle = projection.register_forward_pre_hook(lambda _m, args, f=factor: (args[0] * f, *args[1:]))
-        want = naive(model, images, removed.layer, [head for _, head in removed.removed], torch.zeros(1))
+        want = replaced_logits(model, images, removed.layer, [head for _, head in removed.removed], torch.zeros(1))
         handle.remove()
         assert same(logits, want), removed
 
@@ -128,7 +129,11 @@ def _compare_spread(model: Model, images: Tensor, inputs: list[Tensor], got: dic
             instead = (attention @ values).transpose(1, 2).flatten(2).float()
             for head in range(heads):
                 at = 1 + model.grid.first(layer) + head
-                assert same(got[index][at], naive(model, images, layer, [head], instead)), (layer, head, index)
+                assert same(got[index][at], replaced_logits(model, images, layer, [head], instead)), (
+                    layer,
+                    head,
+                    index,
+                )
 
 
 def test_values_are_reached_in_plain_vits_only() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shells import holder
+
 COMMANDS = {
     "ablate": ("ablate", "--shift", "contrast"),
     "taylor": ("ablate", "--method", "taylor", "--shift", "contrast"),
@@ -79,8 +81,6 @@ def test_hanging_up_is_as_terminating(tmp_path: Path, toy_checkpoint: Path) -> N
 
 
 def test_a_second_run_of_one_output_is_refused(vhs, toy_checkpoint: Path, tmp_path: Path) -> None:
-    from tests.test_locks import holder
-
     process = holder(tmp_path / "t.csv")
     for command in ("ablate", "evalshift", "specialize"):
         code, out, err = vhs(command, toy_checkpoint, "-o", "t.csv")

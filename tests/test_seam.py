@@ -7,41 +7,9 @@ import torch
 from torch import nn
 
 from tests.naive import ablated_logits
+from tests.networks import SPECS, TIMM, networks, randomised
 from vhs.models import prefix, seam
 from vhs.models.building import build, parameter_shapes
-from vhs.models.spec import ViTSpec
-
-SIZES = {"depth": 3, "dim": 35, "heads": 7, "head_width": 5, "hidden": 53, "patch": 11, "height": 33, "width": 22,
-         "channels": 1, "classes": 13}  # fmt: skip
-SPECS = {
-    "class token": ViTSpec(**SIZES),
-    "free head width": ViTSpec(**SIZES | {"head_width": 3}),
-    "average pool": ViTSpec(**SIZES, pool="avg"),
-    "registers": ViTSpec(**SIZES, registers=2),
-    "ordinary head width": ViTSpec(**SIZES | {"head_width": 8}),
-    "one layer": ViTSpec(**SIZES | {"depth": 1}),
-}
-TIMM = {
-    "layer scale": {"init_values": 0.3},
-    "qk norm": {"qk_norm": True},
-    "norm before the projection": {"scale_attn_norm": True},
-    "pre-norm, no class embedding": {"pre_norm": True, "no_embed_class": True},
-    "no qkv bias": {"qkv_bias": False},
-}
-
-
-def randomised(net: nn.Module) -> nn.Module:
-    torch.manual_seed(3)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return net.eval()
-
-
-def networks() -> dict[str, nn.Module]:
-    found = {name: build(spec) for name, spec in SPECS.items()}
-    plain = SPECS["class token"].timm_kwargs()
-    found["distillation token"] = timm.models.deit.VisionTransformerDistilled(**{**plain, "class_token": True})
-    return found | {name: timm.models.VisionTransformer(**plain, **extra) for name, extra in TIMM.items()}
 
 
 @pytest.mark.parametrize("name", [*SPECS, *TIMM, "distillation token"])

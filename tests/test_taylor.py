@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_fills import MODELS, own_features, pixels_of
+from tests.naive import own_features
+from tests.networks import MODELS, pixels_of
 from vhs.batch import Batch
 from vhs.counts import from_fixed
 from vhs.measures.scoring import Scope

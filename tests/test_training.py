@@ -15,24 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.trainings import RECIPE, training
 from vhs.errors import VhsError
-from vhs.fitting.training import Training, parse_snapshots
-from vhs.formats.shards import ShardSet
+from vhs.fitting.training import parse_snapshots
 from vhs.seeds import sample_keys
 from vhs.training.augmentation import augment
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import affordable, learning_rate
-
-RECIPE = Recipe(depth=2, dim=14, heads=2, patch=14, epochs=3, batch=24, lr=5e-3, mixup=0.2, crop=True, flip=True, ema=0.9,
-                drop_path=0.1, label_smoothing=0.1, clip=1.0)  # fmt: skip
-
-
-def training(folder: Path, shards: Path, **change) -> Training:
-    options = {
-        "out": folder / "m.safetensors", "train": ShardSet.open(shards / "train"), "val": ShardSet.open(shards / "val"),
-        "recipe": RECIPE, "device": torch.device("cpu"),
-    }  # fmt: skip
-    return Training(**(options | change))
 
 
 def test_schedule_equals_an_independent_computation() -> None:

@@ -49,7 +49,6 @@ def summary_of(run: Run, parts: Sequence[Evaluated], asked: Asked) -> pl.DataFra
     """A summary of all conditions, with what the run knows beside its rows: classes, folds, shares of groups."""
     manifest = run.data.manifest
     folds = {key: tallies for part in parts for key, tallies in part.folds.items()}
-    known = replace(
-        asked, classes=len(manifest.classes), folds=folds, shares=manifest.extra.get("train_groups")
-    )  # fmt: skip
+    shares = manifest.extra.get("train_groups")
+    known = replace(asked, classes=len(manifest.classes), folds=folds, shares=shares)
     return summary.of(asked).make(pl.concat(part.rows for part in parts), known, tables.read, silent)

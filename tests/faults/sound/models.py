@@ -53,7 +53,7 @@ def _hugging() -> Files:
     import torch
     from safetensors.torch import save
 
-    from tests.test_huggingface import on_disk
+    from tests.hf_folders import on_disk
 
     net = timm.models.VisionTransformer(
         img_size=28, patch_size=14, in_chans=1, num_classes=5, embed_dim=8, depth=1, num_heads=2, mlp_ratio=2
