@@ -144,6 +144,9 @@ def contribution(attn: Attention, heads_BNK: Tensor, keep_VH: np.ndarray) -> Ten
     keep_VH: weights of the heads, on the host, where the way is chosen. One head a row costs that head's part of the
     projection only.
     """
+    # Three ways to one result, the cheapest that fits. The usual sweep removes one whole head a row, in order: a slice
+    # of the projection. The sham removes none and some rows one: that head's part, times what is gone of it. Layers,
+    # pairs and rescaled heads remove several: the whole projection of the masked heads.
     gone_VH = 1 - keep_VH
     first_V, changed_V, weight_V = gone_VH.argmax(1), (gone_VH != 0).sum(1), gone_VH.sum(1)
     one_each = (changed_V == 1).all() and (weight_V == 1).all()
