@@ -119,3 +119,30 @@ def test_errors_are_in_the_words_of_python(call, words: str, toy_checkpoint: Pat
     with pytest.raises(vhs.VhsError) as caught:
         call(vhs, vhs.load_model(toy_checkpoint, device="cpu"))
     assert words in str(caught.value) and "--" not in str(caught.value)
+
+
+ELSEWHERE = {
+    "out", "form", "quiet", "verbose", "debug", "dry_run", "partial", "whole", "print_config",  # of files and terminals
+    "folds", "pairs", "calibration", "contrast",  # second tables: they come back with the first
+}  # fmt: skip
+OTHERWISE = {
+    "no_verify": "verify", "wanted": "class_name", "models": "models", "tables": "sources", "shards": "data",
+    "things": "sources",
+}  # fmt: skip
+SETTINGS = {"depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora"}
+
+
+@pytest.mark.parametrize("name", ["ablate", "evalshift", "specialize", "compare", "plot", "train", "shard"])
+def test_functions_take_all_that_the_commands_take(name: str) -> None:
+    import importlib
+    import inspect
+
+    from vhs import notebook
+
+    command = getattr(importlib.import_module(f"vhs.commands.{name}"), name)
+    offered = set(inspect.signature(getattr(notebook, name)).parameters)
+    wanted = {OTHERWISE.get(option, option) for option in inspect.signature(command).parameters} - ELSEWHERE
+    wanted -= {"pairs"} if name != "shard" else set()
+    wanted -= SETTINGS if name == "train" else set()
+    missing = wanted - offered
+    assert not missing, f"vhs.{name} lacks {sorted(missing)}"

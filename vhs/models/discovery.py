@@ -190,10 +190,10 @@ def _extent(seam: Seam, call: Call) -> int | None:
 
 
 # Why silencing tells: a head's weights of attention (or its values) set to zero make its output zero, whatever the
-# module does with it afterwards. If the projection's input then differs in one slice alone, that slice is the head's. A
-# module that mixes heads (talking heads, a norm over all, a convolution) changes more than one, and is refused. All axes
-# are tried, because softmax and values put the head's axis in different places; the first and the last head suffice,
-# since side by side and interleaved layouts differ in both.
+# module does with it afterwards. If the projection's input then differs in one slice alone, that slice is the head's.
+# A module that mixes heads (talking heads, a norm over all, a convolution) changes more than one, and is refused. All
+# axes are tried, because softmax and values put the head's axis in different places; the first and the last head
+# suffice, since side by side and interleaved layouts differ in both.
 def _apart(seam: Seam, place: nn.Module, call: Call) -> tuple[bool, bool]:
     """(whether silencing the first and the last head changes its own part at `place` alone, whether it was seen)."""
     plain = _arriving(seam.attention, place, call, None)
