@@ -10,7 +10,7 @@ from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import mce
-from vhs.measures.mce import ALEXNET, ALEXNET_CLEAN, CORRUPTIONS
+from vhs.measures.mce import ALEXNET, ALEXNET_CLEAN, AVERAGED
 from vhs.summaries import mce as summaries
 
 PUBLISHED = Path(__file__).parent / "data" / "imagenet_c_5k_top1.csv"
@@ -21,7 +21,7 @@ def shift_table(
     errors_CS: np.ndarray, clean: float | None = None, model: str = "m", origin: str = "stored"
 ) -> pl.DataFrame:
     """An evalshift table with these errors."""
-    cells = [("imagenet-c", name, s + 1, errors_CS[c, s]) for c, name in enumerate(CORRUPTIONS) for s in range(5)]
+    cells = [("imagenet-c", name, s + 1, errors_CS[c, s]) for c, name in enumerate(AVERAGED) for s in range(5)]
     if clean is not None:
         cells.insert(0, ("clean", None, 0, clean))
     rows = []
@@ -52,12 +52,12 @@ def test_alexnet_against_itself_is_exactly_one() -> None:
 def test_the_constants_have_the_published_means() -> None:
     means = {"gaussian_noise": 0.886428, "glass_blur": 0.826268, "snow": 0.866816, "jpeg_compression": 0.6065}
     for name, mean in means.items():
-        assert ALEXNET[CORRUPTIONS.index(name)].mean() == pytest.approx(mean, abs=1e-6)
+        assert ALEXNET[AVERAGED.index(name)].mean() == pytest.approx(mean, abs=1e-6)
 
 
 def test_published_cells_fed_as_tables_give_the_published_mce(vhs) -> None:
     cells = pl.read_csv(PUBLISHED)
-    order = [(name, severity) for name in CORRUPTIONS for severity in range(1, 6)]
+    order = [(name, severity) for name in AVERAGED for severity in range(1, 6)]
     by = {(name, severity): row for name, severity, *row in cells.rows()}
     alexnet, resnet = (1 - np.array([by[cell][i] for cell in order]).reshape(15, 5) for i in (0, 1))
     shift_table(alexnet, model="alexnet").write_csv("alexnet.csv")
@@ -95,7 +95,7 @@ def test_intervals_are_clustered_by_sample() -> None:
     n = np.bincount(folds, minlength=20)
     tallies = {
         ("m", name, s + 1): (n, n - np.bincount(folds, wrong[:, c, s], minlength=20).astype(int))
-        for c, name in enumerate(CORRUPTIONS) for s in range(5)
+        for c, name in enumerate(AVERAGED) for s in range(5)
     }  # fmt: skip
     errors = wrong.mean(0)
     lo, hi = mce.summarise(errors, None, list(range(15)), None, summaries._left_out(tallies, "m")).bounds

@@ -13,7 +13,7 @@ import numpy as np
 from vhs.measures.intervals import jackknife
 from vhs.shifts.names import CATEGORY
 
-CORRUPTIONS = tuple(CATEGORY)
+AVERAGED = tuple(CATEGORY)
 ALEXNET_CLEAN = 0.43478
 """1 - 0.56522: top-1 error of torchvision's AlexNet_Weights.IMAGENET1K_V1 on the ILSVRC-2012 validation
 set, from torchvision's documentation; the AlexNet of the ImageNet-C paper is torchvision's."""

@@ -18,7 +18,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """Passes and FLOPs of one model over all conditions; share: of those of whole passes; seconds on this machine.
 
     flips: fewest answers lost, with none gained, that are called at q < 0.05 if no other head is; detectable: that
@@ -42,7 +42,7 @@ class Estimate:
         return f"{self.seconds / 60:.0f} min" if self.seconds < 5400 else f"{self.seconds / 3600:.1f} h"
 
 
-def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
+def cost_of(run: Run, model: Model, *, ablating: bool) -> Cost | None:
     """Counted for all samples of all conditions; the time at REACHED of the rate of a large product here.
 
     None for networks other than timm's plain ViT, whose products are not counted.
@@ -56,7 +56,7 @@ def estimate(run: Run, model: Model, *, ablating: bool) -> Estimate | None:
     swept = cost.without(units)
     products = passes * (len(run.ablation.fills) * swept if ablating else cost.forward)
     flips = fewest_flips(heads)
-    return Estimate(
+    return Cost(
         intact=passes, ablated=passes * (heads + 1), flops=2.0 * products, share=swept / (len(units) * cost.forward),
         seconds=products / (runtime.product_rate(model.device, model.precision) * REACHED), heads=heads, flips=flips,
         detectable=flips / run.data.total,
@@ -84,7 +84,7 @@ def in_words(run: Run, *, ablating: bool) -> str:
         + (", …" if len(run.conditions) > 4 else ""),
     ]
     for model in run.models:
-        cost = estimate(run, model, ablating=ablating)
+        cost = cost_of(run, model, ablating=ablating)
         heads = f"{model.grid.depth} layers, {len(model.grid)} heads" if ablating or model.has_heads else "no heads"
         lines.append(f"model       {model.name}: {heads}")
         if cost is None:

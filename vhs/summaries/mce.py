@@ -14,7 +14,7 @@ from vhs.errors import InputError, MismatchError
 from vhs.formats import schemas, tables
 from vhs.formats.tables import Table, frame
 from vhs.measures import mce
-from vhs.measures.mce import CORRUPTIONS, Normaliser
+from vhs.measures.mce import AVERAGED, Normaliser
 from vhs.shifts.names import CATEGORY, FAMILY, IMAGENET_C, SEVERITIES
 
 Folds = dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]]
@@ -61,9 +61,9 @@ def _rows(table: pl.DataFrame, normaliser: Normaliser | None, folds: Folds | Non
         "metric": _metric(normaliser, set(origins.values())), "normalised_by": normaliser.name if normaliser else None,
         "n_severities": len(SEVERITIES), "frost": origins["frost"], "n": int(cells["n"].min()),  # type: ignore[arg-type]
     }  # fmt: skip
-    parts = [(name, CATEGORY[name], [index]) for index, name in enumerate(CORRUPTIONS)]
-    parts += [("all", category, [CORRUPTIONS.index(n) for n in names]) for category, names in IMAGENET_C.items()]
-    for name, category, chosen in [*parts, ("all", None, list(range(len(CORRUPTIONS))))]:
+    parts = [(name, CATEGORY[name], [index]) for index, name in enumerate(AVERAGED)]
+    parts += [("all", category, [AVERAGED.index(n) for n in names]) for category, names in IMAGENET_C.items()]
+    for name, category, chosen in [*parts, ("all", None, list(range(len(AVERAGED))))]:
         result = mce.summarise(errors, clean_error, chosen, normaliser, left_out)
         lo, hi = result.bounds or (None, None)
         yield keys | {
@@ -83,7 +83,7 @@ def _metric(normaliser: Normaliser | None, origins: set[str]) -> str:
 def _parts(table: pl.DataFrame) -> tuple[pl.DataFrame, float | None]:
     """The rows of the family in a shift table, and its clean error where it has one."""
     clean = table.filter(pl.col("shift") == "clean")
-    cells = table.filter((pl.col("shift") == FAMILY) & pl.col("corruption").is_in(CORRUPTIONS))
+    cells = table.filter((pl.col("shift") == FAMILY) & pl.col("corruption").is_in(AVERAGED))
     return cells, 1 - clean["n_correct"][0] / clean["n"][0] if len(clean) else None
 
 
@@ -94,19 +94,19 @@ def _errors(cells: pl.DataFrame, where: str) -> np.ndarray:
         if (name, severity) in found:
             raise MismatchError(f"{where}{name} at severity {severity} stands in the table twice. Name one table.")
         found[name, severity] = error
-    wanted = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
+    wanted = [(name, severity) for name in AVERAGED for severity in SEVERITIES]
     missing = [f"{name}:{severity}" for name, severity in wanted if (name, severity) not in found]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise MismatchError(
             f"{where}no mean over a part: {', '.join(missing[:3])}{more} not measured. Use --shift imagenet-c."
         )
-    return np.array([found[cell] for cell in wanted]).reshape(len(CORRUPTIONS), -1)
+    return np.array([found[cell] for cell in wanted]).reshape(len(AVERAGED), -1)
 
 
 def _left_out(folds: Folds, model_id: str) -> np.ndarray:
     """[F, C, S]: the errors with each fold left out."""
-    cells = [[folds[model_id, name, severity] for severity in SEVERITIES] for name in CORRUPTIONS]
+    cells = [[folds[model_id, name, severity] for severity in SEVERITIES] for name in AVERAGED]
     n, right = np.moveaxis(np.array(cells), 2, 0)
     rest = n.sum(-1, keepdims=True) - n
     return np.moveaxis(1 - (right.sum(-1, keepdims=True) - right) / np.maximum(rest, 1), -1, 0)
@@ -121,7 +121,7 @@ def _from_table(path: str) -> Normaliser:
             "corruption", pl.col("severity").cast(pl.Int64), n=pl.lit(1.0), n_correct=1 - pl.col("error")
         )
         clean = plain.filter(pl.col("corruption") == "clean")
-        cells = plain.filter(pl.col("corruption").is_in(CORRUPTIONS))
+        cells = plain.filter(pl.col("corruption").is_in(AVERAGED))
         return Normaliser(
             Path(path).stem, _errors(cells, f"{path}: "), 1 - clean["n_correct"][0] if len(clean) else None
         )
