@@ -109,6 +109,15 @@ def test_heads_are_removed_as_the_table_says(toy_checkpoint: Path, toy_shards: P
         (lambda vhs, _: vhs.plot(pl.DataFrame({"a": [1]})), "the frame: is no vhs table"),
         (lambda vhs, _: vhs.compare(pl.DataFrame({"a": [1]})), "the frame: is no vhs table"),
         (lambda vhs, _: vhs.train("nowhere", "x.safetensors", settings={"depht": 3}), "depht"),
+        (
+            lambda vhs, _: vhs.plot(3),
+            "a table is a polars frame, a file, or what a function of vhs gave; this is a builtins.int",
+        ),
+        (
+            lambda vhs, m: vhs.ablate(m.model.net),
+            "a model is a reference, or what load_model and train give; this is a timm.",
+        ),
+        (lambda vhs, m: vhs.ablate(m, 5), "data is the folder of a shard set, or what open_shards gives; this is a"),
         (lambda vhs, _: vhs.train("nowhere", "x.pt"), "expected a name that ends in .safetensors"),
         (lambda vhs, _: vhs.shard("dominoes", "out"), "dominoes: needs top SOURCE and bottom SOURCE"),
     ],

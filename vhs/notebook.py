@@ -15,6 +15,8 @@ import polars as pl
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from vhs import accepted
+from vhs.accepted import Data, Models, Names
 from vhs.console import spoken
 from vhs.errors import UsageError, choices
 from vhs.figures import gallery, selection, style
@@ -35,10 +37,6 @@ __all__ = [
     "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "read_images", "shard",
     "specialize", "train", "without_heads",
 ]  # fmt: skip
-
-Models = Loaded | str | Path | Sequence[Loaded | str | Path]
-Data = ShardSet | str | Path | None
-Names = str | Sequence[str]
 
 
 class Ablated(NamedTuple):
@@ -98,15 +96,19 @@ def ablate(
     """
     with spoken(progress, quiet=quiet) as talk:
         removed = ablation_options.parse(
-            unit, _names(select), fill, rescale=rescale, method=method, exact_only=bool(per_sample or by)
+            unit, accepted.names(select), fill, rescale=rescale, method=method, exact_only=bool(per_sample or by)
         )
         asked = Options(
-            shift=_names(shift), by=_names(by), max_samples=max_samples, half_width=half_width, seed=seed, tile=tile,
+            shift=accepted.names(shift), by=accepted.names(by), max_samples=max_samples,
+            half_width=half_width, seed=seed, tile=tile,
             device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
-            ablation=removed, fill_data=_place(fill_data),
+            ablation=removed, fill_data=accepted.data(fill_data),
         )  # fmt: skip
-        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
+        with kept as keeping:
+            run = opening.open_named(
+                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
+            )
             parts = list(ablation.ablate(run, keeping, outcomes=per_sample))
             keeping.discard()
     return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
@@ -125,12 +127,16 @@ def evalshift(
         if summary is not None and summary not in summaries.OF_SHIFT:
             raise UsageError(f"--summary {summary}: expected {choices(summaries.OF_SHIFT)}.")
         asked = Options(
-            shift=_names(shift), rejpeg=rejpeg, by=None if by is None else _names(by), max_samples=max_samples,
+            shift=accepted.names(shift), rejpeg=rejpeg,
+            by=None if by is None else accepted.names(by), max_samples=max_samples,
             seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
             verify=verify,
         )  # fmt: skip
-        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
+        with kept as keeping:
+            run = opening.open_named(
+                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
+            )
             parts = list(evaluation.evaluate(run, keeping))
             rows = pl.concat(part.rows for part in parts)
             if summary is not None:
@@ -148,11 +154,14 @@ def specialize(
     """What every head looks at, and how differently heads look, as `vhs specialize`."""
     with spoken(progress, quiet=quiet) as talk:
         asked = Options(
-            shift=_names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
+            shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify,
         )  # fmt: skip
-        with journal.keep(_path(keep), resume=resume, new_tile=tile is not None, note=talk.note) as keeping:
-            run = opening.open_named(_models(models), _place(data), asked, progress=talk.progress, note=talk.note)
+        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
+        with kept as keeping:
+            run = opening.open_named(
+                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
+            )
             parts = list(specialization.specialize(run, keeping, across=not within_layer))
             keeping.discard()
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
@@ -169,7 +178,8 @@ def compare(
     """
     with spoken(progress, quiet=quiet) as talk:
         asked = summaries.Asked(
-            summary=summary, scales=_names(scale), tolerance=tolerance, normalise_by=normalise_by, against=against,
+            summary=summary, scales=accepted.names(scale),
+            tolerance=tolerance, normalise_by=normalise_by, against=against,
             exact=exact, seed=seed,
         ).check()  # fmt: skip
         folds = summaries.of(asked).of is None
@@ -210,7 +220,7 @@ def train(
     with spoken(progress, quiet=quiet) as talk:
         resolved = fitting.recipe_of(recipe, dict(settings or {}))
         plan = fitting.plan_of(
-            Path(data), resolved, Path(out), val=_path(val), log=_path(log), snapshots=snapshots,
+            Path(data), resolved, Path(out), val=accepted.path(val), log=accepted.path(log), snapshots=snapshots,
             init=None if init is None else str(init),
         )  # fmt: skip
         means = fitting.Means(
@@ -232,7 +242,7 @@ def shard(
     """Pack images into shard sets below `out`, as `vhs shard`; what is there and sound is kept."""
     with spoken(progress, quiet=quiet) as talk:
         asked = packing.Asked(
-            layout=layout, split=split, columns=columns, classes=classes, per_class=per_class, base=_path(base),
+            layout=layout, split=split, columns=columns, classes=classes, per_class=per_class, base=accepted.path(base),
             per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation, count=count, side=side,
             distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
         )  # fmt: skip
@@ -262,23 +272,6 @@ def head_outputs(model: Loaded, images: Tensor) -> list[Tensor]:
         return intervention.head_outputs(model.model, images)
 
 
-def _models(models: Models) -> list[str | Loaded]:
-    listed = [models] if isinstance(models, (Loaded, str, Path)) else list(models)
-    return [model if isinstance(model, Loaded) else str(model) for model in listed]
-
-
-def _place(data: Data) -> Path | ShardSet | None:
-    return Path(data) if isinstance(data, str) else data
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-def _names(names: Names) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
-
-
 def _source(source: Any, *, folds: bool = False) -> Any:
     """What stands for a table: the part of several tables that is meant, a file's name, or a frame."""
     if isinstance(source, Ablated):
@@ -290,4 +283,7 @@ def _source(source: Any, *, folds: bool = False) -> Any:
 
 def _table(source: Any) -> Table:
     """Raises InputError for a frame or a file that is no vhs table."""
+    accepted.check_kind(
+        source, (pl.DataFrame, str), "a table is a polars frame, a file, or what a function of vhs gave"
+    )
     return tables.of_frame(source) if isinstance(source, pl.DataFrame) else tables.read(source)
