@@ -342,6 +342,16 @@ class TestShell:
             assert done.returncode == 0, (command, done.stderr)
         assert (tmp_path / "m.train.png").exists() and (tmp_path / "out/val/shards.json").exists()
 
+    def test_a_reader_that_leaves_stops_no_set_of_several(self, tmp_path: Path) -> None:
+        script = f"set -o pipefail; {sys.executable} -m vhs shard fashion-mnist out --per-class 20 | true"
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stderr == "" and (tmp_path / "out/val/shards.json").exists()
+
+    def test_help_onto_a_full_device(self) -> None:
+        script = f"{sys.executable} -m vhs --help > /dev/full"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr == "vhs: [Errno 28] No space left on device\n"
+
     def test_help_into_a_pipe_that_nobody_reads(self, tmp_path: Path) -> None:
         script = f"set -o pipefail; for i in 1 2 3; do {sys.executable} -m vhs ablate --help | true; echo $?; done"
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)

@@ -145,4 +145,10 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _terminate)
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    try:
+        _flush()
+    except OSError:  # what stdout did not take before it does not take now; the interpreter need not try again
+        abandon()
+        code = code or 1
+    sys.exit(code)

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def name_product(path: Path) -> None:
     if sys.stdout is None:
         return
     line = printable(str(path)).encode() if is_terminal() else os.fsencode(path)
-    write(line + b"\n")
+    with suppress(ClosedPipe):
+        write(line + b"\n")
 
 
 def abandon() -> None:
