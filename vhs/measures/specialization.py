@@ -12,10 +12,9 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.errors import MismatchError
 from vhs.measures import attention, divergence
+from vhs.measures.map_source import source_of
 from vhs.measures.scoring import Tally
-from vhs.models import prefix, seam
 from vhs.models.model import Model
 
 FIELDS = ("n", "value", "value_sq")
@@ -31,45 +30,30 @@ class Specialization:
 
     def __init__(self, model: Model, *, across: bool) -> None:
         self.model = model
-        if model.plain is None:
-            raise MismatchError(f"{model.name}: attention maps are read of timm's plain VisionTransformer only so far.")
-        net, grid = model.plain, model.grid
-        self.net = net
-        has_class = net.has_class_token
+        self._source = source_of(model)
+        grid, has_class = model.grid, self._source.has_class_token
         self.metrics = [metric for metric in attention.METRICS if has_class or not metric.of_class_token]
         groups = [
             list(range(grid.first(layer), grid.first(layer) + count)) for layer, count in enumerate(grid.per_layer)
         ]
         self.pairs = divergence.pairs([list(range(len(grid)))] if across else groups)
-        patch = net.patch_embed.patch_size[0]
-        self._distances = attention.patch_distances(net.patch_embed.grid_size, patch, model.device)
+        self._distances = attention.patch_distances(self._source.grid, self._source.patch, model.device)
         self._heads = Tally((len(self.metrics), len(grid)), FIELDS, model.device)
         self._pairs = Tally((sum(len(others) for _, others in self.pairs),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
-        tokens = self._distances.shape[0] + self.net.num_prefix_tokens
+        tokens = self._distances.shape[0] + self._source.special
         chunk = max(1, CHUNK_ELEMENTS // (len(self.model.grid) * tokens**2))
         with torch.inference_mode():
             pixels = self.model.preprocess(batch.images_BCHW)
             for start in range(0, batch.size, chunk):
                 part = slice(start, min(start + chunk, batch.size))
-                self._add_maps(self._maps(pixels[part]), batch.folds_B[part])
+                self._add_maps(self._source.read(pixels[part]), batch.folds_B[part])
 
     def results(self) -> dict[str, Counts]:
         """heads: int64 [K, G, FOLDS, FIELDS], value in 2^-24 of the metric's unit.
         pairs: int64 [J, FOLDS, FIELDS] in the order of `pair_heads`, value in 2^-24 nats."""
         return {"heads": self._heads.counts(), "pairs": self._pairs.counts()}
-
-    def _maps(self, pixels_BCHW: Tensor) -> Tensor:
-        """float32 [G, B, N, N]: every head's attention map; the pass itself keeps fused attention."""
-        net = self.net
-        maps = []
-        with self.model.autocast():
-            tokens = prefix.embed(net, pixels_BCHW)
-            for block in seam.blocks(net):
-                maps.append(seam.attention_maps(seam.attention(block), block.norm1(tokens)))
-                tokens = block(tokens)
-        return divergence.stack_layers(maps)
 
     def _add_maps(self, maps_GBNN: Tensor, folds_B: Tensor) -> None:
         maps = attention.Maps(maps_GBNN.transpose(0, 1), self._distances)
