@@ -46,8 +46,9 @@ class TestBounds:
     def test_idx(self, tmp_path: Path) -> None:
         squeezer = zlib.compressobj(9, wbits=31)
         header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 3 << 20, 32, 32)
-        zeros = squeezer.compress(header) + b"".join(squeezer.compress(bytes(1 << 24)) for _ in range(192))
-        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(zeros + squeezer.flush())
+        begun = squeezer.compress(header) + squeezer.flush(zlib.Z_FULL_FLUSH)
+        block = squeezer.compress(bytes(1 << 24)) + squeezer.flush(zlib.Z_FULL_FLUSH)  # complete by itself: repeat it
+        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(begun + block * 192 + squeezer.flush())
         (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 0])))
         with pytest.raises(InputError, match=r"would unpack to 3,221,225,472; that is no data set of images"):
             layouts.read(str(tmp_path), "idx")
