@@ -130,7 +130,7 @@ def train(
         device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,
         track=track, resume=resume, stop=stop,
     )  # fmt: skip
-    with stop, console.progress() as progress:
+    with console.progress() as progress:
         finished = opening.train(plan, means, progress=progress, note=console.note)
     if not finished:
         console.note("stopped; the state is saved, --resume continues")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vhs.errors import InputError, MismatchError, UsageError, VhsError, check_range, choices
 from vhs.formats import shards as sets
@@ -59,11 +59,34 @@ class Plan:
         )
 
 
+class Stop(Protocol):
+    """Entered while updates are made, and asked after each; a true answer saves the state and ends the run."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __call__(self) -> bool: ...
+
+
+class NoStop:
+    """For runs that nobody stops in between."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """How a run is carried out, as typed: what decides its weights by rounding and time alone.
 
-    stop: asked after every update, a true answer saves the state and ends the run; workers: processes that read images.
+    workers: processes that read images.
     """
 
     device: str = "auto"
@@ -74,7 +97,7 @@ class Means:
     skip_bad: bool = False
     track: str | None = None
     resume: bool = False
-    stop: Callable[[], bool] = lambda: False
+    stop: Stop = field(default_factory=NoStop)
 
 
 def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[str] = ()) -> Recipe:
@@ -127,7 +150,7 @@ def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note =
             lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
             note(f"{plan.out}: is already trained to its end with this recipe on this data{lost}")
             return True
-        return _run(_training(plan, means, progress, note), note, resume=means.resume)
+        return _run(_training(plan, means, progress, note), means, note)
 
 
 def _training(plan: Plan, means: Means, progress: Progress, note: Note) -> Training:
@@ -146,13 +169,14 @@ def _training(plan: Plan, means: Means, progress: Progress, note: Note) -> Train
     return training
 
 
-def _run(training: Training, note: Note, *, resume: bool) -> bool:
+def _run(training: Training, means: Means, note: Note) -> bool:
     """Run to the end or to a stop; the log and the notes are written in any case."""
     from vhs.runs import runtime
 
     finished = False
     try:
-        finished = training.run(resuming=resume)
+        with means.stop:
+            finished = training.run(resuming=means.resume)
         return finished
     except (RuntimeError, MemoryError) as error:
         if not runtime.is_out_of_memory(error):
