@@ -147,4 +147,4 @@ def test_windows_have_no_map_of_all_tokens(vhs, toy_shards: Path, tmp_path: Path
     save_file(timm.create_model(name, **arguments).state_dict(), tmp_path / "w.safetensors")
     reference = f"timm:{name}:img_size=56,in_chans=1,num_classes=5,depths=2x2,embed_dim=24,num_heads=2x3@{tmp_path / 'w.safetensors'}"
     code, _, err = vhs("specialize", reference, "--data", toy_shards / "val", "-o", "h.csv")
-    assert code == 4 and "layer 0 attends in windows, 49 tokens to 49; maps are measured where all" in err, err
+    assert code == 4 and "layer 0 attends in windows, 49 queries to 49 keys; maps are measured where all" in err, err

@@ -72,7 +72,7 @@ class WatchedMaps:
         for layer, layout in enumerate(self._reader.layouts):
             if layout.kind != GLOBAL or layout.queries != self.special + prod(grid):
                 raise MismatchError(
-                    f"{model.name}: layer {layer} attends in {layout.kind}, {layout.queries} tokens to {layout.keys}; "
+                    f"{model.name}: layer {layer} attends in {layout.kind}, {layout.queries} queries to {layout.keys} keys; "
                     f"maps are measured where all {self.special + prod(grid)} tokens attend to all."
                 )
 
