@@ -1,6 +1,6 @@
 """What stands in for a removed head: nothing, what it gives on average, for another image, or with other attention.
 
-The average and the donors come from a calibration bank: images that are not scored, run once through the
+The average and the donors come from a bank: images that are not scored, run once through the
 intact model, with what each projection receives kept.
 
 Letters: M images of the bank, B scored images, R rows of a projection's input for one image, H heads, N tokens,
@@ -30,7 +30,7 @@ DONORS = 64
 
 
 class Bank:
-    """Head outputs of calibration images.
+    """Head outputs of fill images.
 
     `mean` is the average at each position, `mean-flat` one vector, the average over positions too: the only kind,
     with zero, that folds into the projection's bias. `resample` takes a donor of the bank, chosen by the

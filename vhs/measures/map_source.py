@@ -71,9 +71,10 @@ class WatchedMaps:
         self.has_class_token = getattr(net, "cls_token", None) is not None
         for layer, layout in enumerate(self._reader.layouts):
             if layout.kind != GLOBAL or layout.queries != self.special + prod(grid):
+                shape = f"{layout.queries} queries to {layout.keys} keys"
                 raise MismatchError(
-                    f"{model.name}: layer {layer} attends in {layout.kind}, {layout.queries} queries to {layout.keys} keys; "
-                    f"maps are measured where all {self.special + prod(grid)} tokens attend to all."
+                    f"{model.name}: layer {layer} attends in {layout.kind}, {shape}; maps are measured "
+                    f"where all {self.special + prod(grid)} tokens attend to all."
                 )
 
     def read(self, pixels_BCHW: Tensor) -> Tensor:
