@@ -23,8 +23,8 @@ def test_the_headline(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -
     assert done.stdout == b"ablate.png\n"
 
 
-def test_head_ends_the_command_quietly(tmp_path: Path, toy_checkpoint: Path) -> None:
-    done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c -q | head -3", tmp_path)
+def test_head_ends_the_command_quietly(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
+    done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c -q | head -3", tmp_path, program=vhs_program)
     assert done.returncode == 0 and done.stderr == b"" and done.stdout.count(b"\n") == 3
     done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c -q | head -3", tmp_path, PYTHONUNBUFFERED="1")
     assert done.returncode == 0 and done.stderr == b""
@@ -63,10 +63,10 @@ def test_a_dead_producer_is_told(tmp_path: Path, vhs_program: Path) -> None:
     assert not (tmp_path / "x.png").exists()
 
 
-def test_full_devices_and_limits(tmp_path: Path, toy_checkpoint: Path) -> None:
-    done = shell(f"vhs ablate {toy_checkpoint} -q > /dev/full", tmp_path)
+def test_full_devices_and_limits(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
+    done = shell(f"vhs ablate {toy_checkpoint} -q > /dev/full", tmp_path, program=vhs_program)
     assert done.returncode == 1 and done.stderr == b"vhs ablate: stdout: cannot be written: No space left on device.\n"
-    done = shell(f"vhs ablate {toy_checkpoint} -q -o /dev/full", tmp_path)
+    done = shell(f"vhs ablate {toy_checkpoint} -q -o /dev/full", tmp_path, program=vhs_program)
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr
     done = shell(f"ulimit -f 4; vhs ablate {toy_checkpoint} --shift contrast -q -o t.csv", tmp_path)
     assert done.returncode == 1 and b"File too large" in done.stderr and done.stderr.count(b"\n") == 1

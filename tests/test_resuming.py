@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shells import holder
+from tests.shells import holder, shell
 
 COMMANDS = {
     "ablate": ("ablate", "--shift", "contrast"),
@@ -55,12 +55,13 @@ def test_an_interrupted_run_is_continued(vhs, toy_checkpoint: Path, name: str, m
         assert tables.read(part).rows.equals(tables.read(part.replace("t.", "plain.", 1)).rows), part
 
 
-def test_a_resumed_table_has_the_bytes_of_a_plain_one(tmp_path: Path, toy_checkpoint: Path) -> None:
+def test_a_resumed_table_has_the_bytes_of_a_plain_one(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
     """Provenance leaves out --resume and how much is said."""
-    argv = [sys.executable, "-m", "vhs", "evalshift", str(toy_checkpoint), "--shift", "contrast:3", "-o", "t.parquet"]
     contents = []
-    for more in ([], ["--resume"], ["-q", "--resume"]):
-        subprocess.run([*argv, *more], cwd=tmp_path, check=True, capture_output=True)
+    for more in ("", "--resume", "-q --resume"):
+        script = f"vhs evalshift {toy_checkpoint} --shift contrast:3 -o t.parquet {more}"
+        done = shell(script, tmp_path, program=vhs_program)
+        assert done.returncode == 0, done.stderr
         contents.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
     assert contents[0] == contents[1] == contents[2]
 
