@@ -155,3 +155,15 @@ def test_functions_take_all_that_the_commands_take(name: str) -> None:
     wanted -= SETTINGS if name == "train" else set()
     missing = wanted - offered
     assert not missing, f"vhs.{name} lacks {sorted(missing)}"
+
+
+def test_models_keep_their_order_however_they_are_given(toy_checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import vhs
+
+    other = tmp_path / "other.safetensors"
+    shutil.copy(toy_checkpoint, other)
+    model, data = vhs.load_model(toy_checkpoint, device="cpu"), toy_checkpoint.parent / "shards" / "val"
+    rows_of = vhs.evalshift([model, other], data, quiet=True).rows["model"].to_list()
+    assert rows_of == [str(toy_checkpoint), str(other)]

@@ -46,7 +46,7 @@ def ablate(run: Run, keeping: Keeping = NOTHING_KEPT, *, outcomes: bool = False)
     def make(model: Model, scope: Scope) -> HeadAblation | RegressionAblation:
         bank = banks.get(id(model))
         if numbers:
-            return regression.ablation(run, model, bank)
+            return RegressionAblation(model, run.stack, len(run.data.manifest.targets), run.ablation, bank=bank)
         return HeadAblation(model, scope, run.stack, run.ablation, bank=bank, keep=outcomes)
 
     for condition, results in sweep(run, make, keeping, {"measure": "ablate", "per_sample": outcomes}):

@@ -75,8 +75,10 @@ def open_named(
 
 def _resolve(models: Sequence[str | Loaded]) -> list[str | Loaded]:
     """The models, `@FILE` being the references in it."""
-    texts = iter(reference_names.resolve([model for model in models if isinstance(model, str)]))
-    return [*texts, *(model for model in models if not isinstance(model, str))]
+    texts = [model for model in models if isinstance(model, str)]
+    if len(texts) == len(models):
+        return list(reference_names.resolve(texts))
+    return [found for model in models for found in (_resolve([model]) if isinstance(model, str) else [model])]
 
 
 def _trust(condition: Condition, asked: Options) -> Condition:
@@ -154,6 +156,8 @@ def open_run(
     scopes.check_classes(data, models)
     if len({model.precision for model in models}) > 1:
         raise UsageError("the models were loaded in different precisions. Load them in one.")
+    if len({model.device for model in models}) > 1:
+        raise UsageError("the models are on different devices. Load them on one.")
     runtime.set_precision(models[0].precision)
     samples = cache.choose(data, max_samples, seed)
     fixed, stack = runtime.fit(models, len(samples), tile)

@@ -10,8 +10,7 @@ from vhs.counts import Counts
 from vhs.errors import UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.measures.fills import Bank
-from vhs.measures.regression import RegressionAblation, RegressionEvaluation
+from vhs.measures.regression import RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.conditions import Condition
@@ -28,11 +27,6 @@ def is_regression(run: Run) -> bool:
     if run.by:
         raise UsageError("--by: rows by group are of classification only so far.")
     return True
-
-
-def ablation(run: Run, model: Model, bank: Bank | None) -> RegressionAblation:
-    """The measure of one model."""
-    return RegressionAblation(model, run.stack, len(run.data.manifest.targets), run.ablation, bank=bank)
 
 
 def evaluate(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame]:
