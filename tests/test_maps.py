@@ -91,6 +91,13 @@ def test_maps_between_channels_are_none() -> None:
         MapReader(net, engine_of(net, (3, 64, 64)).seams, torch.rand(1, 3, 64, 64))
 
 
+def test_maps_between_channels_are_none_where_tokens_are_as_many_as_features() -> None:
+    """96 x 128 px in patches of 16: 48 tokens, and heads of 48 features."""
+    net = timm.create_model("xcit_tiny_12_p16_224", img_size=(96, 128), num_classes=5).eval()
+    with pytest.raises(MismatchError, match="has no attention map over tokens by head"):
+        MapReader(net, engine_of(net, (3, 96, 128)).seams, torch.rand(1, 3, 96, 128))
+
+
 def test_no_mode_is_left_behind() -> None:
     net, pixels, reader = built("beit_base_patch16_224")
     before = net(pixels)

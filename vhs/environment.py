@@ -39,7 +39,7 @@ def rows() -> list[tuple[str, str]]:
         ("processor", f"{_processor()}, {cores} cores usable, {torch.get_num_threads()} threads, {memory:.0f} GiB"),
     ]
     found += [(name, _version(name)) for name in DISTRIBUTIONS]
-    found += [("CUDA", f"{torch.version.cuda or 'not in this build'}, {_devices(torch.cuda)}")]
+    found += [("CUDA", f"{torch.version.cuda or 'not in this build'}, {_devices()}")]
     return found + [(name, os.environ[name]) for name in VARIABLES if name in os.environ]
 
 
@@ -63,7 +63,7 @@ def _processor() -> str:
     return f"{values.get('model name', 'unknown')} ({widest})"
 
 
-def _devices(cuda: object) -> str:
-    count = cuda.device_count()  # type: ignore[attr-defined]
-    names = [cuda.get_device_name(index) for index in range(count)]  # type: ignore[attr-defined]
-    return ", ".join(names) or "no devices"
+def _devices() -> str:
+    from torch import cuda
+
+    return ", ".join(cuda.get_device_name(index) for index in range(cuda.device_count())) or "no devices"

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from vhs import accepted
 from vhs.accepted import Data, Models, Names
 from vhs.console import spoken
-from vhs.errors import UsageError, choices
 from vhs.figures import gallery, selection, style
 from vhs.fitting import opening as fitting
 from vhs.formats import references, shards, tables
@@ -123,9 +122,7 @@ def evalshift(
 ) -> Shifted:  # fmt: skip
     """Accuracy, loss and calibration under each condition, as `vhs evalshift`; by: None for all groups of the data."""
     with spoken(progress, quiet=quiet) as talk:
-        wanted = summaries.Asked(summary=summary, normalise_by=normalise_by).check()
-        if summary is not None and summary not in summaries.OF_SHIFT:
-            raise UsageError(f"--summary {summary}: expected {choices(summaries.OF_SHIFT)}.")
+        wanted = summaries.Asked(summary=summary, normalise_by=normalise_by).check(of_shift=True)
         asked = Options(
             shift=accepted.names(shift), rejpeg=rejpeg,
             by=None if by is None else accepted.names(by), max_samples=max_samples,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vhs import completion, options, output
-from vhs.errors import UsageError, choices
+from vhs.errors import UsageError
 from vhs.formats.schemas import CALIBRATION, EVALSHIFT
 
 Calibration = Annotated[
@@ -75,9 +75,7 @@ def evalshift(
     from vhs.runs import journal, opening
     from vhs.summaries.summary import Asked, of
 
-    if summary is not None and summary not in options.OF_SHIFT:
-        raise UsageError(f"--summary {summary}: expected {choices(options.OF_SHIFT)}.")
-    wanted = Asked(summary=summary, normalise_by=normalise_by).check()
+    wanted = Asked(summary=summary, normalise_by=normalise_by).check(of_shift=True)
     if summary and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
     asked = opening.Options(

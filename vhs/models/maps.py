@@ -60,7 +60,7 @@ class MapReader:
         kept: dict[int, list[Tensor]] = {layer: [] for layer in range(len(self._seams))}  # by layer what was seen
         with ExitStack() as stack, torch.inference_mode():
             for layer, seam in enumerate(self._seams):
-                mode = _Watch(kept[layer], seam.heads)
+                mode = _Watch(kept[layer], seam)
                 stack.enter_context(hook_before(seam.projection, mode.see_projection))
                 stack.enter_context(hook_before(seam.attention, partial(_begin, mode)))
                 stack.enter_context(hook_after(seam.attention, partial(_end, mode)))
@@ -82,34 +82,50 @@ class _Watch(TorchFunctionMode):
     """Keeps what softmax gives where it averages values of a head's width, and for fused attention the map that it does
     not give."""
 
-    def __init__(self, kept: list[Tensor], heads: int) -> None:
+    def __init__(self, kept: list[Tensor], seam: Seam) -> None:
         super().__init__()
-        self._kept, self._heads = kept, heads
-        self._seen: list[tuple[Tensor, int | None]] = []  # a map, and the width of its product with the values
+        self._kept, self._seam = kept, seam
+        self._seen: list[tuple[Tensor, Tensor | None]] = []  # a map, and its product with the values
 
     def see_projection(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        """What arrives says how wide a head is; maps of another width are between channels."""
-        features = {size for size in args[0].shape if size % self._heads == 0}
+        """What arrives says how wide a head is, and which way round: maps of another width are between channels."""
+        arrived = self._seam.by_head(args[0])
         self._kept += [
-            weights for weights, width in self._seen if width is not None and width * self._heads in features
+            weights for weights, product in self._seen if product is not None and _is_of_tokens(product, arrived)
         ]
         self._seen.clear()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
+        heads = self._seam.heads
         if function in ATTENTION:
             with torch._C.DisableTorchFunction():
-                weights = _by_head(_fused_map(*args, **kwargs), self._heads)
-                self._seen += [(weights, result.shape[-1])] if weights is not None else []
+                weights = _by_head(_fused_map(*args, **kwargs), heads)
+                self._seen += [(weights, result)] if weights is not None else []
         elif function in SOFTMAX:
-            weights = _by_head(result, self._heads)
+            weights = _by_head(result, heads)
             self._seen += [(weights, None)] if weights is not None else []
         elif function in PRODUCTS and self._seen and self._seen[-1][1] is None:
-            weights = _by_head(args[0], self._heads)
+            weights = _by_head(args[0], heads)
             if weights is not None and weights.shape == self._seen[-1][0].shape:
-                self._seen[-1] = (self._seen[-1][0], result.shape[-1])
+                self._seen[-1] = (self._seen[-1][0], result)
         return result
+
+
+def _is_of_tokens(product: Tensor, arrived: Tensor) -> bool:
+    """Whether a map's product with the values [..., Q, W] is of heads as wide as in what the projection receives.
+
+    arrived: [B, N, H, W] in most networks. A map between channels gives the transpose, as wide as there are tokens;
+    where these are as many as a head's features, only the numbers tell.
+    """
+    width = arrived.shape[-1]
+    if product.shape[-1] != width:
+        return False
+    if product.shape[-2] != width or product.dim() != 4 or arrived.dim() != 4:
+        return True
+    turned = product.permute(0, 3, 1, 2)
+    return turned.shape != arrived.shape or not torch.allclose(turned, arrived)
 
 
 def _by_head(weights: Tensor, heads: int) -> Tensor | None:

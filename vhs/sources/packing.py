@@ -70,10 +70,10 @@ def write(
 ) -> ShardSet:  # fmt: skip
     """Write one shard set; a rerun keeps what is there and sound."""
     made = as_shifted(part, out / part.version_of) if part.version_of else part
-    _, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
+    manifest, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
     if skipped:
         note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
-    return ShardSet.open(folder)
+    return ShardSet(folder, manifest)
 
 
 def pack(

@@ -39,10 +39,14 @@ class Asked:
     folds: mce.Folds | None = None
     shares: worst_groups.Shares | None = None
 
-    def check(self) -> Asked:
-        """With the usual scales, where none is named. Raises UsageError for what there is not or goes not together."""
-        if self.summary is not None and self.summary not in SUMMARIES:
-            raise UsageError(f"--summary {self.summary}: expected {choices(SUMMARIES)}.")
+    def check(self, *, of_shift: bool = False) -> Asked:
+        """With the usual scales, where none is named. of_shift: whether only summaries of shift tables can be had.
+
+        Raises UsageError for what there is not, or what does not go together.
+        """
+        among = OF_SHIFT if of_shift else tuple(SUMMARIES)
+        if self.summary is not None and self.summary not in among:
+            raise UsageError(f"--summary {self.summary}: expected {choices(among)}.")
         if self.normalise_by is not None and self.summary != "mce":
             raise UsageError("--normalise-by: belongs to --summary mce.")
         further = [name for name in ("against", "exact") if getattr(self, name) is not None]
