@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vhs import accepted
 from vhs.accepted import Data, Models, Names
-from vhs.console import spoken
+from vhs.console import Talk, spoken
 from vhs.figures import gallery, selection, style
 from vhs.fitting import opening as fitting
 from vhs.formats import references, shards, tables
@@ -28,7 +28,9 @@ from vhs.measures import ablation_options, intervention
 from vhs.options import is_pictured
 from vhs.progress import Progress
 from vhs.runs import ablation, cache, contact, evaluation, journal, opening, runtime, specialization
+from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
+from vhs.runs.run import Run
 from vhs.sources import packing
 from vhs.summaries import summary as summaries
 
@@ -103,13 +105,8 @@ def ablate(
             device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
             ablation=removed, fill_data=accepted.data(fill_data),
         )  # fmt: skip
-        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
-        with kept as keeping:
-            run = opening.open_named(
-                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
-            )
+        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
             parts = list(ablation.ablate(run, keeping, outcomes=per_sample))
-            keeping.discard()
     return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
 
 
@@ -129,16 +126,11 @@ def evalshift(
             seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
             verify=verify,
         )  # fmt: skip
-        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
-        with kept as keeping:
-            run = opening.open_named(
-                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
-            )
+        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
             parts = list(evaluation.evaluate(run, keeping))
             rows = pl.concat(part.rows for part in parts)
             if summary is not None:
                 rows = evaluation.summary_of(run, parts, wanted)
-            keeping.discard()
     return Shifted(rows, pl.concat(part.bins for part in parts))
 
 
@@ -154,14 +146,21 @@ def specialize(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify,
         )  # fmt: skip
-        kept = journal.keep(accepted.path(keep), resume=resume, new_tile=tile is not None, note=talk.note)
-        with kept as keeping:
-            run = opening.open_named(
-                accepted.models(models), accepted.data(data), asked, progress=talk.progress, note=talk.note
-            )
+        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
             parts = list(specialization.specialize(run, keeping, across=not within_layer))
-            keeping.discard()
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
+
+
+@contextmanager
+def _run(
+    models: Models, data: Data, asked: Options, talk: Talk, *, keep: str | Path | None, resume: bool
+) -> Iterator[tuple[Run, Keeping]]:  # fmt: skip
+    """A run, and where its finished conditions are kept until the block ends well."""
+    new_tile = asked.tile is not None
+    with journal.keep(accepted.path(keep), resume=resume, new_tile=new_tile, note=talk.note) as keeping:
+        named, place = accepted.models(models), accepted.data(data)
+        yield opening.open_named(named, place, asked, progress=talk.progress, note=talk.note), keeping
+        keeping.discard()
 
 
 def compare(

@@ -59,7 +59,7 @@ class Bank:
         return partial(self._donor_outputs, keys_B % len(self._kept[0]))
 
     def _add(self, model: Model, images_BCHW: Tensor) -> None:
-        received = _projection_inputs(model, images_BCHW)
+        received = projection_inputs(model, images_BCHW)
         parts = [values.unflatten(0, (len(images_BCHW), -1)).float() for values in received]
         if not self._sums:
             self._sums = [torch.zeros_like(part[0], dtype=torch.float64) for part in parts]
@@ -84,7 +84,7 @@ class Bank:
 
 def twin(model: Model, images_BCHW: Tensor) -> Fill:
     """What each head gives for these images themselves: the twins of the ones that are scored, in their order."""
-    received = _projection_inputs(model, images_BCHW)
+    received = projection_inputs(model, images_BCHW)
 
     def fill(layer: int, _rows: int) -> Tensor:
         return received[layer]
@@ -145,7 +145,7 @@ def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
     return [(total / count).float() for total in sums]
 
 
-def _projection_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
+def projection_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
     """What each projection receives in a pass over these images."""
     return _inputs(model, [place.projection for place in model.engine.seams], images_BCHW)
 

@@ -6,17 +6,14 @@ Letters: B images, C channels, H heads (or height, of images), N images of a ban
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from vhs.errors import UsageError
 from vhs.grid import named_sets
-from vhs.measures.fills import Bank
+from vhs.measures.fills import Bank, projection_inputs
 from vhs.models.engine import Fill, zero
-from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
 from vhs.models.removal import Removal
 
@@ -42,12 +39,8 @@ def head_outputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
 
     images_BCHW: uint8 at the data's geometry.
     """
-    kept: list[Tensor] = []
-    with ExitStack() as stack, torch.inference_mode(), model.autocast():
-        for place in model.engine.seams:
-            stack.enter_context(hook_before(place.projection, partial(keep_input, kept)))
-        model.net(model.preprocess(images_BCHW.to(model.device)))
-    by_head = [place.by_head(received) for place, received in zip(model.engine.seams, kept, strict=True)]
+    received = projection_inputs(model, images_BCHW.to(model.device))
+    by_head = [place.by_head(values) for place, values in zip(model.engine.seams, received, strict=True)]
     return [values.unflatten(0, (len(images_BCHW), -1)).squeeze(1) for values in by_head]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures import attention, divergence
-from vhs.measures.map_source import source_of
+from vhs.measures.map_source import MapSource, source_of
 from vhs.measures.scoring import Tally
 from vhs.models.model import Model
 
@@ -25,12 +25,13 @@ CHUNK_ELEMENTS = 1 << 23
 class Specialization:
     """`add` batches of one condition, then read `results`.
 
-    across: whether pairs span layers; otherwise only heads of one layer are compared.
+    across: whether pairs span layers; otherwise only heads of one layer are compared. source: of the model's maps, if
+    it is known already.
     """
 
-    def __init__(self, model: Model, *, across: bool) -> None:
+    def __init__(self, model: Model, *, across: bool, source: MapSource | None = None) -> None:
         self.model = model
-        self._source = source_of(model)
+        self._source = source or source_of(model)
         grid, has_class = model.grid, self._source.has_class_token
         self.metrics = [metric for metric in attention.METRICS if has_class or not metric.of_class_token]
         groups = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from vhs.measures.map_source import source_of
 from vhs.measures.scoring import Scope
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
@@ -28,11 +29,12 @@ def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, *, across: bool = True
 
     across: whether pairs of heads span layers.
     """
+    sources = {id(model): source_of(model) for model in run.models}  # once: some run their network to find their maps
 
-    def make(model: Model, _scope: Scope) -> Specialization:
-        return Specialization(model, across=across)
+    def make(model: Model, _scope: Scope | None = None) -> Specialization:
+        return Specialization(model, across=across, source=sources[id(model)])
 
-    layouts = [Specialization(model, across=across) for model in run.models]
+    layouts = [make(model) for model in run.models]
     for condition, results in sweep(run, make, keeping, {"measure": "specialize", "across": across}):
         pairs = list(zip(layouts, results, strict=True))
         yield Specialized(
