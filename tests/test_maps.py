@@ -17,7 +17,8 @@ from vhs.errors import MismatchError
 from vhs.models import seam
 from vhs.models.engine import engine_of
 from vhs.models.hooks import hook_before, keep_input
-from vhs.models.maps import GLOBAL, POOLED_KEYS, WINDOWS, MapReader
+from vhs.models.maps import MapReader
+from vhs.models.tokens import GLOBAL, POOLED_KEYS, WINDOWS
 
 FAMILIES = {
     "vit_small_patch14_reg4_dinov2": {"img_size": (42, 70), "depth": 2, "embed_dim": 33, "num_heads": 3},
@@ -47,7 +48,7 @@ def built(name: str) -> tuple[torch.nn.Module, torch.Tensor, MapReader]:
 def test_maps_equal_timms_own(name: str) -> None:
     """What timm's attention hands to its dropout, fused attention off."""
     net, pixels, reader = built(name)
-    got = reader.read(pixels)
+    got = [seen.weights_RHQK for seen in reader.read(pixels)]
     want: list[torch.Tensor] = []
     with ExitStack() as stack, torch.inference_mode():
         for place in reader._seams:
@@ -73,7 +74,7 @@ def test_layouts_are_told_by_shape() -> None:
 
 def test_the_two_ways_to_a_plain_vits_maps_agree() -> None:
     net, pixels, reader = built("vit_small_patch14_reg4_dinov2")
-    watched = reader.read(pixels)
+    watched = [seen.weights_RHQK for seen in reader.read(pixels)]
     received: list[torch.Tensor] = []
     with ExitStack() as stack, torch.inference_mode():
         for block in seam.blocks(net):

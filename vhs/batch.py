@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Batch:
     positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
     clean_BCHW: the same images before the shift that images_BCHW are under; None where that is not known.
     targets_BT: float32, standardised; of regression.
+    regions_BHW, bare_BCHW: uint8, a map of each image's regions and its bare twin, where they are measured.
     """
 
     images_BCHW: Tensor
@@ -33,7 +34,18 @@ class Batch:
     positions_B: Tensor | None = None
     targets_BT: Tensor | None = None
     clean_BCHW: Tensor | None = None
+    regions_BHW: Tensor | None = None
+    bare_BCHW: Tensor | None = None
+
+    def part(self, rows: slice) -> Batch:
+        """Some of its real samples."""
+        cut = {item.name: _rows(getattr(self, item.name), rows) for item in fields(self) if item.name != "size"}
+        return replace(self, **cut | {"groups_AB": self.groups_AB[:, rows], "size": rows.stop - rows.start})
 
     def with_images(self, images_BCHW: Tensor) -> Batch:
         """The batch under a shift that gave it these images."""
         return replace(self, images_BCHW=images_BCHW, clean_BCHW=self.images_BCHW)
+
+
+def _rows(values: Tensor | None, rows: slice) -> Tensor | None:
+    return None if values is None else values[rows]

@@ -27,12 +27,13 @@ from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
 from vhs.options import is_pictured
 from vhs.progress import Progress
-from vhs.runs import ablation, cache, contact, evaluation, journal, opening, runtime, specialization
+from vhs.runs import ablation, cache, evaluation, journal, opening, runtime, specialization
 from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
 from vhs.runs.run import Run
 from vhs.sources import packing
 from vhs.summaries import summary as summaries
+from vhs.viewing import contact
 
 __all__ = [
     "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "read_images", "shard",
@@ -136,18 +137,20 @@ def evalshift(
 
 def specialize(
     models: Models, data: Data = None, *, shift: Names = (), within_layer: bool = False,
-    max_samples: int | None = None, seed: int = 0, tile: int | None = None, device: str = "auto",
-    threads: int | None = None, precision: str = "float32", skip_bad: bool = False, verify: bool = True,
-    keep: str | Path | None = None, resume: bool = False, progress: Progress | None = None, quiet: bool = False,
+    regions: bool = False, activity: int = 0, max_samples: int | None = None, seed: int = 0, tile: int | None = None,
+    device: str = "auto", threads: int | None = None, precision: str = "float32", skip_bad: bool = False,
+    verify: bool = True, keep: str | Path | None = None, resume: bool = False, progress: Progress | None = None,
+    quiet: bool = False,
 ) -> Specialized:  # fmt: skip
-    """What every head looks at, and how differently heads look, as `vhs specialize`."""
+    """What every head looks at and writes, and how alike heads are, as `vhs specialize`."""
     with spoken(progress, quiet=quiet) as talk:
+        wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity)
         asked = Options(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify,
         )  # fmt: skip
         with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
-            parts = list(specialization.specialize(run, keeping, across=not within_layer))
+            parts = list(specialization.specialize(run, keeping, wanted))
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
 
 

@@ -113,7 +113,7 @@ def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | N
     target = out or Path(f"{Path(paths[0]).name.split('.')[0]}.contact.png")
     image_format = _format(target, form)
     from vhs.formats.atomic import check_outputs
-    from vhs.runs import contact
+    from vhs.viewing import contact
 
     check_outputs([target], paths)
     _write(contact.figure(paths, wanted, kind), target, image_format)

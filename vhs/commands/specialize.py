@@ -16,6 +16,12 @@ Pairs = Annotated[
         "[default: OUT.pairs.parquet with -o]",
     ),
 ]  # fmt: skip
+Regions = Annotated[
+    bool, typer.Option("--regions", help="Also what heads look at of the regions that the data has maps of.")
+]
+Activity = Annotated[
+    int, typer.Option("--activity", metavar="K", help="Take K levels of the model's own attention as regions.")
+]
 WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
 
 
@@ -26,6 +32,8 @@ def specialize(
     out: options.Out = None,
     pairs: Pairs = None,
     within_layer: WithinLayer = False,
+    regions: Regions = False,
+    activity: Activity = 0,
     form: options.Format = None,
     max_samples: options.MaxSamples = None,
     seed: options.Seed = 0,
@@ -69,9 +77,10 @@ def specialize(
 
             progress.end()
             return output.write(plan.in_words(run, ablating=False).encode())
-        from vhs.runs.specialization import specialize as parts
+        from vhs.runs import specialization
 
-        for part in parts(run, keep, across=not within_layer):
+        wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity)
+        for part in specialization.specialize(run, keep, wanted):
             main.add(part.pairs if instead else part.heads)
             if beside:
                 beside.add(part.pairs)

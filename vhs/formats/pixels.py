@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from vhs.errors import InputError
+from vhs.formats import images
 from vhs.formats.manifest import Manifest
 from vhs.formats.shards import Sample, ShardSet
 
@@ -36,6 +37,13 @@ class Geometry(NamedTuple):
         crop = str(self.crop[0]) if self.crop[0] == self.crop[1] else f"{self.crop[0]}x{self.crop[1]}"
         how = f"{'' if self.mode == 'bilinear' else f' {self.mode}'}{' both sides' if self.squash else ''}"
         return f"resize {self.resize}{how}, crop {crop}"
+
+    def laid_out(self, sides: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """(resized height and width, where the crop begins) of an image with these sides."""
+        shape = self.crop if self.squash else sides
+        resized = [max(self.resize * side // min(shape), crop) for side, crop in zip(shape, self.crop, strict=True)]
+        half = int if self.floored else round
+        return resized, [half((side - crop) / 2) for side, crop in zip(resized, self.crop, strict=True)]
 
 
 IMAGENET = Geometry(256, (224, 224))
@@ -69,13 +77,23 @@ def fit(
     return resize_and_crop(pixels_HWC, geometry)
 
 
+def decode_map(data: ShardSet, sample: Sample, name: str, geometry: Geometry = IMAGENET) -> np.ndarray:
+    """uint8 [H, W]: a map of labels that lies beside a sample, at its geometry, by nearest pixels."""
+    labels = images.decode(sample.further[name], 1, f"{sample.where} ({name})")
+    if data.manifest.height is not None:
+        return fit(labels, data.manifest, sample, geometry)[0]
+    resized, starts = geometry.laid_out(labels.shape[:2])
+    places = [
+        np.minimum((np.arange(crop) + start + 0.5) * side / new, side - 1).astype(int)
+        for side, new, start, crop in zip(labels.shape[:2], resized, starts, geometry.crop, strict=True)
+    ]
+    return labels[..., 0][np.ix_(*places)]
+
+
 def resize_and_crop(pixels_HWC: np.ndarray, geometry: Geometry = IMAGENET) -> np.ndarray:
     """uint8 [C, H, W] of the geometry's crop."""
     sides = pixels_HWC.shape[:2]
-    shape = geometry.crop if geometry.squash else sides
-    resized = [max(geometry.resize * side // min(shape), crop) for side, crop in zip(shape, geometry.crop, strict=True)]
-    half = int if geometry.floored else round
-    starts = [half((side - crop) / 2) for side, crop in zip(resized, geometry.crop, strict=True)]
+    resized, starts = geometry.laid_out(sides)
     # what lies behind the crop is not resized; MARGIN keeps the filter's support inside
     ends = [
         min(side, -(-(start + crop + MARGIN) * side // new) + MARGIN)

@@ -1,95 +1,170 @@
-"""How each head spreads its attention: distance, entropy, mass on the class token.
+"""How a head spreads its attention: distances, entropies, masses, how much the query matters.
 
-Letters: B samples, H heads, N tokens (class token and registers first), P patches.
-Attention weight is not contribution: see docs/methods.md.
+Every measure is one row of METRICS. Attention weight is not contribution: those that say what a head looks at are also
+taken of weights times the norm of what they carry (`Layer.weighted`). See docs/methods.md.
+
+Letters: R images times windows, H heads, Q queries, K keys, P patches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vhs.measures.observation import Layer
+from vhs.models.tokens import CLASS, GLOBAL, POOLED_KEYS, POOLING, REGISTER, WINDOWS
 
-def patch_distances(grid: tuple[int, int], patch: int, device: torch.device) -> Tensor:
-    """float32 [P, P]: Euclidean distance in px between patch centres, row-major over `grid`."""
-    rows, columns = torch.meshgrid(
-        torch.arange(grid[0], device=device), torch.arange(grid[1], device=device), indexing="ij"
-    )
-    centres = torch.stack([rows.flatten(), columns.flatten()], dim=1).float() * patch
-    return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-@dataclass(frozen=True)
-class Maps:
-    """weights_BHNN: attention, rows summing to 1; distances_PP: between patch centres, px. The patches come last."""
-
-    weights_BHNN: Tensor
-    distances_PP: Tensor
-
-    @property
-    def special(self) -> int:
-        """Tokens before the patches: class token and registers."""
-        return self.weights_BHNN.shape[-1] - self.distances_PP.shape[0]
-
-    @property
-    def to_patches_BHPP(self) -> Tensor:
-        """From patch queries to patches, not renormalised."""
-        return self.weights_BHNN[..., self.special :, self.special :]
-
-    @cached_property
-    def distance_BHP(self) -> Tensor:
-        """Of each patch query: the attention-weighted distance to the patches, special tokens dropped."""
-        return (self.to_patches_BHPP * self.distances_PP).sum(-1)
-
-    @cached_property
-    def entropy_BHN(self) -> Tensor:
-        """Of each query's attention over all keys, nats."""
-        return row_entropy(self.weights_BHNN)
+ANYWHERE = (GLOBAL, WINDOWS, POOLED_KEYS, POOLING)
+PLACED = (GLOBAL, WINDOWS)
+"""Layouts whose queries and keys are the same tokens, with places in the image."""
+QUERY = {WINDOWS: "windows", POOLING: "pooling"}
+"""What queries are called where they are not all of the image's."""
+SMOOTHING = 1e-8
+"""Added to weights before the NMI, as in the code of Park et al."""
 
 
-def row_entropy(maps: Tensor) -> Tensor:
-    """Entropy in nats of each row (last axis), in [0, ln N]; 0 ln 0 is 0."""
-    return -(maps * maps.clamp(min=1e-30).log()).sum(-1)
+class Quantity(NamedTuple):
+    """What a value is, of every head of a layer: the columns of the heads table that name it."""
+
+    metric: str
+    query: str
+    unit: str = "1"
+    of: str | None = None
+    weighting: str = "attention"
 
 
 class Metric(NamedTuple):
-    """A measure of a head's map. query: which queries it averages over; unit: of its values; of_class_token: whether it
-    needs one; of: float32 [B, H] from Maps."""
+    """A measure of a head's map. query: which queries it averages over, where these are not windows or pooling;
+    layouts: which maps it is of; of: float32 [R, H]; needs: the token before the patches that it is about; of_values:
+    whether it is also taken of value-weighted attention."""
 
     name: str
     query: str
     unit: str
-    of_class_token: bool
-    of: Callable[[Maps], Tensor]
+    layouts: tuple[str, ...]
+    of: Callable[[Layer], Tensor]
+    needs: str | None = None
+    of_values: bool = False
+
+    def takes(self, layer: Layer) -> bool:
+        """Whether a layer has what it is of."""
+        layout = layer.layout
+        placed = layout.grid is not None or self.layouts == ANYWHERE
+        known = self.name != "sink_mass" or layer.sinks_BP is not None
+        return layout.kind in self.layouts and placed and known and (self.needs is None or self.needs in layout.special)
 
 
-def _distance(maps: Maps) -> Tensor:
+def quantities(layer: Layer) -> Iterator[tuple[Quantity, Tensor]]:
+    """Every measure that the layer's layout allows, float32 [B, H] each."""
+    for metric in METRICS:
+        if metric.takes(layer):
+            query = QUERY.get(layer.layout.kind, metric.query)
+            for weighting, maps in (("attention", layer), ("value", layer.weighted if metric.of_values else None)):
+                if maps is not None:
+                    named = Quantity(metric.name, query, metric.unit, None, weighting)
+                    yield named, layer.by_image(metric.of(maps))
+
+
+def row_entropy(maps: Tensor) -> Tensor:
+    """Entropy in nats of each row (last axis), in [0, ln N]; 0 ln 0 is 0."""
+    return -torch.xlogy(maps, maps).sum(-1)
+
+
+def uniform_distance(layer: Layer) -> Tensor:
+    """[]: the distance of attention that is the same everywhere, px; 116.49 for 14 x 14 patches of 16 px."""
+    return layer.distances_PP.mean()
+
+
+def _distance(layer: Layer) -> Tensor:
     """Mean over patch queries, not renormalised (Raghu et al. 2021, arXiv:2108.08810, in Dosovitskiy's form)."""
-    return maps.distance_BHP.mean(-1)
+    return layer.distance_RHP.mean(-1)
 
 
-def _distance_patch(maps: Maps) -> Tensor:
+def _distance_patch(layer: Layer) -> Tensor:
     """The same, renormalised over patches."""
-    return (maps.distance_BHP / maps.to_patches_BHPP.sum(-1).clamp(min=1e-12)).mean(-1)
+    return (layer.distance_RHP / layer.kept_RHP).mean(-1)
 
 
-def _entropy_normalised(maps: Maps) -> Tensor:
+def _distance_ratio(layer: Layer) -> Tensor:
+    """The same, in units of what uniform attention has."""
+    return _distance_patch(layer) / uniform_distance(layer).clamp(min=1e-12)
+
+
+def _entropy(layer: Layer) -> Tensor:
+    return layer.entropy_RHQ.mean(-1)
+
+
+def _entropy_normalised(layer: Layer) -> Tensor:
     """In units of ln(keys)."""
-    return maps.entropy_BHN.mean(-1) / math.log(maps.weights_BHNN.shape[-1])
+    return _entropy(layer) / math.log(max(layer.layout.keys, 2))
+
+
+def _entropy_patch(layer: Layer) -> Tensor:
+    """Of patch queries over patches alone, renormalised."""
+    return layer.entropy_among_RHP.mean(-1)
+
+
+def _entropy_patch_normalised(layer: Layer) -> Tensor:
+    return _entropy_patch(layer) / math.log(max(layer.distances_PP.shape[0], 2))
+
+
+def _position_deviation(layer: Layer) -> Tensor:
+    """How much the query matters: deviation over queries, mean over keys (Walmer et al. 2023, arXiv:2212.03862)."""
+    return layer.among_patches.std(-2, correction=0).mean(-1)
+
+
+def _nmi(layer: Layer) -> Tensor:
+    """Mutual information of query and key over sqrt(H(q) H(k)), queries uniform (Park et al. 2023, arXiv:2305.00729).
+
+    In [0, 1]; 0 where all queries attend alike.
+    """
+    smooth = layer.to_patches + SMOOTHING
+    smooth /= smooth.sum(-1, keepdim=True)
+    of_keys = row_entropy(smooth.mean(-2))
+    of_queries = math.log(max(smooth.shape[-1], 2))
+    return (of_keys - row_entropy(smooth).mean(-1)) / (of_queries * of_keys).clamp(min=1e-12).sqrt()
+
+
+def _mass_on(token: str) -> Callable[[Layer], Tensor]:
+    """Attention of patch queries on the tokens of a name before the patches."""
+
+    def mass(layer: Layer) -> Tensor:
+        places = [index for index, name in enumerate(layer.layout.special) if name == token]
+        return layer.weights_RHQK[..., layer.special :, places[0] : places[-1] + 1].sum(-1).mean(-1)
+
+    return mass
+
+
+def _self_mass(layer: Layer) -> Tensor:
+    """Attention of patches on themselves."""
+    return layer.to_patches.diagonal(dim1=-2, dim2=-1).mean(-1)
+
+
+def _sink_mass(layer: Layer) -> Tensor:
+    """Attention of patch queries on the image's sinks (`Layer.sinks_BP`)."""
+    assert layer.sinks_BP is not None
+    return (layer.to_patches.mean(-2) * layer.sinks_BP[:, None]).sum(-1)
 
 
 METRICS = (
-    Metric("distance", "patches", "px", False, _distance),
-    Metric("distance_patch", "patches", "px", False, _distance_patch),
-    Metric("entropy", "all", "nats", False, lambda maps: maps.entropy_BHN.mean(-1)),
-    Metric("entropy_normalised", "all", "1", False, _entropy_normalised),
-    Metric("entropy", "class", "nats", True, lambda maps: maps.entropy_BHN[..., 0]),
-    Metric("class_mass", "patches", "1", True, lambda maps: maps.weights_BHNN[..., maps.special :, 0].mean(-1)),
+    Metric("distance", "patches", "px", PLACED, _distance),
+    Metric("distance_patch", "patches", "px", PLACED, _distance_patch, of_values=True),
+    Metric("distance_ratio", "patches", "1", PLACED, _distance_ratio),
+    Metric("entropy", "all", "nats", ANYWHERE, _entropy),
+    Metric("entropy_normalised", "all", "1", ANYWHERE, _entropy_normalised),
+    Metric("entropy_patch", "patches", "nats", (GLOBAL,), _entropy_patch),
+    Metric("entropy_patch_normalised", "patches", "1", (GLOBAL,), _entropy_patch_normalised),
+    Metric("entropy", "class", "nats", (GLOBAL,), lambda layer: layer.entropy_RHQ[..., 0], CLASS),
+    Metric("confidence", "all", "1", (GLOBAL, WINDOWS), lambda layer: layer.weights_RHQK.amax(-1).mean(-1)),
+    Metric("position_deviation", "patches", "1", PLACED, _position_deviation),
+    Metric("nmi", "patches", "1", PLACED, _nmi),
+    Metric("class_mass", "patches", "1", (GLOBAL,), _mass_on(CLASS), CLASS, of_values=True),
+    Metric("register_mass", "patches", "1", (GLOBAL,), _mass_on(REGISTER), REGISTER, of_values=True),
+    Metric("self_mass", "patches", "1", PLACED, _self_mass, of_values=True),
+    Metric("sink_mass", "patches", "1", (GLOBAL,), _sink_mass, of_values=True),
 )
-"""In the order of the heads table; a model without class token lacks those that need one."""
+"""In the order of the heads table; a layer lacks those that need a token, a place or a layout that it has not."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vhs.counts import SCALE, from_fixed
+from vhs.counts import SCALE, Counts, from_fixed
 
 LEVEL = 0.95
 
@@ -103,6 +103,32 @@ def jackknife(whole: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.n
     error = np.sqrt((count - 1) / count * (centred**2).sum(0))
     half = stdtrit(count - 1, (1 + LEVEL) / 2) * error
     return whole - half, whole + half, error
+
+
+def jackknifed(
+    counts: Counts, statistic: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """(value, lo, hi) of a statistic of sums that is no mean, [...], from Counts [..., F, fields] by leaving out folds.
+
+    statistic: of sums by field, any shape, floats out of fixed point. lo and hi are NaN where fewer than two folds hold
+    samples, by the first field.
+    """
+    whole = counts.values.sum(-2)
+    rest = whole[..., None, :] - counts.values
+    value = statistic(_by_field(whole, counts.fields))
+    with np.errstate(invalid="ignore"):
+        without = np.moveaxis(statistic(_by_field(rest, counts.fields)), -1, 0)
+        lo, hi, _ = jackknife(value, without)
+    many = (counts[counts.fields[0]] > 0).sum(-1) > 1
+    return value, np.where(many, lo, np.nan), np.where(many, hi, np.nan)
+
+
+def _by_field(sums: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """`n` as it is, all others out of fixed point."""
+    return {
+        name: sums[..., index].astype(float) if name == "n" else from_fixed(sums[..., index])
+        for index, name in enumerate(fields)
+    }
 
 
 def weighted_mean(right: np.ndarray, n: np.ndarray, weights: Sequence[float]) -> tuple[float, float, float]:

@@ -70,12 +70,14 @@ class View:
 class Scope:
     """What of one condition is tallied.
 
-    views: the first counts every sample; groups: names of sample groups; samples: how many there are on all ranks.
+    views: the first counts every sample; groups: names of sample groups; samples: how many there are on all ranks;
+    twins: whether images are shifted and come with what they were before.
     """
 
     views: tuple[View, ...]
     groups: tuple[str, ...] = ()
     samples: int = 0
+    twins: bool = False
 
     @classmethod
     def whole(cls, classes: int, device: torch.device) -> Scope:
@@ -95,9 +97,12 @@ class Tally:
 
     def add(self, cells_B: Tensor, values: dict[str, Tensor], unit: int | slice | tuple = ()) -> None:
         """Add integer or boolean `values` [*units, B], one per field, to each sample's cell; padding's is `cells`."""
-        stacked = torch.stack([values[field].to(torch.int64) for field in self.fields], dim=-1)
+        self.add_rows(cells_B, torch.stack([values[field].to(torch.int64) for field in self.fields], dim=-1), unit)
+
+    def add_rows(self, cells_B: Tensor, rows: Tensor, unit: int | slice | tuple = ()) -> None:
+        """The same, of int64 [*units, B, fields]."""
         part = self._sums[unit]
-        part.index_add_(part.dim() - 2, cells_B, stacked)
+        part.index_add_(part.dim() - 2, cells_B, rows)
 
     def counts(self) -> Counts:
         """The sums so far, without the padding's."""

@@ -1,79 +1,202 @@
-"""Tallies of head metrics and head-pair divergences of one model under one condition.
+"""Tallies of what every head of one model looks at and writes under one condition, and of how alike heads are.
 
-Letters: B samples, G heads of the model, N tokens, K metrics, J pairs.
+Means over images are tallied as values and squares; what is no mean (an offset, a ratio, a commonest displacement) as
+the sums that it is made of, by fold, so that its interval comes from leaving out folds.
+
+Letters: B images, G heads of the model, H of a layer, E entries, J pairs, D displacements, R regions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures import attention, divergence
-from vhs.measures.map_source import MapSource, source_of
-from vhs.measures.scoring import Tally
+from vhs.grid import Head, HeadGrid
+from vhs.measures import head_values, offsets
+from vhs.measures.attention import QUERY, Quantity
+from vhs.measures.head_values import Look, Wanted
+from vhs.measures.observation import Layer, Observer
+from vhs.measures.pairings import Pairings
+from vhs.measures.region_tally import RegionTally
+from vhs.measures.scoring import Scope, Tally, View
 from vhs.models.model import Model
+from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
-FIELDS = ("n", "value", "value_sq")
+FIELDS = ("n", "value", "value_sq", "n_null", "null", "null_sq")
+OFFSET_FIELDS = ("n", "down", "right")
 CHUNK_ELEMENTS = 1 << 23
 """Maps are computed for about this many weights at a time (32 MiB of float32)."""
+
+
+class Entry(NamedTuple):
+    """A row of a table before its numbers: a head and what is measured of it."""
+
+    head: Head
+    quantity: Quantity
 
 
 class Specialization:
     """`add` batches of one condition, then read `results`.
 
-    across: whether pairs span layers; otherwise only heads of one layer are compared. source: of the model's maps, if
-    it is known already.
+    scope: whose classes are answered, and whether images before their shift are there. observer: of the model, if there
+    is one already.
     """
 
-    def __init__(self, model: Model, *, across: bool, source: MapSource | None = None) -> None:
+    def __init__(self, model: Model, scope: Scope, wanted: Wanted, observer: Observer | None = None) -> None:
         self.model = model
-        self._source = source or source_of(model)
-        grid, has_class = model.grid, self._source.has_class_token
-        self.metrics = [metric for metric in attention.METRICS if has_class or not metric.of_class_token]
-        groups = [
-            list(range(grid.first(layer), grid.first(layer) + count)) for layer, count in enumerate(grid.per_layer)
-        ]
-        self.pairs = divergence.pairs([list(range(len(grid)))] if across else groups)
-        self._distances = attention.patch_distances(self._source.grid, self._source.patch, model.device)
-        self._heads = Tally((len(self.metrics), len(grid)), FIELDS, model.device)
-        self._pairs = Tally((sum(len(others) for _, others in self.pairs),), FIELDS, model.device)
+        self._observer = observer or Observer(model)
+        self._wanted, self._shifted = wanted, scope.twins
+        self._view: View | None = scope.views[0] if len(scope.views[0].places_C) else None
+        probe = self._observer.probe
+        self.means = HeadMeans(model.grid, self._probe_look())
+        self.placed = Placed(model.grid, probe.layers, model.device)
+        self.pairings = Pairings(model.grid, probe, model.device, across=wanted.across)
+        self.regions = RegionTally(model.grid, probe.layers, wanted, model.device)
+
+    @property
+    def ranks(self) -> Iterator[tuple[Entry, float]]:
+        """What is known of each head's weights without an image."""
+        for metric in ("rank_vo", "rank_qk"):
+            for head in self.model.grid:
+                found = self._observer.ranks[head.layer].get(metric)
+                if found is not None:
+                    yield Entry(head, Quantity(metric, "none")), float(found[head.head])
 
     def add(self, batch: Batch) -> None:
-        tokens = self._distances.shape[0] + self._source.special
-        chunk = max(1, CHUNK_ELEMENTS // (len(self.model.grid) * tokens**2))
+        weights = sum(
+            count * layout.queries * layout.keys * layout.windows
+            for count, layout in zip(self.model.grid.per_layer, self._observer.layouts, strict=True)
+        )
+        chunk = max(1, CHUNK_ELEMENTS // weights)
         with torch.inference_mode():
-            pixels = self.model.preprocess(batch.images_BCHW)
             for start in range(0, batch.size, chunk):
-                part = slice(start, min(start + chunk, batch.size))
-                self._add_maps(self._source.read(pixels[part]), batch.folds_B[part])
+                self._add(batch.part(slice(start, min(start + chunk, batch.size))))
 
     def results(self) -> dict[str, Counts]:
-        """heads: int64 [K, G, FOLDS, FIELDS], value in 2^-24 of the metric's unit.
-        pairs: int64 [J, FOLDS, FIELDS] in the order of `pair_heads`, value in 2^-24 nats."""
-        return {"heads": self._heads.counts(), "pairs": self._pairs.counts()}
+        """Every tally by name; `Rows` of summaries/specialized says what becomes of them."""
+        return self.means.counts() | self.placed.counts() | self.pairings.counts() | self.regions.counts()
 
-    def _add_maps(self, maps_GBNN: Tensor, folds_B: Tensor) -> None:
-        maps = attention.Maps(maps_GBNN.transpose(0, 1), self._distances)
-        values = [metric.of(maps) for metric in self.metrics]
-        self._heads.add(folds_B, _moments(torch.stack(values).transpose(1, 2)))
+    def _add(self, batch: Batch) -> None:
+        look = self._look(batch)
+        self.means.add(look)
+        self.placed.add(look.now.layers, batch.folds_B)
+        self.pairings.add(look.now, batch.folds_B)
+        if self.regions.entries:
+            on_twin = batch.bare_BCHW if self.regions.by_maps else None
+            self.regions.add(look, None if on_twin is None else self._see(on_twin).layers)
+
+    def _look(self, batch: Batch) -> Look:
+        shifted = self._shifted and batch.clean_BCHW is not None
+        before = self._see(batch.clean_BCHW) if shifted and batch.clean_BCHW is not None else None
+        return Look(self.model, batch, self._see(batch.images_BCHW), before, self._wanted.others, self._view)
+
+    def _see(self, images_BCHW: Tensor) -> head_values.Observation:
+        return self._observer.see(self.model.preprocess(images_BCHW))
+
+    def _probe_look(self) -> Look:
+        """As many images as the probe has, to learn what there is to measure."""
+        probe, others = self._observer.probe, self._wanted.others
+        images = others.images_MCHW[:1].expand(2, -1, -1, -1)
+        none = torch.zeros(2, dtype=torch.int64, device=images.device)
+        batch = Batch(images, none, none, none, none[None], 2)
+        return Look(self.model, batch, probe, probe if self._shifted else None, others, self._view)
+
+
+class HeadMeans:
+    """Means over images of every quantity of every head. entries: in the order of the tally."""
+
+    def __init__(self, grid: HeadGrid, look: Look) -> None:
+        with torch.inference_mode():
+            found = [(value.layer, value.quantity) for value in head_values.values(look)]
+        quantities = list(dict.fromkeys(quantity for _, quantity in found))
+        have = set(found)
+        self._order = [(layer, q) for q in quantities for layer in range(grid.depth) if (layer, q) in have]
+        heads = list(grid)
+        self.entries = [
+            Entry(heads[grid.first(layer) + head], quantity)
+            for layer, quantity in self._order
+            for head in range(grid.per_layer[layer])
+        ]
+        self._tally = Tally((len(self.entries),), FIELDS, look.now.logits_BC.device)
+
+    def add(self, look: Look) -> None:
+        found = {(value.layer, value.quantity): value for value in head_values.values(look)}
+        values = torch.cat([found[key].of_BH.T.double() for key in self._order])
+        self._tally.add(look.batch.folds_B, _moments(values, "n", "value", "value_sq") | self._nulls(found, values))
+
+    def counts(self) -> dict[str, Counts]:
+        return {"means": self._tally.counts()}
+
+    def _nulls(self, found: dict[tuple[int, Quantity], head_values.Value], like_EB: Tensor) -> dict[str, Tensor]:
+        """The sums over an image's nulls; mostly there are none."""
+        sums = {name: torch.zeros_like(like_EB, dtype=torch.int64) for name in FIELDS[3:]}
         done = 0
-        for first, others in self.pairs:
-            jsd_JB = divergence.pair_divergences(maps_GBNN, first, others)
-            self._pairs.add(folds_B, _moments(jsd_JB), unit=slice(done, done + len(others)))
-            done += len(others)
+        for key in self._order:
+            null_SBH = found[key].null_SBH
+            count = found[key].of_BH.shape[1]
+            if null_SBH is not None:
+                parts = _moments(null_SBH.transpose(1, 2).double(), *FIELDS[3:])
+                for name, part in parts.items():
+                    sums[name][done : done + count] = part.sum(0)
+            done += count
+        return sums
 
-    def pair_heads(self) -> Iterator[tuple[int, int]]:
-        """Grid positions (a, b) of each pair, in the order of the tallies."""
-        return ((first, other) for first, others in self.pairs for other in others)
+
+class Placed:
+    """Where heads look from a patch: by layer, of layers whose tokens have places. entries: of the heads of these."""
+
+    def __init__(self, grid: HeadGrid, layers: list[Layer], device: torch.device) -> None:
+        placed = [index for index, layer in enumerate(layers) if _has_places(layer.layout)]
+        self._layers = placed
+        self.grids = {index: layers[index].layout.grid or (1, 1) for index in placed}
+        heads = list(grid)
+        self.heads = [heads[grid.first(i) + head] for i in placed for head in range(grid.per_layer[i])]
+        self.queries = [QUERY.get(layers[head.layer].layout.kind, "patches") for head in self.heads]
+        self._offset = Tally((len(self.heads),), OFFSET_FIELDS, device)
+        sizes = {index: offsets.displacements(self.grids[index]) for index in placed}
+        names = {index: tuple(str(place) for place in range(size)) for index, size in sizes.items()}
+        self._strongest = {i: Tally((grid.per_layer[i],), names[i], device) for i in placed}
+        self._aligned = {i: Tally((grid.per_layer[i],), names[i], device, cells=1) for i in placed}
+
+    def add(self, layers: list[Layer], folds_B: Tensor) -> None:
+        moved = []
+        for index in self._layers:
+            layer = layers[index]
+            moved.append(offsets.mean_displacement(layer).transpose(1, 2))
+            self._add_all(self._strongest[index], folds_B, offsets.strongest(layer))
+            self._add_all(self._aligned[index], _counted(folds_B), offsets.aligned(layer))
+        if moved:
+            down, right = torch.cat(moved, 1).unbind(0)
+            ones = torch.ones_like(down, dtype=torch.int64)
+            self._offset.add(folds_B, {"n": ones, "down": to_fixed(down), "right": to_fixed(right)})
+
+    def counts(self) -> dict[str, Counts]:
+        """offset: [G, FOLDS, fields]; strongest.LAYER: [H, FOLDS, D]; aligned.LAYER: [H, 1, D]."""
+        found = {"offset": self._offset.counts()}
+        found |= {f"strongest.{index}": tally.counts() for index, tally in self._strongest.items()}
+        return found | {f"aligned.{index}": tally.counts() for index, tally in self._aligned.items()}
+
+    @staticmethod
+    def _add_all(tally: Tally, cells_B: Tensor, values_BHD: Tensor) -> None:
+        tally.add_rows(cells_B, to_fixed(values_BHD).transpose(0, 1))
 
 
-def _moments(values: Tensor) -> dict[str, Tensor]:
-    return {
-        "n": torch.ones_like(values, dtype=torch.int64),
-        "value": to_fixed(values),
-        "value_sq": to_fixed(values.double() ** 2),
-    }
+def _has_places(layout: Layout) -> bool:
+    return layout.kind in (GLOBAL, WINDOWS) and layout.grid is not None
+
+
+def _counted(folds_B: Tensor) -> Tensor:
+    """One cell for all samples."""
+    return torch.zeros_like(folds_B)
+
+
+def _moments(values: Tensor, n: str, total: str, squares: str) -> dict[str, Tensor]:
+    """Counts, values and squares of what is a number, in fixed point."""
+    there = ~values.isnan()
+    known = values.nan_to_num()
+    return {n: there.to(torch.int64), total: to_fixed(known), squares: to_fixed(known.double() ** 2)}

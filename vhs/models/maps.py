@@ -5,7 +5,7 @@ whose map is computed again from its arguments, scale and mask. So no list of ar
 for one if its rows sum to 1 and its product with the values has the width of a head, which the map between channels of
 XCiT has not. What it is of is told by its shape.
 
-Letters: B images, H heads, Q queries, K keys, W features of a head.
+Letters: B images, R images times windows, H heads, Q queries, K keys, W features of a head, D width.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from torch.overrides import TorchFunctionMode
 from vhs.errors import MismatchError
 from vhs.models.discovery import ATTENTION, SOFTMAX, Seam
 from vhs.models.hooks import hook_after, hook_before
+from vhs.models.tokens import layout_of
 
 PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm)
-GLOBAL, WINDOWS, POOLED_KEYS, POOLING = "global", "windows", "pooled keys", "pooling"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What one layer's map is of. kind: of all tokens to all; inside windows; to fewer keys; of one query that pools.
+class Watched:
+    """What one layer did. weights_RHQK: float32, rows sum to 1; values_RHKW: what they average; average: the result, as
+    the module made it; arrived: what the projection received; received: what the attention module did; residual: what
+    its block did, None where that is not one tensor."""
 
-    queries, keys: how many.
-    """
-
-    kind: str
-    queries: int
-    keys: int
+    weights_RHQK: Tensor
+    values_RHKW: Tensor
+    average: Tensor
+    arrived: Tensor
+    received: Tensor | None
+    residual: Tensor | None
 
 
 class MapReader:
@@ -49,28 +51,42 @@ class MapReader:
     def __init__(self, net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> None:
         """pixels_BCHW: one or more images of the size the network takes; their values do not matter."""
         self._net, self._seams = net, seams
-        maps = self.read(pixels_BCHW)
-        for seam, weights in zip(seams, maps, strict=True):  # once: it waits for the device
-            if not _sums_to_one(weights):
+        self.probe = self.read(pixels_BCHW)
+        for seam, layer in zip(seams, self.probe, strict=True):  # once: it waits for the device
+            if not _sums_to_one(layer.weights_RHQK):
                 raise self._no_map(seam, "one whose rows do not sum to 1")
-        self.layouts = [_layout(weights, len(pixels_BCHW)) for weights in maps]
+        height, width = pixels_BCHW.shape[-2:]
+        self.layouts = [
+            layout_of(net, seam.attention, layer.weights_RHQK.shape, len(pixels_BCHW), (height, width))
+            for seam, layer in zip(seams, self.probe, strict=True)
+        ]
 
-    def read(self, pixels_BCHW: Tensor) -> list[Tensor]:
-        """float32 [B, H, Q, K] for each layer (B times windows, in windows); rows sum to 1."""
-        kept: dict[int, list[Tensor]] = {layer: [] for layer in range(len(self._seams))}  # by layer what was seen
-        with ExitStack() as stack, torch.inference_mode():
-            for layer, seam in enumerate(self._seams):
-                mode = _Watch(kept[layer], seam)
+    def read(self, pixels_BCHW: Tensor) -> list[Watched]:
+        """Every layer, from one pass without gradients."""
+        with torch.inference_mode():
+            return self.watch(pixels_BCHW)[0]
+
+    def watch(self, pixels_BCHW: Tensor) -> tuple[list[Watched], Tensor]:
+        """(every layer, what the network gives), with gradients where they are on."""
+        modes = [_Watch(seam) for seam in self._seams]
+        with ExitStack() as stack:
+            for mode, seam in zip(modes, self._seams, strict=True):
                 stack.enter_context(hook_before(seam.projection, mode.see_projection))
+                stack.enter_context(hook_before(seam.attention, partial(_keep_first, mode.received)))
+                stack.enter_context(hook_before(self._block(seam), partial(_keep_first, mode.residual)))
                 stack.enter_context(hook_before(seam.attention, partial(_begin, mode)))
                 stack.enter_context(hook_after(seam.attention, partial(_end, mode)))
-            self._net(pixels_BCHW)
-        return [self._only(layer, kept[layer]) for layer in range(len(self._seams))]
+            output = self._net(pixels_BCHW)
+        return [self._only(mode) for mode in modes], output
 
-    def _only(self, layer: int, maps: list[Tensor]) -> Tensor:
-        if len(maps) != 1:
-            raise self._no_map(self._seams[layer], "none" if not maps else "more than one")
-        return maps[0].float()
+    def _block(self, seam: Seam) -> nn.Module:
+        """What owns the attention module."""
+        return self._net.get_submodule(seam.path.rpartition(".")[0])
+
+    def _only(self, mode: _Watch) -> Watched:
+        if len(mode.kept) != 1:
+            raise self._no_map(mode.seam, "none" if not mode.kept else "more than one")
+        return mode.kept[0]
 
     def _no_map(self, seam: Seam, seen: str) -> MismatchError:
         return MismatchError(
@@ -78,38 +94,52 @@ class MapReader:
         )
 
 
+@dataclass
+class _Candidate:
+    weights: Tensor
+    values: Tensor | None = None
+    average: Tensor | None = None
+
+
 class _Watch(TorchFunctionMode):
     """Keeps what softmax gives where it averages values of a head's width, and for fused attention the map that it does
     not give."""
 
-    def __init__(self, kept: list[Tensor], seam: Seam) -> None:
+    def __init__(self, seam: Seam) -> None:
         super().__init__()
-        self._kept, self._seam = kept, seam
-        self._seen: list[tuple[Tensor, Tensor | None]] = []  # a map, and its product with the values
+        self.seam = seam
+        self.kept: list[Watched] = []
+        self.received: list[Tensor | None] = []
+        self.residual: list[Tensor | None] = []
+        self._seen: list[_Candidate] = []
 
     def see_projection(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         """What arrives says how wide a head is, and which way round: maps of another width are between channels."""
-        arrived = self._seam.by_head(args[0])
-        self._kept += [
-            weights for weights, product in self._seen if product is not None and _is_of_tokens(product, arrived)
-        ]
+        arrived = self.seam.by_head(args[0])
+        for seen in self._seen:
+            if seen.values is not None and seen.average is not None and _is_of_tokens(seen.average, arrived):
+                values = _by_head(seen.values, self.seam.heads, shared=True)
+                if values is not None:
+                    met = (*self.received[-1:], None)[0], (*self.residual[-1:], None)[0]
+                    self.kept.append(Watched(seen.weights.float(), values, seen.average, args[0], *met))
         self._seen.clear()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        heads = self._seam.heads
+        heads = self.seam.heads
         if function in ATTENTION:
-            with torch._C.DisableTorchFunction():
+            with torch._C.DisableTorchFunction(), torch.no_grad():
                 weights = _by_head(_fused_map(*args, **kwargs), heads)
-                self._seen += [(weights, result)] if weights is not None else []
+            values = kwargs["value"] if "value" in kwargs else args[2]
+            self._seen += [_Candidate(weights, values, result)] if weights is not None else []
         elif function in SOFTMAX:
             weights = _by_head(result, heads)
-            self._seen += [(weights, None)] if weights is not None else []
-        elif function in PRODUCTS and self._seen and self._seen[-1][1] is None:
+            self._seen += [_Candidate(weights)] if weights is not None else []
+        elif function in PRODUCTS and self._seen and self._seen[-1].average is None:
             weights = _by_head(args[0], heads)
-            if weights is not None and weights.shape == self._seen[-1][0].shape:
-                self._seen[-1] = (self._seen[-1][0], result)
+            if weights is not None and weights.shape == self._seen[-1].weights.shape:
+                self._seen[-1].values, self._seen[-1].average = args[1], result
         return result
 
 
@@ -128,10 +158,16 @@ def _is_of_tokens(product: Tensor, arrived: Tensor) -> bool:
     return turned.shape != arrived.shape or not torch.allclose(turned, arrived)
 
 
-def _by_head(weights: Tensor, heads: int) -> Tensor | None:
-    """[rows, H, Q, K]; windows on an axis of their own become rows. None for what is laid out otherwise."""
-    if weights.dim() == 5 and weights.shape[2] == heads:
-        return weights.flatten(0, 1)
+def _by_head(weights: Tensor, heads: int, *, shared: bool = False) -> Tensor | None:
+    """[R, H, …]; windows on an axis of their own become rows. None for what is laid out otherwise.
+
+    shared: whether all heads may have one.
+    """
+    if weights.dim() == 5 and (weights.shape[1] == heads) != (weights.shape[2] == heads):
+        by_window = weights if weights.shape[2] == heads else weights.transpose(1, 2)
+        return by_window.flatten(0, 1)
+    if shared and weights.dim() == 4 and weights.shape[1] == 1:
+        return weights.expand(-1, heads, -1, -1)
     return weights if weights.dim() == 4 and weights.shape[1] == heads else None
 
 
@@ -150,16 +186,14 @@ def _fused_map(
     return scores.softmax(-1)
 
 
-def _layout(weights_BHQK: Tensor, images: int) -> Layout:
-    """By shape: more rows than images are windows; one query pools; fewer keys than queries were pooled."""
-    rows, _, queries, keys = weights_BHQK.shape
-    kind = WINDOWS if rows > images else POOLING if queries == 1 else GLOBAL if queries == keys else POOLED_KEYS
-    return Layout(kind, queries, keys)
-
-
 def _sums_to_one(weights: Tensor) -> bool:
     sums = weights.float().sum(-1)
     return bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-3))
+
+
+def _keep_first(kept: list[Tensor | None], _module: nn.Module, args: tuple[Any, ...]) -> None:
+    """A hook that keeps the first argument, if it is a tensor."""
+    kept.append(args[0] if args and isinstance(args[0], Tensor) else None)
 
 
 def _begin(mode: _Watch, _module: nn.Module, _args: tuple[Any, ...]) -> None:

@@ -36,12 +36,23 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Other images of the same samples, uint8, None where there are none: maps of regions, bare twins, and, of a stored
+    shift, the images before it."""
+
+    regions_NHW: torch.Tensor | None = None
+    bare_NCHW: torch.Tensor | None = None
+    clean_NCHW: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Decoded:
     """This rank's decoded samples of one shard set.
 
     images_NCHW: uint8; labels_N, keys_N, folds_N: int64; groups: how they are grouped; positions_N: int64, their
     places among all chosen samples; total: how many those are, bad ones and other ranks' included;
-    targets_NT: float32, standardised, T is 0 but for regression.
+    targets_NT: float32, standardised, T is 0 but for regression; beside: what lies beside the images, where
+    that is measured.
     """
 
     manifest: Manifest
@@ -56,6 +67,7 @@ class Decoded:
     ids: tuple[str, ...]
     geometry: str
     skipped: tuple[str, ...]
+    beside: Beside = Beside()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,7 +91,12 @@ class Decoded:
             padded(self.images_NCHW), padded(self.labels_N), padded(self.keys_N), padded(self.folds_N, FOLDS),
             padded(self.groups.members_NA, len(self.groups.names)).T, size,
             padded(self.positions_N, self.total), padded(self.targets_NT),
+            *(None if images is None else padded(images) for images in self._beside),
         )  # fmt: skip
+
+    @property
+    def _beside(self) -> tuple[torch.Tensor | None, ...]:
+        return self.beside.clean_NCHW, self.beside.regions_NHW, self.beside.bare_NCHW
 
 
 def choose(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:

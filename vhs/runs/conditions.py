@@ -58,6 +58,11 @@ class Condition:
         return "generated"
 
     @property
+    def made(self) -> bool:
+        """Whether images are corrupted on the fly."""
+        return self.data is None and self.corruption is not None
+
+    @property
     def name(self) -> str:
         """`clean`, or `shift/corruption:severity`."""
         return f"{self.shift}/{self.corruption}:{self.severity}" if self.corruption else self.shift

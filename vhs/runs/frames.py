@@ -13,7 +13,6 @@ from vhs.formats.shards import Sample
 from vhs.formats.tables import frame
 from vhs.grid import Unit, head_name
 from vhs.measures.fill_kinds import FillKind
-from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
 from vhs.runs import scopes
 from vhs.runs.conditions import CLEAN_OWN, REJPEG, Condition
@@ -138,29 +137,6 @@ def estimate_frame(run: Run, condition: Condition, model: Model, sums: Counts, m
     }  # fmt: skip
     numbers = zip(model.grid, tallied.estimate_rows(sums), strict=True)
     return frame(schemas.ESTIMATES, [keys | head._asdict() | row for head, row in numbers])
-
-
-def head_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
-    """The heads rows of one model under one condition."""
-    keys = measured_keys(run, condition, measure.model)
-    rows = []
-    for position, metric in enumerate(measure.metrics):
-        named = {"metric": metric.name, "query": metric.query, "weighting": "attention", "in_unit": metric.unit}
-        numbers = tallied.means(Counts(sums.values[position], sums.fields))
-        rows += [keys | head._asdict() | row | named for head, row in zip(measure.model.grid, numbers, strict=True)]
-    return frame(schemas.HEADS, rows)
-
-
-def pair_frame(run: Run, condition: Condition, measure: Specialization, sums: Counts) -> pl.DataFrame:
-    """The pairs rows of one model under one condition."""
-    keys = measured_keys(run, condition, measure.model) | {"model_b": measure.model.name, "metric": "jsd"}
-    heads = list(measure.model.grid)
-    rows = []
-    for (a, b), numbers in zip(measure.pair_heads(), tallied.means(sums), strict=True):
-        rows.append(keys | numbers | {
-            "layer": heads[a].layer, "head": heads[a].head, "layer_b": heads[b].layer, "head_b": heads[b].head,
-        })  # fmt: skip
-    return frame(schemas.PAIRS, rows)
 
 
 def unit_keys(run: Run, condition: Condition, model: Model, kind: FillKind) -> Iterator[Row]:

@@ -18,13 +18,13 @@ from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.errors import VhsError
 from vhs.formats.manifest import Manifest
-from vhs.formats.pixels import Geometry
+from vhs.formats.pixels import IMAGENET, Geometry
 from vhs.formats.shards import ShardSet
 from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
 from vhs.measures.scoring import Scope, View
 from vhs.models.model import Model
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import cache, ranks, runtime, sample_groups, scopes
+from vhs.runs import beside, cache, ranks, runtime, sample_groups, scopes
 from vhs.runs.conditions import CLEAN_OWN, Condition
 from vhs.runs.fill_images import FillImages
 from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
@@ -43,7 +43,8 @@ class Run:
     """What a measuring command works on.
 
     tile: samples a batch; stack: variants of them at once; adaptive: whether the data decided how many samples;
-    ablation: what is removed, and what stands in for it; fill_images: those that this comes from.
+    ablation: what is removed, and what stands in for it; fill_images: those that this comes from; regions: whether maps
+    of regions come with the images; twins: whether those of a stored version come with what they were before.
     """
 
     models: Sequence[Model]
@@ -58,6 +59,8 @@ class Run:
     adaptive: bool = False
     ablation: Ablation = HEADS_BY_ZEROS
     fill_images: FillImages | None = None
+    regions: bool = False
+    twins: bool = False
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -77,15 +80,26 @@ class Run:
             condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress
         )
         self.note_skipped(decoded)
-        return decoded
+        return self._with_beside(decoded, condition.data)
 
     def at_geometry(self, geometry: Geometry) -> cache.Decoded:
         """The run's data at another geometry."""
         samples = cache.choose(self.source, self.max_samples, self.seed)
-        return cache.decode(
+        decoded = cache.decode(
             self.source, samples, tile=self.tile, by=self.by, skip_bad=self.skip_bad, geometry=geometry,
             progress=self.progress,
         )  # fmt: skip
+        return self._with_beside(decoded, self.source, geometry)
+
+    def _with_beside(self, decoded: cache.Decoded, data: ShardSet, geometry: Geometry = IMAGENET) -> cache.Decoded:
+        """With what the run measures beside the images: region maps, and what a stored version's images were before."""
+        if self.regions:
+            decoded = beside.with_regions(decoded, data, geometry)
+        return beside.with_clean(decoded, self.source, self.data) if self.twins and self.has_clean(data) else decoded
+
+    def has_clean(self, data: ShardSet) -> bool:
+        """Whether a set is a shifted version of the run's data."""
+        return (data.manifest.base or {}).get("hash") == self.data.manifest.hash
 
     def decode_again(self, *, samples: int | None = None, tile: int | None = None) -> Run:
         """The same run on the first `samples` of its nested order, or at another tile."""
@@ -206,7 +220,8 @@ def _pass_over(
     data: cache.Decoded,
 ) -> Results:  # fmt: skip
     """One pass over `data` for `models`."""
-    scope = Scope(run.views(condition), data.groups.names, data.total)
+    twins = condition.made or data.beside.clean_NCHW is not None
+    scope = Scope(run.views(condition), data.groups.names, data.total, twins)
     measures = [make(model, scope) for model in models]
     number, conditions, each = run.conditions.index(condition), len(run.conditions), len(run.data)
     what = f"{condition.name} ({number + 1}/{conditions})"

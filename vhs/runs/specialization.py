@@ -1,19 +1,32 @@
-"""The specialization run: what every head looks at, and how differently heads look."""
+"""The specialization run: what every head looks at and writes, and how alike heads are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from vhs.measures.map_source import source_of
-from vhs.measures.scoring import Scope
+from vhs.counts import Counts
+from vhs.errors import InputError, UsageError
+from vhs.formats import schemas
+from vhs.formats.pixels import IMAGENET
+from vhs.formats.tables import frame
+from vhs.measures.head_values import Others, Wanted
+from vhs.measures.observation import Observer
+from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
-from vhs.runs.frames import head_frame, pair_frame
+from vhs.runs import beside, cache
+from vhs.runs.conditions import Condition
+from vhs.runs.frames import measured_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
+from vhs.summaries import specialized
+
+OTHERS = 8
+"""Images whose features and regions stand for those of any image."""
+MOST_ACTIVITY = 9
 
 
 @dataclass(frozen=True)
@@ -24,20 +37,84 @@ class Specialized:
     pairs: pl.DataFrame
 
 
-def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, *, across: bool = True) -> Iterator[Specialized]:
-    """Yield each finished condition of all models.
+@dataclass(frozen=True)
+class Asked:
+    """across: whether pairs of heads span layers; regions: whether those of the data are measured; activity: how many
+    levels of activity are regions instead, 0 for none."""
 
-    across: whether pairs of heads span layers.
-    """
-    sources = {id(model): source_of(model) for model in run.models}  # once: some run their network to find their maps
+    across: bool = True
+    regions: bool = False
+    activity: int = 0
 
-    def make(model: Model, _scope: Scope | None = None) -> Specialization:
-        return Specialization(model, across=across, source=sources[id(model)])
+    def __post_init__(self) -> None:
+        if self.activity and not 2 <= self.activity <= MOST_ACTIVITY:
+            raise UsageError(f"--activity {self.activity}: expected 2 to {MOST_ACTIVITY} levels.")
+        if self.activity and self.regions:
+            raise UsageError("--activity and --regions: both name the regions. Drop one of them.")
 
-    layouts = [make(model) for model in run.models]
-    for condition, results in sweep(run, make, keeping, {"measure": "specialize", "across": across}):
-        pairs = list(zip(layouts, results, strict=True))
+
+def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, asked: Asked | None = None) -> Iterator[Specialized]:
+    """Yield each finished condition of all models."""
+    asked = asked or Asked()
+    run = _with_regions(replace(run, twins=True), asked)
+    wanted = _wanted(run, asked)
+    observers = {id(model): Observer(model) for model in run.models}  # once: each runs its network to find its maps
+
+    def make(model: Model, scope: Scope) -> Specialization:
+        return Specialization(model, scope, wanted, observers[id(model)])
+
+    described = {"measure": "specialize", "across": asked.across, "regions": asked.regions, "activity": asked.activity}
+    for condition, results in sweep(run, make, keeping, described):
+        views = run.views(condition)
+        parts = [(_of(model, views, part, make), part) for model, part in zip(run.models, results, strict=True)]
         yield Specialized(
-            pl.concat([head_frame(run, condition, layout, tallies["heads"]) for layout, tallies in pairs]),
-            pl.concat([pair_frame(run, condition, layout, tallies["pairs"]) for layout, tallies in pairs]),
+            pl.concat([_heads(run, condition, *part) for part in parts]),
+            pl.concat([_pairs(run, condition, *part) for part in parts]),
         )
+
+
+def _of(
+    model: Model, views: tuple[View, ...], tallies: dict[str, Counts], make: Callable[[Model, Scope], Specialization]
+) -> Specialization:  # fmt: skip
+    """A measure that names what was tallied: with or without what images were before their shift."""
+    made = make(model, Scope(views))
+    return made if len(made.means.entries) == len(tallies["means"].values) else make(model, Scope(views, twins=True))
+
+
+def _heads(run: Run, condition: Condition, measure: Specialization, tallies: dict[str, Counts]) -> pl.DataFrame:
+    keys = measured_keys(run, condition, measure.model)
+    return frame(schemas.HEADS, [keys | row for row in specialized.head_rows(measure, tallies)])
+
+
+def _pairs(run: Run, condition: Condition, measure: Specialization, tallies: dict[str, Counts]) -> pl.DataFrame:
+    keys = measured_keys(run, condition, measure.model) | {"model_b": measure.model.name}
+    return frame(schemas.PAIRS, [keys | row for row in specialized.pair_rows(measure, tallies)])
+
+
+def _with_regions(run: Run, asked: Asked) -> Run:
+    """Raises InputError where the data has no maps of regions."""
+    if not asked.regions:
+        return run
+    for data in (run.source, *(item.data for item in run.conditions if item.data)):
+        if not data.manifest.regions:
+            raise InputError(
+                f"{data.folder}: has no maps of regions. `vhs shard chirps` makes a set with them; for your own, shard "
+                f"it with --region-maps FOLDER."
+            )
+        if data.manifest.regions != run.source.manifest.regions:
+            raise InputError(f"{data.folder}: its regions are not those of {run.source.folder}.")
+    return replace(run, regions=True, data=beside.with_regions(run.data, run.source, IMAGENET))
+
+
+def _wanted(run: Run, asked: Asked) -> Wanted:
+    """With the images that stand for any: the first of the set's nested order, the same on every rank."""
+    chosen = cache.choose(run.source, min(OTHERS, run.max_samples or OTHERS), run.seed)
+    decoded = cache.decode(run.source, chosen, skip_bad=run.skip_bad)
+    if asked.regions:
+        decoded = beside.with_regions(decoded, run.source, IMAGENET)
+    maps = decoded.beside.regions_NHW
+    others = Others(
+        decoded.images_NCHW.to(run.device), decoded.keys_N.to(run.device), None if maps is None else maps.to(run.device)
+    )  # fmt: skip
+    names = run.source.manifest.regions if asked.regions else ()
+    return Wanted(others=others, across=asked.across, regions=names, activity=asked.activity)

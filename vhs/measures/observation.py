@@ -1,0 +1,189 @@
+"""What every measure of attention looks at: each layer's map, what its values carry, and what its heads write.
+
+Letters: B images, R images times windows, H heads, Q queries, K keys, P patches, T tokens, W features a head.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from vhs.models import circuits
+from vhs.models.hooks import hook_before, keep_input
+from vhs.models.maps import MapReader, Watched
+from vhs.models.model import Model
+from vhs.models.tokens import GLOBAL, WINDOWS, Layout
+
+SINK = 3.0
+"""A patch is a sink where its norm lies above the image's median by so many median absolute deviations."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer on B images. weights_RHQK: rows sum to 1; carried_RHK: the norm of what each value adds to the residual
+    stream at full attention, None where a norm or gate stands between; written_BTHW: each head's output, turned so that
+    its norms and angles are those of what it writes, None where the projection is no matrix."""
+
+    layout: Layout
+    images: int
+    weights_RHQK: Tensor
+    carried_RHK: Tensor | None = None
+    written_BTHW: Tensor | None = None
+    residual_BND: Tensor | None = None
+
+    @property
+    def special(self) -> int:
+        """Tokens before the patches."""
+        return len(self.layout.special)
+
+    @cached_property
+    def distances_PP(self) -> Tensor:
+        return self.layout.distances_PP(self.weights_RHQK.device)
+
+    @cached_property
+    def weighted(self) -> Layer | None:
+        """The same with each weight times the norm of what its value carries, rows summing to 1 again."""
+        if self.carried_RHK is None:
+            return None
+        scaled = self.weights_RHQK * self.carried_RHK[:, :, None]
+        scaled /= scaled.sum(-1, keepdim=True).clamp(min=1e-30)
+        return Layer(self.layout, self.images, scaled, residual_BND=self.residual_BND)
+
+    @cached_property
+    def to_patches(self) -> Tensor:
+        """[R, H, P, P]: from patch queries to patches, not renormalised."""
+        return self.weights_RHQK[..., self.special :, self.special :]
+
+    @cached_property
+    def among_patches(self) -> Tensor:
+        """[R, H, P, P]: the same, renormalised."""
+        return self.to_patches / self.kept_RHP[..., None] if self.special else self.to_patches
+
+    @cached_property
+    def kept_RHP(self) -> Tensor:
+        """What of each patch query's attention goes to patches."""
+        return self.to_patches.sum(-1).clamp(min=1e-12)
+
+    @cached_property
+    def surprise(self) -> Tensor:
+        """[R, H, Q, K]: w ln w of every weight; the logarithms are most of what measures of maps cost."""
+        return torch.xlogy(self.weights_RHQK, self.weights_RHQK)
+
+    @cached_property
+    def entropy_RHQ(self) -> Tensor:
+        """The entropy of each query's attention, nats."""
+        return -self.surprise.sum(-1)
+
+    @cached_property
+    def entropy_among_RHP(self) -> Tensor:
+        """The entropy of each patch query's attention among patches, renormalised, nats."""
+        if not self.special:
+            return self.entropy_RHQ
+        surprise = self.surprise[..., self.special :, self.special :].sum(-1)
+        return (self.kept_RHP.log() - surprise / self.kept_RHP).clamp(min=0)
+
+    @cached_property
+    def distance_RHP(self) -> Tensor:
+        """Of each patch query: the attention-weighted distance to patches, not renormalised, px."""
+        return (self.to_patches * self.distances_PP).sum(-1)
+
+    @cached_property
+    def seen_BHP(self) -> Tensor:
+        """What a head looks at in an image: the class token's attention to patches, else the patches' mean one."""
+        row = self.weights_RHQK[:, :, 0] if "class" in self.layout.special else self.weights_RHQK.mean(2)
+        return row[..., self.special :]
+
+    @property
+    def looker(self) -> str:
+        """Whose queries `seen_BHP` is of."""
+        return "class" if "class" in self.layout.special else "all"
+
+    @cached_property
+    def sinks_BP(self) -> Tensor | None:
+        """1 for the patches whose norm, as they enter the layer's block, is above median + SINK * MAD; else 0."""
+        tokens = self.residual_BND
+        if self.layout.kind != GLOBAL or tokens is None or tokens.dim() != 3 or tokens.shape[1] != self.layout.queries:
+            return None
+        norms_BP = tokens[:, self.special :].float().norm(dim=-1)
+        middle = norms_BP.median(1, keepdim=True).values
+        spread = (norms_BP - middle).abs().median(1, keepdim=True).values
+        return (norms_BP > middle + SINK * spread).float()
+
+    def by_image(self, values_RH: Tensor) -> Tensor:
+        """[B, H]: the mean over an image's windows."""
+        return values_RH.unflatten(0, (self.images, -1)).mean(1) if self.layout.kind == WINDOWS else values_RH
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A model on B images. heads_BNK: for each layer what its projection receives; residual_BND: what the final norm
+    does; logits_BC."""
+
+    layers: list[Layer]
+    heads: list[Tensor]
+    residual_BND: Tensor | None
+    logits_BC: Tensor
+
+
+class Observer:
+    """Observes a model, one pass a call. Raises MismatchError naming a layer without a map over tokens.
+
+    ranks: for each layer what `circuits.ranks` knows of its weights.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        size = model.preprocess
+        fixed = torch.Generator().manual_seed(0)
+        pixels = torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(model.device)
+        seams = model.engine.seams
+        with model.autocast():
+            self._reader = MapReader(model.net, seams, pixels)
+        self.layouts = self._reader.layouts
+        written = [circuits.output_matrices(model.net, seam) for seam in seams]
+        self._roots = [None if matrices is None else circuits.roots(matrices) for matrices in written]
+        self._bare = [_is_bare(seam.by_head(seen.arrived), seen) for seam, seen in self._pairs()]
+        self.ranks = [
+            circuits.ranks(seam, seen, matrices if bare else None)
+            for (seam, seen), matrices, bare in zip(self._pairs(), written, self._bare, strict=True)
+        ]
+        self.probe = self.see(pixels)
+
+    def see(self, pixels_BCHW: Tensor) -> Observation:
+        """One pass over preprocessed images, without gradients."""
+        ended: list[Tensor] = []
+        with ExitStack() as stack, torch.inference_mode(), self.model.autocast():
+            if self.model.plain is not None:
+                stack.enter_context(hook_before(self.model.plain.norm, partial(keep_input, ended)))
+            watched, logits = self._reader.watch(pixels_BCHW)
+        layers = [self._layer(index, seen, len(pixels_BCHW)) for index, seen in enumerate(watched)]
+        return Observation(layers, [seen.arrived for seen in watched], ended[0] if ended else None, logits)
+
+    def weights(self, pixels_BCHW: Tensor) -> list[Tensor]:
+        """float32 [R, H, Q, K] of each layer, and nothing else."""
+        with torch.inference_mode(), self.model.autocast():
+            return [seen.weights_RHQK for seen in self._reader.watch(pixels_BCHW)[0]]
+
+    def _layer(self, index: int, seen: Watched, images: int) -> Layer:
+        root_HWW = self._roots[index]
+        carried = written = None
+        if root_HWW is not None:
+            heads = self.model.engine.seams[index].by_head(seen.arrived).float()
+            written = torch.einsum("bthw,hwv->bthv", heads.reshape(images, -1, *heads.shape[-2:]), root_HWW)
+            if self._bare[index]:
+                carried = (seen.values_RHKW.float() @ root_HWW).square().sum(-1).sqrt()
+        return Layer(self.layouts[index], images, seen.weights_RHQK, carried, written, seen.residual)
+
+    def _pairs(self):  # type: ignore[no-untyped-def]
+        return zip(self.model.engine.seams, self._reader.probe, strict=True)
+
+
+def _is_bare(heads_BTHW: Tensor, seen: Watched) -> bool:
+    """Whether the projection receives the values' averages themselves: no norm and no gate stands between."""
+    averages = seen.weights_RHQK @ seen.values_RHKW.float()
+    ours = averages.transpose(1, 2)
+    return heads_BTHW.shape == ours.shape and bool(torch.allclose(heads_BTHW.float(), ours, atol=1e-3, rtol=1e-2))

@@ -1,0 +1,100 @@
+"""Where, from a patch, a head looks: its aligned average map, that map's offset, and how positional the head is.
+
+The aligned average map (Walmer et al. 2023, arXiv:2212.03862) shifts every patch query into the middle and averages
+over queries and images. Displacements are known in both axes apart, so that grids need not be square.
+
+Letters: B images, R images times windows, H heads, P patches, D displacements, (2 rows - 1) * (2 columns - 1) by rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vhs.measures.observation import Layer
+from vhs.models.tokens import Layout
+
+
+def displacements(grid: tuple[int, int]) -> int:
+    """How many displacements two patches of a grid can have."""
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1)
+
+
+def displacement_PP(layout: Layout, device: torch.device) -> Tensor:
+    """int64 [P, P]: the place of key minus query among the displacements, by rows; the middle is none."""
+    assert layout.grid is not None
+    rows, columns = layout.grid
+    centres = layout.centres_P2(device).long()
+    apart = centres[None] - centres[:, None]
+    return (apart[..., 0] + rows - 1) * (2 * columns - 1) + apart[..., 1] + columns - 1
+
+
+def mean_displacement(layer: Layer) -> Tensor:
+    """float32 [2, B, H]: from patch queries to what they attend to, by rows and columns, as shares of the grid.
+
+    Coordinates as in Walmer et al.: -1 to 1 over the aligned map, so 1 is the whole grid's side less one patch.
+    """
+    layout, maps = layer.layout, layer.among_patches
+    assert layout.grid is not None
+    centres = layout.centres_P2(maps.device)
+    sides = torch.tensor([max(side - 1, 1) for side in layout.grid], device=maps.device)
+    apart = (maps.mean(-2) @ centres - centres.mean(0)) / sides
+    return torch.stack([layer.by_image(part) for part in apart.unbind(-1)])
+
+
+def aligned(layer: Layer) -> Tensor:
+    """float32 [B, H, D]: the attention of patch queries by displacement, summing to 1."""
+    maps = layer.among_patches
+    assert layer.layout.grid is not None
+    return _by_displacement(layer, maps, displacement_PP(layer.layout, maps.device)) / maps.shape[-1]
+
+
+def strongest(layer: Layer) -> Tensor:
+    """float32 [B, H, D]: how many interior patch queries attend most, themselves apart, at each displacement.
+
+    Interior: not at the grid's border; without such patches, all. Of windows the mean over an image's windows.
+    """
+    maps = layer.to_patches
+    best = maps.masked_fill(torch.eye(maps.shape[-1], dtype=torch.bool, device=maps.device), -1.0).argmax(-1)
+    inside = _interior(layer.layout, maps.device)
+    places = displacement_PP(layer.layout, maps.device)
+    chosen = places.expand(*best.shape[:2], -1, -1).gather(-1, best[..., None])[..., inside, 0]
+    assert layer.layout.grid is not None
+    counts = maps.new_zeros(*best.shape[:2], displacements(layer.layout.grid))
+    counts.scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=counts.dtype))
+    return _by_image(layer, counts)
+
+
+def offset(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Distance of the aligned map's centroid from its middle, 0 to sqrt(2). sums: n, down, right; any shape."""
+    n = np.maximum(sums["n"], 1)
+    return np.hypot(sums["down"] / n, sums["right"] / n)
+
+
+def positional(counts_D: np.ndarray) -> np.ndarray:
+    """[...]: the share of interior queries whose strongest patch lies at the commonest displacement."""
+    return counts_D.max(-1) / np.maximum(counts_D.sum(-1), 1e-12)
+
+
+def _by_displacement(layer: Layer, maps: Tensor, places_PP: Tensor) -> Tensor:
+    assert layer.layout.grid is not None
+    sums = maps.new_zeros(*maps.shape[:2], displacements(layer.layout.grid))
+    sums.index_add_(-1, places_PP.flatten(), maps.flatten(2))
+    return _by_image(layer, sums)
+
+
+def _by_image(layer: Layer, values_RHD: Tensor) -> Tensor:
+    """[B, H, D]: the mean over an image's windows."""
+    return values_RHD.unflatten(0, (layer.images, -1)).mean(1)
+
+
+def _interior(layout: Layout, device: torch.device) -> Tensor:
+    """int64: patches that are not at the border; all where every one is."""
+    assert layout.grid is not None
+    rows, columns = layout.grid
+    places = torch.arange(rows * columns, device=device).view(rows, columns)
+    inner = places[1:-1, 1:-1].flatten()
+    return inner if len(inner) else places.flatten()

@@ -1,0 +1,122 @@
+"""Which regions of an image a head looks at, and whether it does so because they are there.
+
+Enrichment is a sum of attention over a sum of area, never a mean of ratios: attention on a region, per area, in units
+of what the whole image gets. Its reference answers whether a head only looks at that *place*: the same pixels of the
+bare twin where the region is not on it; elsewhere the same region as it lies in other images.
+
+Letters: B images, H heads, P patches, G regions, M other images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FIELDS = ("n", "inside", "area", "all", "patches", "ref_inside", "ref_area", "ref_all")
+ROUNDS = 12
+"""Of Lloyd's algorithm; on numbers in a row it has come to rest well before."""
+
+
+def shares(maps_BHW: Tensor, regions: int, grid: tuple[int, int]) -> Tensor:
+    """float32 [B, G, P]: how much of each patch is of each region. maps: int positions of regions, by pixel."""
+    one_hot = F.one_hot(maps_BHW.long().clamp(max=regions), regions + 1)[..., :regions]
+    return F.adaptive_avg_pool2d(one_hot.permute(0, 3, 1, 2).float(), grid).flatten(2)
+
+
+def differing(images_BCHW: Tensor, twins_BCHW: Tensor, maps_BHW: Tensor, regions: int) -> Tensor:
+    """bool [B, G]: whether an image differs from its twin inside a region."""
+    apart = (images_BCHW != twins_BCHW).any(1)
+    one_hot = F.one_hot(maps_BHW.long().clamp(max=regions), regions + 1)[..., :regions]
+    return (one_hot.bool() & apart[..., None]).flatten(1, 2).any(1)
+
+
+def tallied(
+    looks_BHP: Tensor, shares_BGP: Tensor, others_MGP: Tensor, same_BM: Tensor, on_twin_BHP: Tensor | None,
+    added_BG: Tensor | None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The FIELDS of each region, head and image, [G, H, B].
+
+    others: other images' shares, same: which of them are the image itself; on_twin: what heads look at on the bare
+    twin; added: which regions are not on that.
+    """
+    inside = torch.einsum("bhp,bgp->ghb", looks_BHP, shares_BGP)
+    area = shares_BGP.sum(-1).T[:, None].expand_as(inside)
+    every = looks_BHP.sum(-1).T[None].expand_as(inside)
+    there = area > 0
+    weight_BM = (~same_BM).float()
+    elsewhere_BGP = torch.einsum("bm,mgp->bgp", weight_BM / weight_BM.sum(1, keepdim=True).clamp(min=1), others_MGP)
+    reference = torch.einsum("bhp,bgp->ghb", looks_BHP, elsewhere_BGP)
+    ref_area = elsewhere_BGP.sum(-1).T[:, None].expand_as(inside)
+    ref_all = every
+    if on_twin_BHP is not None and added_BG is not None:
+        chosen = added_BG.T[:, None]
+        reference = torch.where(chosen, torch.einsum("bhp,bgp->ghb", on_twin_BHP, shares_BGP), reference)
+        ref_area = torch.where(chosen, area, ref_area)
+        ref_all = torch.where(chosen, on_twin_BHP.sum(-1).T[None], ref_all)
+    patches = torch.full_like(inside, looks_BHP.shape[-1])
+    values = (there.float(), inside, area, every, patches, reference, ref_area, ref_all)
+    return {name: value * there for name, value in zip(FIELDS, values, strict=True)}
+
+
+def enrichment(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Attention on the region per area, over that on the whole image; 0 or more, 1 for even attention."""
+    return _density(sums["inside"], sums["area"], sums["all"], sums["patches"])
+
+
+def reference(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the enrichment is where the region is not: on the bare twin, or at its place in other images."""
+    return _density(sums["ref_inside"], sums["ref_area"], sums["ref_all"], sums["patches"])
+
+
+def excess(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Enrichment beyond its reference: what a head does because the region is there."""
+    return enrichment(sums) - reference(sums)
+
+
+def selectivity(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(density inside - density outside) / their sum; -1 to 1, 0 for even attention."""
+    inside = _over(sums["inside"], sums["area"])
+    outside = _over(sums["all"] - sums["inside"], sums["patches"] - sums["area"])
+    return _over(inside - outside, inside + outside)
+
+
+STATISTICS = {
+    "region_enrichment": enrichment, "region_reference": reference, "region_excess": excess,
+    "region_selectivity": selectivity,
+}  # fmt: skip
+
+
+def _density(inside: np.ndarray, area: np.ndarray, every: np.ndarray, patches: np.ndarray) -> np.ndarray:
+    return _over(_over(inside, area), _over(every, patches))
+
+
+def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(b != 0, a / np.where(b != 0, b, 1), np.nan)
+
+
+def activity(looks_BP: Tensor, levels: int, grid: tuple[int, int]) -> Tensor:
+    """int64 [B, P]: the level of activity of each patch, 0 the least: the attention to 2 x 2 patches, clustered by
+    k-means within the image (on numbers, from its quantiles on, so that there is nothing to draw).
+    """
+    rows, columns = grid
+    pooled = F.avg_pool2d(looks_BP.view(-1, 1, rows, columns), 2, ceil_mode=True, count_include_pad=False)
+    values = pooled.flatten(1).contiguous()
+    quantiles = (torch.arange(levels, device=values.device) + 0.5) / levels
+    centres = values.sort(1).values[:, (quantiles * values.shape[1]).long()]
+    for _ in range(ROUNDS):
+        member = _nearest(values, centres)
+        one_hot = F.one_hot(member, levels).float()
+        counts = one_hot.sum(1)
+        sums = torch.einsum("bv,bvk->bk", values, one_hot)
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+    member = _nearest(values, centres).view(-1, 1, *pooled.shape[-2:]).float()
+    whole = member.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :rows, :columns]
+    return whole.flatten(1).long()
+
+
+def _nearest(values_BV: Tensor, centres_BK: Tensor) -> Tensor:
+    return (values_BV[..., None] - centres_BK[:, None]).abs().argmin(-1)

@@ -1,0 +1,104 @@
+"""What the tokens of a layer's map are: which stand before the patches, and where in the image the patches lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt, prod
+
+import torch
+from torch import Tensor, nn
+
+CLASS, DISTILLATION, REGISTER = "class", "distillation", "register"
+MOST_SPECIAL = 8
+"""Tokens before the patches that are looked for where a network does not say how many it has."""
+GLOBAL, WINDOWS, POOLED_KEYS, POOLING = "global", "windows", "pooled keys", "pooling"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one layer's map is of. kind: of all tokens to all; inside windows; to fewer keys; of one query that pools.
+
+    queries, keys: how many; windows: how many an image has. special: the names of the tokens before the patches; grid:
+    rows and columns of the patches, in windows of one of them, None where the shape does not tell; patch: height and
+    width of one, px.
+    """
+
+    kind: str
+    queries: int
+    keys: int
+    windows: int = 1
+    special: tuple[str, ...] = ()
+    grid: tuple[int, int] | None = None
+    patch: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def alike(self) -> tuple[str, int, int, int]:
+        """What two layers share whose maps can be compared."""
+        return self.kind, self.queries, self.keys, self.windows
+
+    def centres_P2(self, device: torch.device) -> Tensor:
+        """float32 [P, 2]: rows and columns of the patches, from 0, by rows."""
+        assert self.grid is not None
+        rows, columns = (torch.arange(side, device=device) for side in self.grid)
+        return torch.stack([part.flatten() for part in torch.meshgrid(rows, columns, indexing="ij")], 1).float()
+
+    def distances_PP(self, device: torch.device) -> Tensor:
+        """float32 [P, P]: Euclidean distance in px between patch centres."""
+        centres = self.centres_P2(device) * torch.tensor(self.patch, device=device)
+        return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def layout_of(net: nn.Module, attention: nn.Module, shape: Sequence[int], images: int, size: tuple[int, int]) -> Layout:
+    """The layout of a layer's map. shape: of the map [B * windows, H, Q, K] on so many images of `size` px.
+
+    More rows than images are windows; one query pools; fewer keys than queries were pooled.
+    """
+    rows, _, queries, keys = shape
+    if rows > images:
+        return _in_windows(attention, queries, keys, rows // images, size)
+    kind = POOLING if queries == 1 else GLOBAL if queries == keys else POOLED_KEYS
+    special, grid = _special(net, queries, size)
+    if kind != GLOBAL or grid is None:
+        return Layout(kind, queries, keys)
+    return Layout(kind, queries, keys, 1, special, grid, (size[0] / grid[0], size[1] / grid[1]))
+
+
+def _in_windows(attention: nn.Module, queries: int, keys: int, windows: int, size: tuple[int, int]) -> Layout:
+    """Where the module says what its windows measure, their patches have places; a dilated grid's say nothing."""
+    side = getattr(attention, "window_size", None)
+    window = (side, side) if isinstance(side, int) else tuple(side or ())
+    whole = grid_of(queries * windows, size)
+    if len(window) != 2 or prod(window) != queries or queries != keys or whole is None:
+        return Layout(WINDOWS, queries, keys, windows)
+    return Layout(WINDOWS, queries, keys, windows, (), window, (size[0] / whole[0], size[1] / whole[1]))
+
+
+def _special(net: nn.Module, queries: int, size: tuple[int, int]) -> tuple[tuple[str, ...], tuple[int, int] | None]:
+    """(the names of the tokens before the patches, the patches' grid or None)."""
+    said = getattr(net, "num_prefix_tokens", None)
+    for count in [said] if isinstance(said, int) else range(MOST_SPECIAL + 1):
+        grid = _said_grid(net, queries - count) or grid_of(queries - count, size)
+        if grid is not None:
+            return names(net, count), grid
+    return (), None
+
+
+def names(net: nn.Module, count: int) -> tuple[str, ...]:
+    """Of the first `count` tokens: class token, distillation token, registers."""
+    present = [(CLASS, "cls_token"), (DISTILLATION, "dist_token")]
+    named = [name for name, attribute in present if getattr(net, attribute, None) is not None][:count]
+    return (*named, *[REGISTER] * (count - len(named)))
+
+
+def _said_grid(net: nn.Module, patches: int) -> tuple[int, int] | None:
+    grid = getattr(getattr(net, "patch_embed", None), "grid_size", None)
+    return tuple(grid) if grid and prod(grid) == patches else None
+
+
+def grid_of(patches: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of `patches` square cells that fill an image of `size` px; None where none do."""
+    height, width = size
+    rows = isqrt(max(patches, 0) * height // width)
+    fits = rows > 0 and patches % rows == 0 and rows * width == patches // rows * height
+    return (rows, patches // rows) if fits else None

@@ -1,0 +1,63 @@
+"""What lies beside a set's images: maps of their regions, bare twins, and of a stored shift the images before it.
+
+Letters: N samples, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from vhs.errors import InputError
+from vhs.formats import images, pixels
+from vhs.formats.pixels import Geometry
+from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.verification import verify
+from vhs.runs import cache
+from vhs.runs.cache import Beside, Decoded
+
+REGIONS, BARE = "regions.png", "bare.png"
+
+
+def with_regions(decoded: Decoded, data: ShardSet, geometry: Geometry) -> Decoded:
+    """The same with a map of regions for every sample, and the bare twins where the set has them.
+
+    Raises InputError naming a sample without a map.
+    """
+    wanted = set(decoded.ids)
+    by_id = {sample.id: sample for sample in data.samples() if sample.id in wanted}
+    samples = [by_id[name] for name in decoded.ids]
+    lacking = next((sample for sample in samples if REGIONS not in sample.further), None)
+    if lacking is not None:
+        raise InputError(f"{lacking.where}: has no {REGIONS} beside it. Shard the set with maps for all images.")
+    with verify(data, samples):
+        maps = np.stack([pixels.decode_map(data, sample, REGIONS, geometry) for sample in samples])
+        twins = all(BARE in sample.further for sample in samples)
+        bare = np.stack([_twin(data, sample, geometry) for sample in samples]) if twins else None
+    found = Beside(
+        torch.from_numpy(maps), None if bare is None else torch.from_numpy(bare), decoded.beside.clean_NCHW
+    )  # fmt: skip
+    return replace(decoded, beside=found)
+
+
+def with_clean(decoded: Decoded, source: ShardSet, clean: Decoded) -> Decoded:
+    """The same with what each image was before the shift, if that has its size.
+
+    clean: this rank's part of `source`; a set in another order needs others of it.
+    """
+    if not set(decoded.ids) <= set(clean.ids):
+        wanted = set(decoded.ids)
+        clean = cache.decode(source, [sample for sample in source.samples() if sample.id in wanted])
+    places = {name: place for place, name in enumerate(clean.ids)}
+    if decoded.images_NCHW.shape[1:] != clean.images_NCHW.shape[1:]:
+        return decoded
+    chosen = clean.images_NCHW[[places[name] for name in decoded.ids]]
+    return replace(decoded, beside=replace(decoded.beside, clean_NCHW=chosen))
+
+
+def _twin(data: ShardSet, sample: Sample, geometry: Geometry) -> np.ndarray:
+    """uint8 [C, H, W]."""
+    found = images.decode(sample.further[BARE], data.manifest.channels, f"{sample.where} ({BARE})")
+    return pixels.fit(found, data.manifest, sample, geometry)

@@ -1,0 +1,143 @@
+"""From the tallies of a specialization to the rows of the heads and the pairs table.
+
+What a run knows besides (model, condition) is put before them in runs/specialization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vhs.counts import Counts, from_fixed
+from vhs.grid import Head
+from vhs.measures import arrangement, intervals
+from vhs.summaries.tallied import Row, means, number
+
+if TYPE_CHECKING:
+    from vhs.measures.specialization import Specialization
+
+SMALLEST = 3
+"""Heads that can be laid out."""
+
+
+def head_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
+    """Every row of the heads table: means, then what is none; of a quantity all heads follow each other."""
+    yield from _means(measure, tallies["means"])
+    yield from _placed(measure, tallies)
+    in_layer = zip(measure.model.grid, means(tallies["in_layer"]), measure.pairings.lonely(), strict=True)
+    yield from (_row(head, "jsd_layer", "all", unit="nats") | row for head, row, alone in in_layer if not alone)
+    for entry, value in measure.ranks:
+        yield _row(entry.head, entry.quantity.metric, "none") | {"n": 0, "value": value}
+    yield from _arranged(measure, tallies["jsd"])
+    if measure.regions.entries:
+        yield from _regions(measure, tallies["regions"])
+
+
+def pair_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
+    """Every row of the pairs table: divergences of maps, then alignment of outputs."""
+    heads = list(measure.model.grid)
+    for (a, b), row in zip(measure.pairings.jsd_pairs(), means(tallies["jsd"]), strict=True):
+        yield _pair(heads[a], heads[b], "jsd") | row
+    from vhs.measures import alignment
+
+    pairs = measure.pairings.alike_pairs()
+    if pairs:
+        found = zip(*intervals.jackknifed(tallies["alike"], alignment.cka), tallies["alike"].total("n"), strict=True)
+        for (a, b), (value, lo, hi, n) in zip(pairs, found, strict=True):
+            if not np.isnan(value):
+                yield _pair(heads[a], heads[b], "cka") | _numbers(value, lo, hi, n)
+
+
+def _means(measure: Specialization, sums: Counts) -> Iterator[Row]:
+    measured = sums.total("n") > 0
+    part = Counts(sums.values[measured], sums.fields)
+    entries = [entry for entry, there in zip(measure.means.entries, measured, strict=True) if there]
+    for entry, row, null in zip(entries, means(part), _nulls(part), strict=True):
+        quantity = entry.quantity
+        named = _row(entry.head, quantity.metric, quantity.query, quantity.of, quantity.weighting, quantity.unit)
+        yield named | row | null
+
+
+def _nulls(sums: Counts) -> Iterator[Row]:
+    """The 95 % band around 0 of the mean over as many images by chance, by how draws of single images vary."""
+    draws, n = sums.total("n_null").astype(float), sums.total("n")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = from_fixed(sums.total("null")) / draws
+        spread = np.sqrt(np.maximum(from_fixed(sums.total("null_sq")) / draws - mean**2, 0) / n)
+    half = intervals.z_value() * spread
+    for width in half:
+        yield {"null_lo": number(-width), "null_hi": number(width)}
+
+
+def _placed(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
+    from vhs.measures import offsets
+
+    placed, counts = measure.placed, tallies["offset"]
+    if not placed.heads:
+        return
+    found = zip(*intervals.jackknifed(counts, offsets.offset), counts.total("n"), strict=True)
+    for head, query, (value, lo, hi, n) in zip(placed.heads, placed.queries, found, strict=True):
+        yield _row(head, "offset", query) | _numbers(value, lo, hi, n)
+    samples = dict(zip(placed.heads, counts.total("n").tolist(), strict=True))
+    queries = dict(zip(placed.heads, placed.queries, strict=True))
+    for layer in placed.grids:
+        heads = [head for head in placed.heads if head.layer == layer]
+        sums = tallies[f"strongest.{layer}"].values
+        whole = sums.sum(1)
+        value = offsets.positional(whole)
+        without = np.moveaxis(offsets.positional(whole[:, None] - sums), 1, 0)
+        lo, hi, _ = intervals.jackknife(value, without)
+        for row in zip(heads, value, lo, hi, strict=True):
+            yield _row(row[0], "positional", queries[row[0]]) | _numbers(*row[1:], samples[row[0]])
+
+
+def _arranged(measure: Specialization, jsd: Counts) -> Iterator[Row]:
+    """Of each group of heads that are compared with each other: places in a plane, the order, the cluster."""
+    heads, pairings = list(measure.model.grid), measure.pairings
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = from_fixed(jsd.total("value")) / jsd.total("n")
+    for group in pairings.groups:
+        count = len(group.heads)
+        if count < SMALLEST:
+            continue
+        distances = np.zeros((count, count))
+        for (a, b), value in zip(group.pairs, values[group.jsd :], strict=False):
+            distances[a, b] = distances[b, a] = np.sqrt(max(value, 0.0))
+        plane = arrangement.plane(distances)
+        found = {"mds_1": plane[:, 0], "mds_2": plane[:, 1], "order": arrangement.order(distances),
+                 "cluster": arrangement.clusters(distances)}  # fmt: skip
+        n = int(jsd.total("n")[group.jsd])
+        for metric, of_heads in found.items():
+            unit = "sqrt(nats)" if metric.startswith("mds") else "1"
+            for place, value in zip(group.heads, of_heads, strict=True):
+                yield _row(heads[place], metric, "all", unit=unit) | {"n": n, "value": float(value)}
+
+
+def _regions(measure: Specialization, sums: Counts) -> Iterator[Row]:
+    from vhs.measures.regions import STATISTICS
+
+    n = sums.total("n")
+    for metric, statistic in STATISTICS.items():
+        found = zip(measure.regions.entries, *intervals.jackknifed(sums, statistic), n, strict=True)
+        for entry, value, lo, hi, count in found:
+            if not np.isnan(value) and count:
+                named = _row(entry.head, metric, entry.query, entry.region, entry.weighting)
+                yield named | _numbers(value, lo, hi, count)
+
+
+def _row(
+    head: Head, metric: str, query: str, of: str | None = None, weighting: str = "attention", unit: str = "1"
+) -> Row:  # fmt: skip
+    empty = dict.fromkeys(("lo", "hi", "null_lo", "null_hi"))
+    named = {"metric": metric, "of": of, "query": query, "weighting": weighting, "in_unit": unit}
+    return head._asdict() | named | empty
+
+
+def _pair(a: Head, b: Head, metric: str) -> Row:
+    return {"layer": a.layer, "head": a.head, "layer_b": b.layer, "head_b": b.head, "metric": metric}
+
+
+def _numbers(value: float, lo: float, hi: float, n: int) -> Row:
+    return {"n": int(n), "value": float(value), "lo": number(lo), "hi": number(hi)}

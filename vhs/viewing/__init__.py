@@ -1,0 +1,1 @@
+"""Pictures of images: contact sheets, and what heads look at."""
