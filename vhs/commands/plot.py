@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +11,18 @@ from vhs import completion, options, output
 from vhs.errors import UsageError, choices
 from vhs.measures.fill_kinds import FILLS
 
+if TYPE_CHECKING:
+    from vhs.figures.map_cells import Wanted as MapsWanted
+    from vhs.formats.map_file import MapFile
+
+WEIGHTINGS = ("attention", "value")
 IMAGE_FORMATS = ("png", "pdf", "svg")
 
 Tables = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[TABLE]...",
-        help="Tables of one kind; stdin when none is named.",
+        help="Tables of one kind, or maps; stdin when none is named.",
         show_default=False,
         autocompletion=completion.files((*completion.TABLES, *options.PICTURES)),
     ),
@@ -39,6 +44,19 @@ FillName = Annotated[
     str | None,
     typer.Option("--fill", metavar="FILL", autocompletion=completion.words(FILLS), help="Draw this fill of several."),
 ]
+Heads = Annotated[list[str] | None, typer.Option("--head", metavar="L3H1", help="Of maps: this head. Repeats.")]
+Layer = Annotated[int | None, typer.Option("--layer", metavar="N", min=0, help="Of maps: the heads of this layer.")]
+Query = Annotated[
+    str | None,
+    typer.Option("--query", metavar="ROW,COLUMN", help="Of maps made with --full: what this patch looks at."),
+]
+Weighting = Annotated[
+    str,
+    typer.Option(
+        "--weighting", metavar="W", autocompletion=completion.words(WEIGHTINGS), help="Of maps: attention, or value, "
+        "which is attention times the norm of what it brings.",
+    ),
+]  # fmt: skip
 ClassName = Annotated[
     str | None, typer.Option("--class", metavar="NAME", help="Of shard sets: images of this class, a row a set.")
 ]
@@ -65,6 +83,10 @@ def plot(
     model: ModelName = None,
     fill: FillName = None,
     wanted: ClassName = None,
+    head: Heads = None,
+    layer: Layer = None,
+    query: Query = None,
+    weighting: Weighting = "attention",
     partial: options.Partial = False,
     whole: options.Whole = False,
     form: ImageFormat = None,
@@ -72,11 +94,13 @@ def plot(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Draw what a table says: heat maps, scatter, severity curves, divergence matrix, training curve.
+    """Draw what a table says: heat maps, scatter, severity curves, divergence matrix; or maps of what heads look at.
 
     Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
 
     Example: vhs plot heads.csv --kind conditions -o conditions.pdf
+
+    Example: vhs plot maps.safetensors --kind conditions --head L3H1 -o L3H1.png
 
     Example: vhs plot photograph.jpg -o contact.png   (every corruption at every severity; or a shard set)
 
@@ -90,6 +114,12 @@ def plot(
     paths = tables or ["-"]
     if any(options.is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
+    maps = _maps(paths)
+    if maps is not None:
+        from vhs.figures import map_cells
+
+        return _draw_maps(maps, paths, out, form, kind, map_cells.parse(head or [], layer, query, weighting))
+    _refuse_map_options(head, layer, query)
     read = options.reader(console, partial=partial, whole=whole)
     name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
     target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
@@ -106,6 +136,45 @@ def plot(
 
             output.write(plot_summary(name, table, note=PART if part else "").encode())
         output.name_product(target)
+
+
+def _maps(paths: list[str]) -> list[MapFile] | None:
+    """The maps files that are named, or the one that comes through the pipe; None for tables.
+
+    Raises UsageError where maps and tables are named together.
+    """
+    from vhs.formats import map_file, stdin
+
+    are = [stdin.is_safetensors() if path == "-" else map_file.is_map_file(Path(path)) for path in paths]
+    if not any(are):
+        return None
+    if not all(are):
+        raise UsageError(f"{paths[are.index(False)]}: is no maps file; maps and tables are drawn apart.")
+    return [
+        map_file.from_bytes(stdin.read_stdin("maps"), "stdin") if path == "-" else map_file.read(Path(path))
+        for path in paths
+    ]
+
+
+def _draw_maps(
+    files: list[MapFile], paths: list[str], out: Path | None, form: str | None, kind: str | None, wanted: MapsWanted
+) -> None:  # fmt: skip
+    from vhs.figures import maps
+    from vhs.formats.atomic import check_outputs
+
+    target = out or _default_name(paths, "maps", [kind, *(f"L{layer}H{head}" for layer, head in wanted.heads)])
+    image_format = _format(target, form)
+    check_outputs([target], paths)
+    _write(maps.draw(files, kind, wanted), target, image_format)
+    if target != Path("-"):
+        output.name_product(target)
+
+
+def _refuse_map_options(head: list[str] | None, layer: int | None, query: str | None) -> None:
+    given = {"--head": head, "--layer": layer, "--query": query}
+    lone = next((name for name, value in given.items() if value not in (None, [])), None)
+    if lone is not None:
+        raise UsageError(f"{lone}: is of maps files, which `vhs specialize MODEL --maps FILE` writes.")
 
 
 def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None, wanted: str | None) -> None:

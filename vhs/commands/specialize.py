@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import options, output
+from vhs.errors import UsageError
 from vhs.formats.schemas import HEADS, PAIRS
+
+if TYPE_CHECKING:
+    from vhs.console import Console
+    from vhs.runs.opening import Options
+    from vhs.viewing.maps import Asked
 
 Pairs = Annotated[
     str | None,
@@ -22,6 +29,23 @@ Regions = Annotated[
 Activity = Annotated[
     int, typer.Option("--activity", metavar="K", help="Take K levels of the model's own attention as regions.")
 ]
+MapsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--maps", metavar="FILE", help="What heads look at in a few images, for `vhs plot`, instead of the table (with "
+        "-o beside it); - sends it down the pipe.",
+    ),
+]  # fmt: skip
+Full = Annotated[bool, typer.Option("--full", help="--maps: from every token, not from the class token only.")]
+Images = Annotated[list[Path] | None, typer.Option("--image", metavar="FILE", help="--maps: of this picture. Repeats.")]
+Samples = Annotated[
+    list[str] | None,
+    typer.Option("--sample", metavar="ID", help="--maps: of this sample of the data. Repeats.  [default: the first 6]"),
+]
+TopImages = Annotated[
+    int, typer.Option("--top-images", metavar="K", min=0, help="--maps: of the K images that drive each head most and "
+                      "least, by what it writes for their class."),
+]  # fmt: skip
 WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
 
 
@@ -34,6 +58,11 @@ def specialize(
     within_layer: WithinLayer = False,
     regions: Regions = False,
     activity: Activity = 0,
+    maps: MapsFile = None,
+    full: Full = False,
+    image: Images = None,
+    sample: Samples = None,
+    top_images: TopImages = 0,
     form: options.Format = None,
     max_samples: options.MaxSamples = None,
     seed: options.Seed = 0,
@@ -49,11 +78,15 @@ def specialize(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure attention distance, entropy, class-token mass, and the divergence between heads.
+    """Measure what every head looks at, what it writes and follows, and how alike heads are; show it on images.
 
     Example: vhs specialize vit.safetensors | vhs plot -o heads.png
 
     Example: vhs specialize vit.safetensors --pairs - | vhs plot -o jsd.png
+
+    Example: vhs specialize vit.safetensors --image photo.jpg --shift fog:3 --maps - | vhs plot -o maps.png
+
+    Example: vhs specialize chirps.safetensors --shift data/chirps/val-bare --regions -o regions.csv
     """
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary
@@ -63,11 +96,14 @@ def specialize(
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
     beside = output.companion(PAIRS, out, pairs, "pairs")
-    check_outputs([out, beside.out if beside else None], models)
+    check_outputs([out, beside.out if beside else None, maps], models)
     asked = opening.Options(
         shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
         precision=precision, skip_bad=skip_bad, verify=not no_verify,
     )  # fmt: skip
+    shown = _shown(maps, image or [], sample or [], top_images, full=full, activity=activity)
+    if maps is not None and shown is not None and out is None:
+        return _write_maps(models, data, asked, shown, maps, console)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
         run = opening.open_named(models, data, asked, progress=progress, note=console.note)
@@ -87,3 +123,43 @@ def specialize(
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()
+    if maps is not None and shown is not None:
+        _write_maps(models, data, asked, shown, maps, console)
+
+
+def _shown(
+    maps: Path | None, images: list[Path], samples: list[str], top: int, *, full: bool, activity: int
+) -> Asked | None:  # fmt: skip
+    """What maps are shown of. Raises UsageError for options of --maps without it."""
+    if maps is None:
+        given = {"--image": images, "--sample": samples, "--top-images": top, "--full": full}
+        lone = next((name for name, value in given.items() if value), None)
+        if lone is not None:
+            raise UsageError(f"{lone}: says what --maps shows. Add --maps FILE, or --maps - before `| vhs plot`.")
+        return None
+    from vhs.viewing.maps import Asked
+
+    return Asked(samples=samples, images=images, whole=full, activity=activity, top=top)
+
+
+def _write_maps(
+    models: list[str], data: Path | None, options: Options, wanted: Asked, target: Path, console: Console
+) -> None:  # fmt: skip
+    """The maps of one model into a file, whole or not at all, or down the pipe."""
+    from vhs.formats import locks, map_file
+    from vhs.formats.atomic import is_ordinary, write_whole
+    from vhs.viewing import maps
+
+    if len(models) > 1:
+        raise UsageError(f"--maps: shows one model, {len(models)} were named. Write a file for each.")
+    if target == Path("-") and output.is_terminal():
+        raise UsageError("--maps -: maps are not for a terminal. Name a file, or pipe them into `vhs plot`.")
+    file = [target] if target != Path("-") and is_ordinary(target) else []
+    with locks.hold(file, console.note), console.progress() as progress:
+        found = maps.collect(models[0], data, options, wanted, progress=progress, note=console.note)
+        content = map_file.to_bytes(found.info, found.tensors)
+        progress.end()
+        if target == Path("-"):
+            return output.write(content)
+        write_whole(target, content)
+    output.name_product(target)

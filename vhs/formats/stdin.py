@@ -17,3 +17,11 @@ def read_stdin(what: str) -> bytes:
     if not data:
         raise InputError(f"stdin: is empty, {what} was expected. Did the command before it fail?")
     return data
+
+
+def is_safetensors() -> bool:
+    """Whether stdin begins as a safetensors file does: the length of its header, then a brace. Nothing is consumed."""
+    if sys.stdin is None or sys.stdin.isatty() or not hasattr(sys.stdin.buffer, "peek"):
+        return False
+    start = sys.stdin.buffer.peek(9)[:9]
+    return len(start) == 9 and start[4:] == b"\0\0\0\0{"

@@ -19,7 +19,8 @@ from vhs.counts import Counts, to_fixed
 from vhs.errors import MismatchError
 from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, fill_of
-from vhs.measures.scoring import Scope, Tally, outcome
+from vhs.measures.observation import Observation
+from vhs.measures.scoring import Scope, Tally, View, outcome
 from vhs.models import seam
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
@@ -73,14 +74,36 @@ class DirectEstimate:
         return logits_BC, torch.cat(parts)
 
 
+def score_of(given_UBC: Tensor, labels_B: Tensor) -> Tensor:
+    """[U, B]: what is given to the label's logit, centred over classes."""
+    centred = given_UBC - given_UBC.mean(-1, keepdim=True)
+    return centred.gather(-1, labels_B.expand(len(given_UBC), -1)[..., None])[..., 0]
+
+
+def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> Tensor | None:
+    """float32 [G, B], logits: what each head gives the true class directly; NaN where that is not counted.
+
+    None where the way from heads to logits is not linear up to norms.
+    """
+    if model.plain is None or seen.residual_BND is None:
+        return None
+    try:
+        read = readout(model.plain, seen.residual_BND)
+    except MismatchError:
+        return None
+    given = torch.cat([read.of_heads(model.plain, layer, heads).float() for layer, heads in enumerate(seen.heads)])
+    logits, labels, _ = view.of(given.flatten(0, 1), batch)
+    score = score_of(logits.view(*given.shape[:2], -1), labels)
+    return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)
+
+
 def _changes(intact_BC: Tensor, given_UBC: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
     """What is tallied of every sample without each head's part of its logits, [U, B] each."""
     before = outcome(intact_BC, labels_B)
     after = [outcome(intact_BC - part, labels_B) for part in given_UBC]
     dloss = torch.stack([part.loss - before.loss for part in after])
     finite = torch.stack([part.finite & before.finite for part in after])
-    centred = given_UBC - given_UBC.mean(-1, keepdim=True)
-    score = centred.gather(-1, labels_B.expand(len(given_UBC), -1)[..., None])[..., 0].double().nan_to_num(0, 0, 0)
+    score = score_of(given_UBC, labels_B).double().nan_to_num(0, 0, 0)
     return {
         "n": torch.ones_like(finite), "n_nonfinite": ~finite, "dloss": to_fixed(dloss), "dloss_sq": to_fixed(dloss**2),
         "score": to_fixed(score),

@@ -3,7 +3,7 @@
 `values` yields them layer by layer; what a model or its layers lack (a class token, places, a linear projection) is
 simply not yielded, so a network tells by one pass what can be measured of it.
 
-Letters: B images, H heads, P patches, C classes, S shifts, M other images.
+Letters: B images, H heads, P patches, C classes, S shifts, M other images, G heads of the model.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 
 from vhs.batch import Batch
-from vhs.errors import MismatchError
 from vhs.measures import attention, features
 from vhs.measures.attention import Quantity
+from vhs.measures.direct import direct_scores
 from vhs.measures.divergence import divergence
 from vhs.measures.observation import Layer, Observation
 from vhs.measures.scoring import View
 from vhs.models import circuits
 from vhs.models.model import Model
-from vhs.models.readout import Readout, readout
 from vhs.models.tokens import GLOBAL, POOLING
 
 MIXING = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -85,14 +84,9 @@ class Look:
     view: View | None
 
     @cached_property
-    def readout(self) -> Readout | None:
-        """The way from heads to logits; None where it is not linear, or there are no classes."""
-        if self.model.plain is None or self.view is None or self.now.residual_BND is None:
-            return None
-        try:
-            return readout(self.model.plain, self.now.residual_BND)
-        except MismatchError:
-            return None
+    def direct_GB(self) -> Tensor | None:
+        """None also where there are no classes."""
+        return None if self.view is None else direct_scores(self.now, self.model, self.view, self.batch)
 
 
 def values(look: Look) -> Iterator[Value]:
@@ -125,15 +119,9 @@ def _tokens(layer: Layer) -> str:
 
 def _direct(index: int, look: Look) -> Iterator[Value]:
     """What a head gives the true class's logit directly, centred over classes (the score of `--method direct`)."""
-    if look.readout is None or look.view is None or look.model.plain is None:
-        return
-    given_HBC = look.readout.of_heads(look.model.plain, index, look.now.heads[index]).float()
-    logits, labels, _ = look.view.of(given_HBC.flatten(0, 1), look.batch)
-    logits = logits.view(*given_HBC.shape[:2], -1)
-    centred = logits - logits.mean(-1, keepdim=True)
-    counted = look.view.places_C[look.batch.labels_B] >= 0
-    score = centred.gather(-1, labels.expand(len(centred), -1)[..., None])[..., 0]
-    yield Value(index, Quantity("direct", "none", "logits"), score.masked_fill(~counted, torch.nan).T)
+    if look.direct_GB is not None:
+        first, count = look.model.grid.first(index), look.model.grid.per_layer[index]
+        yield Value(index, Quantity("direct", "none", "logits"), look.direct_GB[first : first + count].T)
 
 
 def _kept(index: int, layer: Layer, before: Layer) -> Iterator[Value]:

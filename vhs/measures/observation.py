@@ -168,6 +168,19 @@ class Observer:
         with torch.inference_mode(), self.model.autocast():
             return [seen.weights_RHQK for seen in self._reader.watch(pixels_BCHW)[0]]
 
+    def gradients(self, pixels_BCHW: Tensor, targets_B: Tensor) -> list[Tensor]:
+        """[R, H, Q, K] of each layer: of the target's logit with respect to the map.
+
+        A map is only used to average values, so its gradient is that of the average times the values, and fused
+        attention, which makes no map, need not be left.
+        """
+        with torch.enable_grad():
+            watched, logits = self._reader.watch(pixels_BCHW.detach().clone().requires_grad_())  # weights may be frozen
+            chosen = logits.gather(1, targets_B[:, None]).sum()
+            of_averages = torch.autograd.grad(chosen, [seen.average for seen in watched])
+        with torch.no_grad():
+            return [grad.float() @ seen.values_RHKW.float().mT for grad, seen in zip(of_averages, watched, strict=True)]
+
     def _layer(self, index: int, seen: Watched, images: int) -> Layer:
         root_HWW = self._roots[index]
         carried = written = None
