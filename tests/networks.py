@@ -93,6 +93,15 @@ def pixels_of(model: Model, count: int, seed: int) -> Tensor:
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
 
 
+def batch_for(model: Model, count: int, seed: int = 0) -> Batch:
+    """Images of the model's own size, of the first 7 classes, each in a fold of its own."""
+    numbers = torch.arange(count)
+    images = pixels_of(model, count, seed)
+    return Batch(
+        images, numbers % 7, numbers * 7919 + 11, numbers % 20, torch.empty(0, count, dtype=torch.int64), count
+    )
+
+
 def filled(kinds: tuple[str, ...], model: Model, bank: Bank | None, images: Tensor, keys: Tensor) -> list[Fill]:
     """The fills of scored images with these hashes."""
     folds, groups = torch.zeros_like(keys), torch.empty(0, len(keys), dtype=torch.int64)

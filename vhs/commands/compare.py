@@ -58,7 +58,8 @@ Tolerance = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Of --summary redundancy: drop in accuracy (.005: half a point) below which a head is dispensable.",
+        help="Of --summary redundancy and kinds: drop in accuracy, or share of squared error added (.005: half a point "
+        "or percent), below which a head is dispensable.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
@@ -90,6 +91,8 @@ def compare(
 
     Example: vhs compare heads.csv --summary rollup -o rollup.csv
 
+    Example: vhs compare regions.csv heads.csv --summary kinds -o kinds.csv
+
     Example: vhs compare a.outcomes.parquet --against b.outcomes.parquet
 
     Example: vhs compare shift.csv --summary mce --normalise-by baseline.csv -o mce.csv
@@ -98,7 +101,7 @@ def compare(
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
-    from vhs.summaries.summary import Asked, join, of
+    from vhs.summaries.summary import Asked, of, read_all
 
     sources, instead = tables or ["-"], contrast == "-"
     asked = Asked(
@@ -113,7 +116,7 @@ def compare(
         [*(tables or []), *(name for name in (normalise_by, against, exact) if name)],
     )  # fmt: skip
     read = options.reader(console, partial=partial, whole=whole)
-    rows = join(sources, wanted.of, read)
+    rows, asked = read_all(sources, asked, read)
     with console.progress() as progress:
         main.add(wanted.make(rows, asked, read, progress))
         if beside:

@@ -14,29 +14,55 @@ from vhs.errors import InputError
 from vhs.figures import style
 from vhs.figures.effects import shifted_title
 
-QUERIES = {"patches": "patch queries", "all": "all queries", "class": "class-token query"}
+QUERIES = {
+    "patches": "patch queries", "all": "all tokens", "class": "class token", "windows": "in windows",
+    "pooling": "pooling query", "none": "",
+}  # fmt: skip
 TITLES = {
     "distance": "attention distance", "distance_patch": "attention distance, patches only",
-    "entropy": "entropy", "entropy_normalised": "entropy / ln(keys)", "class_mass": "mass on the class token",
+    "distance_ratio": "distance / that of even attention", "entropy": "entropy",
+    "entropy_normalised": "entropy / ln(keys)",
+    "entropy_patch": "entropy among patches", "entropy_patch_normalised": "entropy among patches / ln(patches)",
+    "confidence": "largest weight of a row", "position_deviation": "deviation over queries",
+    "nmi": "NMI of query and key",
+    "class_mass": "mass on the class token", "register_mass": "mass on registers", "self_mass": "mass on oneself",
+    "sink_mass": "mass on sinks", "output_norm": "norm of what is written", "output_rank": "effective rank of outputs",
+    "direct": "written for the true class", "offset": "offset", "positional": "share at one displacement",
+    "jsd_layer": "JSD to the layer's other heads", "rank_vo": "effective rank of W_V W_O",
+    "rank_qk": "effective rank of W_Q W_K", "stability_jsd": "JSD of maps, clean to shifted",
+    "stability_cosine": "cosine of outputs, clean to shifted",
 }  # fmt: skip
+LABELS = {
+    "jsd": f"JSD of attention maps (nats, at most {math.log(2):.2f})",
+    "cka": "CKA of what heads write (at most 1)",
+}
+USUAL = (
+    "distance_ratio", "entropy_normalised", "nmi", "positional", "offset", "class_mass", "output_norm", "output_rank",
+    "direct",
+)  # fmt: skip
+"""What is drawn when no metric is named: a screenful that tells heads apart."""
 
 
 def by_layer(table: pl.DataFrame, metric: str = "all") -> Figure:
     """One panel a measure: every head a dot at its layer, clean, and under shift where the table has it."""
-    table = _one_model(table)
-    kinds = table.select("metric", "query", "in_unit").unique(maintain_order=True)
+    table = one_model(table)
+    kinds = table.select("metric", "query", "of", "weighting", "in_unit").unique(maintain_order=True)
     if metric != "all":
         kinds = kinds.filter(pl.col("metric") == metric)
-        if not len(kinds):
-            raise InputError(f"the table has no metric {metric}; it has {', '.join(table['metric'].unique())}.")
+    else:
+        usual = kinds.filter(pl.col("metric").is_in(USUAL) & (pl.col("weighting") == "attention"))
+        kinds = usual.sort(pl.col("metric").replace_strict(USUAL, range(len(USUAL)))) if len(usual) else kinds
+    if not len(kinds):
+        raise InputError(f"the table has no metric {metric}; it has {', '.join(table['metric'].unique().sort())}.")
     columns = min(3, len(kinds))
     rows = -(-len(kinds) // columns)
     figure = style.new(3.3 * columns, 2.7 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for place, (name, query, unit) in zip(grid.ravel(), kinds.iter_rows(), strict=False):
-        _dots(place, table.filter((pl.col("metric") == name) & (pl.col("query") == query)))
-        place.set_title(TITLES.get(name, name), loc="left")
-        place.set_ylabel(QUERIES.get(query, query) + ("" if unit == "1" else f" ({unit})"))
+    for place, key in zip(grid.ravel(), kinds.iter_rows(), strict=False):
+        named = dict(zip(kinds.columns, key, strict=True))
+        _dots(place, table.filter(pl.all_horizontal(pl.col(n).eq_missing(pl.lit(v)) for n, v in named.items())))
+        place.set_title(_panel_title(named), loc="left")
+        place.set_ylabel(QUERIES.get(named["query"], named["query"]) + _unit(named["in_unit"]))
         place.set_xlabel("layer")
     for place in grid.ravel()[len(kinds) :]:
         place.set_visible(False)
@@ -47,9 +73,19 @@ def by_layer(table: pl.DataFrame, metric: str = "all") -> Figure:
     return figure
 
 
+def _panel_title(named: dict[str, str | None]) -> str:
+    name = TITLES.get(str(named["metric"]), str(named["metric"]).replace("_", " "))
+    of = f", {named['of']}" if named["of"] else ""
+    return f"{name}{of}{', value-weighted' if named['weighting'] == 'value' else ''}"
+
+
+def _unit(unit: str | None) -> str:
+    return "" if unit == "1" else f" ({unit})"
+
+
 def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
-    """The matrix of divergences between heads, layers ruled off; clean, and the mean over shifts."""
-    table = _one_model(table.filter(pl.col("metric") == metric))
+    """The matrix of divergences, or alignments, between heads, layers ruled off; clean, and the mean over shifts."""
+    table = one_model(table.filter(pl.col("metric") == metric))
     clean, shift = table.filter(pl.col("shift") == "clean"), table.filter(pl.col("shift") != "clean")
     parts = [("clean", clean)] * bool(len(clean))
     if len(shift):
@@ -58,6 +94,9 @@ def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
     matrices = [_matrix(part, heads) for _, part in parts]
     figure = style.new(4.0 * len(parts) + 1.0, 4.4)
     grid = figure.subplots(1, len(parts), squeeze=False)[0]
+    if metric == "cka":
+        for matrix in matrices:
+            np.fill_diagonal(matrix, np.nan)  # a head is like itself, which would take the scale
     norm = Normalize(0, max(float(np.nanmax(matrix)) for matrix in matrices))
     for place, (name, part), matrix in zip(grid, parts, matrices, strict=True):
         image = style.heat_map(place, matrix, norm=norm)
@@ -66,7 +105,7 @@ def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
         place.set_title(f"{name}, n = {part['n'][0]:,}", loc="left")
         place.set_xlabel("layer (heads in order inside it)")
     grid[0].set_ylabel("layer")
-    style.colour_bar(image, list(grid), label=f"JSD of attention maps (nats, at most {math.log(2):.2f})")
+    style.colour_bar(image, list(grid), label=LABELS[metric])
     figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}", fontsize=10)
     return figure
 
@@ -75,17 +114,17 @@ def _dots(axes: Axes, rows: pl.DataFrame) -> None:
     layers = int(rows["layer"].max()) + 1  # type: ignore[arg-type]
     groups = [rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")]
     shown = [(index, group) for index, group in enumerate(groups) if len(group)]
-    top = 0.0
+    low = top = 0.0
     for index, group in shown:
         mean = group.group_by("layer", "head").agg(pl.col("value").mean()).sort("layer", "head")
         offset = (index - 0.5) * 0.24 if len(shown) > 1 else 0
         colour = style.COLOURS[index]
-        top = max(top, *mean["value"].to_list())
+        low, top = min(low, *mean["value"].to_list()), max(top, *mean["value"].to_list())
         axes.plot(mean["layer"] + offset, mean["value"], "o", color=colour, markersize=4, alpha=0.75, mew=0)
         line = mean.group_by("layer").agg(pl.col("value").mean()).sort("layer")
         axes.plot(line["layer"] + offset, line["value"], color=colour, lw=0.9, alpha=0.6)
     style.whole_ticks(axes, x=layers)
-    axes.set_ylim(0, top * 1.06 or 1)
+    axes.set_ylim(low - 0.06 * (top - low) if low < 0 else 0, top * 1.06 or 1)
     axes.grid(axis="y", color="0.92")
 
 
@@ -116,7 +155,7 @@ def _rule_layers(axes: Axes, heads: list[tuple[int, int]]) -> None:
     axes.set_yticks(centres, [str(name) for name in names])
 
 
-def _one_model(table: pl.DataFrame) -> pl.DataFrame:
+def one_model(table: pl.DataFrame) -> pl.DataFrame:
     if not len(table):
         raise InputError("the table has no rows for this figure.")
     models = table["model"].unique(maintain_order=True).to_list()

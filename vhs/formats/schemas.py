@@ -298,19 +298,21 @@ HEADS = Schema(
         _count("head", "head, 0-based", ""),
         _text("metric", "name of the measure; see docs/methods.md"),
         _text("of", "region or feature the measure is about; empty where it is about none", nullable=True),
-        _text("query", "queries averaged over: `all`, `class` or `patches`"),
+        _text("query", "queries averaged over: `all`, `class`, `patches`, `windows` (each in its own), `pooling` (the "
+              "one query that pools), or `none`"),
         _text("weighting", "`attention`: softmax weights; `value`: weights times the norm of what they carry"),
-        _count("n", "samples measured"),
+        _count("n", "samples measured; 0 for what is known from the weights alone"),
         _real("value", "in_unit", "mean over samples"),
         _real("lo", "in_unit", "lower 95 % bound over samples", nullable=True),
         _real("hi", "in_unit", "upper 95 % bound over samples", nullable=True),
-        _real("null_lo", "in_unit", "lower end of the measure's null, where it has one", nullable=True),
-        _real("null_hi", "in_unit", "upper end of the measure's null", nullable=True),
-        _text("in_unit", "unit of value: `px`, `nats` or `1`"),
+        _real("null_lo", "in_unit", "lower end of the 95 % band that the value has by chance, where known",
+              nullable=True),
+        _real("null_hi", "in_unit", "upper end of that band", nullable=True),
+        _text("in_unit", "unit of value: `px`, `nats`, `logits`, `sqrt(nats)` or `1`"),
     ),
     ("metric", "query", "in_unit"),
     "specialize",
-)
+)  # fmt: skip
 
 PAIRS = Schema(
     "pairs",
@@ -322,14 +324,38 @@ PAIRS = Schema(
         _text("model_b", "model of the second head"),
         _count("layer_b", "block of the second head", ""),
         _count("head_b", "second head", ""),
-        _text("metric", "`jsd`: Jensen-Shannon divergence of the attention maps, mean over queries"),
-        _real("value", "nats", "mean over samples; 0 to ln 2 for jsd"),
-        _real("lo", "nats", "lower 95 % bound over samples", nullable=True),
-        _real("hi", "nats", "upper 95 % bound over samples", nullable=True),
+        _text("metric", "`jsd`: Jensen-Shannon divergence of the attention maps, mean over queries (nats); `cka`: "
+              "linear centred kernel alignment of what the heads write"),
+        _real("value", "nats or 1", "over samples; jsd 0 to ln 2, cka 0 to 1"),
+        _real("lo", "nats or 1", "lower 95 % bound over samples", nullable=True),
+        _real("hi", "nats or 1", "upper 95 % bound over samples", nullable=True),
         _count("n", "samples measured"),
     ),
     ("model_b", "layer_b", "metric"),
     "specialize --pairs",
+)  # fmt: skip
+
+KINDS = Schema(
+    "kinds",
+    "what one head looks at of an image's regions, and whether it matters, under one condition",
+    (
+        *MEASURED,
+        _text("module", "attention module inside the block"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("kind", "`one` region, `several`, `diffuse` (none), or `undecided`"),
+        _text("regions", "regions looked at, the strongest first, joined by +", nullable=True),
+        _real("excess", "", "largest excess enrichment of a region"),
+        *_interval("excess", "", nullable=True),
+        _text("relevant", "`yes`, `no` or `undecided`: whether removing the head costs more than the tolerance"),
+        _text("effect_of", "what the effect is of: `accuracy`, or the target that it is largest for"),
+        _real("effect", "fraction", "accuracy lost, or squared error added relative to the intact one"),
+        *_interval("effect", "fraction"),
+        _real("tolerance", "fraction", "effect below which a head does not matter"),
+        _count("n", "samples on which regions were measured"),
+    ),
+    ("kind", "relevant", "excess"),
+    "compare --summary kinds",
 )
 
 COMPARE = Schema(
@@ -567,6 +593,7 @@ SCHEMAS = {
         FOLDS,
         HEADS,
         PAIRS,
+        KINDS,
         COMPARE,
         CONTRAST,
         TRAIN_REGRESSION,

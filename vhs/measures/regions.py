@@ -17,8 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FIELDS = ("n", "inside", "area", "all", "patches", "ref_inside", "ref_area", "ref_all")
-ROUNDS = 12
-"""Of Lloyd's algorithm; on numbers in a row it has come to rest well before."""
 
 
 def shares(maps_BHW: Tensor, regions: int, grid: tuple[int, int]) -> Tensor:
@@ -99,24 +97,38 @@ def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def activity(looks_BP: Tensor, levels: int, grid: tuple[int, int]) -> Tensor:
-    """int64 [B, P]: the level of activity of each patch, 0 the least: the attention to 2 x 2 patches, clustered by
-    k-means within the image (on numbers, from its quantiles on, so that there is nothing to draw).
-    """
+    """int64 [B, P]: the level of activity of each patch, 0 the least: the attention to 2 x 2 patches, in clusters."""
     rows, columns = grid
     pooled = F.avg_pool2d(looks_BP.view(-1, 1, rows, columns), 2, ceil_mode=True, count_include_pad=False)
-    values = pooled.flatten(1).contiguous()
-    quantiles = (torch.arange(levels, device=values.device) + 0.5) / levels
-    centres = values.sort(1).values[:, (quantiles * values.shape[1]).long()]
-    for _ in range(ROUNDS):
-        member = _nearest(values, centres)
-        one_hot = F.one_hot(member, levels).float()
-        counts = one_hot.sum(1)
-        sums = torch.einsum("bv,bvk->bk", values, one_hot)
-        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-    member = _nearest(values, centres).view(-1, 1, *pooled.shape[-2:]).float()
-    whole = member.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :rows, :columns]
-    return whole.flatten(1).long()
+    starts_BK = _cluster_starts(pooled.flatten(1), levels)
+    level = (pooled.flatten(1)[..., None] >= starts_BK[:, None]).sum(-1).view(pooled.shape)
+    whole = level.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :rows, :columns]
+    return whole.flatten(1)
 
 
-def _nearest(values_BV: Tensor, centres_BK: Tensor) -> Tensor:
-    return (values_BV[..., None] - centres_BK[:, None]).abs().argmin(-1)
+def _cluster_starts(values_BV: Tensor, clusters: int) -> Tensor:
+    """[B, clusters - 1]: the least value of each cluster but the first, with the least sum of squares within clusters.
+
+    k-means of numbers has an exact solution by dynamic programming (Wang & Song 2011, Ckmeans.1d.dp): nothing is drawn.
+    """
+    ordered = values_BV.double().sort(1).values
+    count = ordered.shape[1]
+    sums, squares = (F.pad(part.cumsum(1), (1, 0)) for part in (ordered, ordered**2))
+    sizes = torch.arange(count, device=ordered.device)
+    length = (sizes[None] - sizes[:, None] + 1).clamp(min=1)
+    within = sums[:, None, 1:] - sums[:, :-1, None]
+    cost_BVV = squares[:, None, 1:] - squares[:, :-1, None] - within**2 / length
+    cost_BVV = cost_BVV.masked_fill(sizes[None] < sizes[:, None], torch.inf)  # from the first to the last of a cluster
+    best = cost_BVV[:, 0]
+    firsts: list[Tensor] = []
+    for _ in range(clusters - 1):
+        before = F.pad(best[:, :-1], (1, 0), value=torch.inf)
+        found = (before[:, :, None] + cost_BVV).min(1)
+        best, firsts = found.values, [*firsts, found.indices]
+    last = torch.full_like(firsts[0][:, :1], count - 1)
+    starts = []
+    for first in reversed(firsts):
+        start = first.gather(1, last)
+        starts.append(ordered.gather(1, start))
+        last = (start - 1).clamp(min=0)
+    return torch.cat(starts[::-1], 1).to(values_BV.dtype)

@@ -14,7 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.summaries import comparison, estimated, mce, redundancy, rollup, versus, worst_groups
+from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
 """A table's name (or the table itself, from Python) -> its kind and rows."""
@@ -25,7 +25,7 @@ class Asked:
     """The options of a summary, as they are typed.
 
     summary: one of SUMMARIES; against, exact: a further table, which decides what is made; classes, folds, shares: what
-    a run knows beside its shift table (worst_groups.Shares, mce.Folds).
+    a run knows beside its shift table (worst_groups.Shares, mce.Folds); beside: rows of other tables that were named.
     """
 
     summary: str | None = None
@@ -38,6 +38,7 @@ class Asked:
     classes: int | None = None
     folds: mce.Folds | None = None
     shares: worst_groups.Shares | None = None
+    beside: pl.DataFrame | None = None
 
     def check(self, *, of_shift: bool = False) -> Asked:
         """With the usual scales, where none is named. of_shift: whether only summaries of shift tables can be had.
@@ -62,11 +63,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Summary:
-    """schema: of what it gives; of: of what it takes, None for folds; make: from those rows."""
+    """schema: of what it gives; of: of what it takes, None for folds; make: from those rows; beside: other tables that
+    it takes, which stand among the first and come to `make` in `Asked.beside`."""
 
     schema: Schema
     of: Schema | None
     make: Callable[[pl.DataFrame, Asked, Read, Progress], pl.DataFrame]
+    beside: tuple[Schema, ...] = ()
 
 
 def of(asked: Asked) -> Summary:
@@ -92,10 +95,35 @@ def join(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFr
     return pl.concat([table.rows for _, table in tables]).unique(maintain_order=True)
 
 
+def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataFrame, Asked]:
+    """(the rows that the summary takes, the options with those of other tables it takes beside them).
+
+    Raises UsageError where these are missing.
+    """
+    wanted = of(asked)
+    if not wanted.beside:
+        return join(sources, wanted.of, read), asked
+    tables = [read(source) for source in sources]  # once: one may come through a pipe
+    other = [table for table in tables if table.schema in wanted.beside]
+    first = [table for table in tables if table.schema not in wanted.beside]
+    if not other or not first:
+        assert wanted.of is not None
+        names = " or ".join(schema.name for schema in wanted.beside)
+        raise UsageError(f"--summary {asked.summary}: takes a {wanted.of.name} table and an {names} table together.")
+    rows, further = (
+        join(part, schema, _read_already) for part, schema in ((first, wanted.of), (other, other[0].schema))
+    )
+    return rows, replace(asked, beside=further)
+
+
+def _read_already(table: Table) -> Table:
+    return table
+
+
 def summarise(sources: Sequence[Any], asked: Asked, read: Read, progress: Progress = silent) -> pl.DataFrame:
     """Read what the summary takes, and make it."""
-    wanted = of(asked)
-    return wanted.make(join(sources, wanted.of, read), asked, read, progress)
+    rows, asked = read_all(sources, asked, read)
+    return of(asked).make(rows, asked, read, progress)
 
 
 def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
@@ -115,6 +143,11 @@ SUMMARIES = {
     "groups": Summary(
         schemas.GROUPS, schemas.EVALSHIFT,
         lambda rows, asked, _read, _progress: worst_groups.summarise(rows, asked.shares or {}),
+    ),
+    "kinds": Summary(
+        schemas.KINDS, schemas.HEADS,
+        lambda rows, asked, _read, _progress: kinds.kinds(rows, asked.beside, asked.tolerance),
+        (schemas.ABLATE, schemas.ABLATE_REGRESSION),
     ),
 }  # fmt: skip
 OF_SHIFT = tuple(name for name, summary in SUMMARIES.items() if summary.of is schemas.EVALSHIFT)
