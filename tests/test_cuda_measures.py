@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import Tensor
 
-from tests.cuda_models import ENGINES, VIT, batch_of, images, model_of, on_device
-from tests.fake_cuda import DEVICE, on_cpu, on_cuda
-from tests.waits import LISTED
+from tests.cuda_models import ENGINES, EVA, SWIN, VIT, batch_of, images, model_of, on_device
+from tests.fake_cuda import DEVICE, moved, on_cpu, on_cuda
+from tests.waits import LISTED, SOLVED
 from vhs.batch import Batch
 from vhs.grid import Units as Wanted
 from vhs.grid import named_sets
@@ -22,11 +22,15 @@ from vhs.measures.ablation_options import Ablation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
+from vhs.measures.head_values import Others
+from vhs.measures.head_values import Wanted as Looking
+from vhs.measures.observation import Observer
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
+from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
 from vhs.models.building import build
-from vhs.models.model import Model
+from vhs.models.model import Model, Preprocess
 
 pytestmark = pytest.mark.usefixtures("no_tables")
 PLAIN = {
@@ -148,3 +152,44 @@ retain_grad = Tensor.retain_grad
 def _given_gradient(received: Tensor) -> None:
     retain_grad(received)
     received.grad = torch.zeros_like(received)
+
+
+def looking(net: torch.nn.Module, size: tuple[int, int, int]) -> tuple[Observer, Model]:
+    """What a model's maps are of is found out with real tensors, as where its heads are."""
+    channels, height, width = size
+    stats = Preprocess(height=height, width=width, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
+    model = Model(net=net.eval(), preprocess=stats, classes=("x",) * 5, name="net", weights_id="")
+    observer = Observer(model)
+    moved(net)
+    with on_cuda(LISTED):
+        observer._roots = [None if root is None else torch.empty(root.shape, device=DEVICE) for root in observer._roots]
+        observer.probe = observer.see(torch.zeros(2, *size, device=DEVICE))
+    return observer, model
+
+
+LOOKING = {
+    "fast": (lambda: build(VIT), (1, 42, 28)),
+    "replay": (lambda: timm.create_model("eva02_tiny_patch14_224", **EVA), (3, 28, 28)),
+    "windows": (lambda: timm.create_model("swin_tiny_patch4_window7_224", **SWIN), (3, 56, 56)),
+}
+
+
+@pytest.mark.parametrize("asked", ["all", "regions", "activity"])
+@pytest.mark.parametrize("name", LOOKING)
+def test_specialization(name: str, asked: str) -> None:
+    net, size = LOOKING[name]
+    observer, model = looking(net(), size)
+    with on_cuda(LISTED):
+        batch = batch_of(model)
+        maps = torch.zeros(8, *size[1:], dtype=torch.uint8, device=DEVICE)
+        batch = replace(batch, clean_BCHW=batch.images_BCHW, regions_BHW=maps, bare_BCHW=batch.images_BCHW)
+        wanted = Looking(
+            others=Others(batch.images_BCHW[:4], batch.keys_B[:4], maps[:4]), activity=3 * (asked == "activity"),
+            regions=("a", "b") * (asked == "regions"),
+        )  # fmt: skip
+        measure = Specialization(model, replace(Scope.whole(5, DEVICE), twins=True), wanted, observer)
+        model.preprocess(batch.images_BCHW)
+    with on_cuda(SOLVED):
+        measure.add(batch)
+    with on_cuda(LISTED):
+        assert {"means", "jsd"} < set(measure.results())

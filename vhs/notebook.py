@@ -25,6 +25,7 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
+from vhs.notebook_maps import drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
 from vhs.runs import ablation, cache, evaluation, journal, opening, runtime, specialization
@@ -36,8 +37,8 @@ from vhs.summaries import summary as summaries
 from vhs.viewing import contact
 
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "open_shards", "plot", "read_images", "shard",
-    "specialize", "train", "without_heads",
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "read_images",
+    "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 
 
@@ -188,11 +189,16 @@ def compare(
 
 def plot(
     *sources: Any, kind: str | None = None, metric: str | None = None, model: str | None = None,
-    fill: str | None = None, class_name: str | None = None,
+    fill: str | None = None, class_name: str | None = None, head: Names = (), layer: int | None = None,
+    query: tuple[int, int] | None = None, weighting: str = "attention",
 ) -> Figure:  # fmt: skip
-    """The figure of tables of one kind, of an image or of shard sets, as `vhs plot`; class_name: of shard sets."""
+    """The figure of tables of one kind, of maps, of an image or of shard sets, as `vhs plot`; class_name: of shard
+    sets; head, layer, query (row and column of a patch), weighting: of maps."""
     with spoken():
-        if any(isinstance(source, (str, Path)) and is_pictured(str(source)) for source in sources):
+        maps_figure = drawn(sources, kind, head, layer, query, weighting)
+        if maps_figure is not None:
+            figure = maps_figure
+        elif any(isinstance(source, (str, Path)) and is_pictured(str(source)) for source in sources):
             figure = contact.figure([str(source) for source in sources], class_name, kind)
         else:
             found = [_table(_source(source)) for source in sources]

@@ -30,7 +30,7 @@ Things = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[FILE]...",
-        help="Checkpoints, timm: and hf: models, shard sets or tables.",
+        help="Checkpoints, timm: and hf: models, shard sets, tables or maps.",
         show_default=False,
         autocompletion=completion.files((*completion.MODELS, *completion.TABLES), ("timm:", "hf:")),
     ),
@@ -83,6 +83,7 @@ def info(
 
 
 def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
+    from vhs.formats import map_file
     from vhs.formats.shards import MANIFEST, ShardSet, find_sets
 
     path = Path(thing)
@@ -92,7 +93,7 @@ def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, objec
         found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
         return [row for item in found for row in _shards(item)]
     if path.suffix == ".safetensors":
-        return _checkpoint(path)
+        return _maps(path) if map_file.is_map_file(path) else _checkpoint(path)
     if _is_model(path):
         return _model(thing)
     return _table(thing, read)
@@ -136,6 +137,22 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
         ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
         *trained,
     ]
+
+
+def _maps(path: Path) -> list[tuple[str, object]]:
+    from vhs.formats import map_file
+
+    held = map_file.read(path).info
+    layers = [str(layer.layer) for layer in held.layers if layer.stored]
+    rows = (
+        "from every token" if held.whole else "of the class token" if held.looker == "class" else "mean of all tokens"
+    )
+    found: list[tuple[str, object]] = [
+        ("maps", f"of {held.model} ({held.model_id}), {rows}, of layers {', '.join(layers)}"),
+        ("images", f"{len(held.samples)} of {held.data}: {', '.join(held.samples[:5])}"),
+        ("conditions", ", ".join(held.conditions[:5])),
+    ]
+    return found + ([("top images", f"of {len(held.top)} heads")] if held.top else [])
 
 
 def _model(reference: str) -> list[tuple[str, object]]:

@@ -145,7 +145,7 @@ def _maps(paths: list[str]) -> list[MapFile] | None:
     """
     from vhs.formats import map_file, stdin
 
-    are = [stdin.is_safetensors() if path == "-" else map_file.is_map_file(Path(path)) for path in paths]
+    are = [stdin.is_safetensors() if path == "-" else path.endswith(".safetensors") for path in paths]
     if not any(are):
         return None
     if not all(are):

@@ -20,11 +20,11 @@ from vhs.figures import style
 PIXELS = 128
 """Of a cell's side, at least."""
 GAP = 6
-CELL, TITLE, COLUMNS, LINE, BAR, MARGIN, NARROWEST = 0.8, 0.34, 0.24, 0.14, 0.3, 0.1, 4.2
-"""Inches: a cell's height, the title, column heads, a line of the foot, the colour bar, the edge, the figure's least
-width."""
-LETTERS = 16
-"""Of the foot, an inch."""
+CELL, TITLE, COLUMNS, LINE, BAR, MARGIN, NARROWEST = 0.8, 0.2, 0.24, 0.14, 0.3, 0.1, 4.2
+"""Inches: a cell's height, a line of the title, column heads, a line of the foot, the colour bar, the edge, and the
+least width."""
+LETTERS, TITLE_LETTERS = 16, 12
+"""Of the foot and of the title, an inch."""
 HEAT = "inferno"
 VEIL = (0.15, 0.85)
 """How opaque colour lies over an image where attention is least and most."""
@@ -108,7 +108,8 @@ def draw(sheet: Sheet) -> Figure:
     left, right = _margins(sheet)
     width = max(wide * columns + left + right, NARROWEST)
     foot = textwrap.wrap(sheet.foot, int(width * LETTERS))
-    top = TITLE + (COLUMNS if any(sheet.columns) else 0.0)
+    title = textwrap.wrap(sheet.title, int(width * TITLE_LETTERS), break_long_words=True)
+    top = TITLE * len(title) + MARGIN + (COLUMNS if any(sheet.columns) else 0.0)
     bottom = LINE * len(foot) + (BAR if sheet.bar is not None else 0.0) + MARGIN
     height = CELL * rows + top + bottom
     figure = Figure(figsize=(width, height))
@@ -122,7 +123,7 @@ def draw(sheet: Sheet) -> Figure:
         if row.beside:
             place = canvas.shape[1] + cell_w * 0.08, (cell_h + GAP) * r + cell_h / 2
             axes.text(*place, row.beside, va="center", fontsize=7, color="0.35")
-    figure.text(MARGIN / width, 1 - MARGIN / height, sheet.title, va="top", fontsize=10)
+    figure.text(MARGIN / width, 1 - MARGIN / height, "\n".join(title), va="top", fontsize=10)
     figure.text(MARGIN / width, MARGIN / height, "\n".join(foot), va="bottom", fontsize=7.5, color="0.35")
     if sheet.bar is not None:
         _bar(figure, sheet.bar, ((left + wide * columns) / width, (bottom - 0.24) / height))

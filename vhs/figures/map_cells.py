@@ -148,7 +148,7 @@ def targets(file: MapFile, condition: int) -> str:
 
 
 def most(maps: Sequence[np.ndarray]) -> str:
-    return f"≤ {max(float(part.max()) for part in maps):.2f}"
+    return f"≤ {max(float(part.max()) for part in maps):.2g}"
 
 
 def title(file: MapFile, wanted: Wanted) -> str:

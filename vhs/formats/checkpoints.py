@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vhs.errors import InputError
+from vhs.formats import map_file
 from vhs.formats.atomic import write_whole
 from vhs.models.spec import Spec, TimmSpec, ViTSpec, spec_from_json
 
@@ -209,6 +210,8 @@ def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]
                 raise ValueError("the header claims to be over 100 MB")
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
+            if map_file.KEY in metadata:
+                raise InputError(f"{path}: is a maps file, which `vhs plot` draws. A vhs checkpoint was expected.")
             _check_entries(header, path.stat().st_size - 8 - length)
             return {name: tuple(entry["shape"]) for name, entry in header.items()}, dict(metadata)
     except OSError as error:

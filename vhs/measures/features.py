@@ -35,8 +35,8 @@ def of_images(images_BCHW: Tensor, grid: tuple[int, int]) -> Tensor:
     distance from grey. Centre: minus the distance from the grid's middle.
     """
     images = images_BCHW.float()
-    weights = images.new_tensor(LUMA) if images.shape[1] == 3 else images.new_ones(1)
-    grey = (images * weights.view(-1, 1, 1)).sum(1, keepdim=True)
+    weights = LUMA if images.shape[1] == 3 else (1.0,)
+    grey = torch.stack([images[:, channel] * weight for channel, weight in enumerate(weights)], 1).sum(1, keepdim=True)
     across, down = _gradients(grey)
     edges = (across**2 + down**2).sqrt()
     corners = _smaller_eigenvalue(_mean5(across**2), _mean5(across * down), _mean5(down**2))

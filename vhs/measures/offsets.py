@@ -40,9 +40,9 @@ def mean_displacement(layer: Layer) -> Tensor:
     layout, maps = layer.layout, layer.among_patches
     assert layout.grid is not None
     centres = layout.centres_P2(maps.device)
-    sides = torch.tensor([max(side - 1, 1) for side in layout.grid], device=maps.device)
-    apart = (maps.mean(-2) @ centres - centres.mean(0)) / sides
-    return torch.stack([layer.by_image(part) for part in apart.unbind(-1)])
+    apart = (maps.mean(-2) @ centres - centres.mean(0)).unbind(-1)
+    sides = [max(side - 1, 1) for side in layout.grid]
+    return torch.stack([layer.by_image(part) / side for part, side in zip(apart, sides, strict=True)])
 
 
 def aligned(layer: Layer) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_LEVELS = 9
+"""Of activity."""
 FIELDS = ("n", "inside", "area", "all", "patches", "ref_inside", "ref_area", "ref_all")
 
 

@@ -29,9 +29,8 @@ class TopImages:
     def __init__(self, model: Model, scope: Scope, count: int, observer: Observer) -> None:
         self.model, self._view, self._count = model, scope.views[0], count
         self._observer = observer
-        self._kept = {
-            sign: (torch.empty(len(model.grid), 0), torch.empty(len(model.grid), 0).long()) for sign in (1, -1)
-        }
+        none = torch.empty(len(model.grid), 0, device=model.device)
+        self._kept = {sign: (none, none.long()) for sign in (1, -1)}
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
@@ -47,10 +46,9 @@ class TopImages:
                 f"{self.model.name}: its heads have no direct path to the logits, by which --top-images chooses. "
                 f"It is of timm's plain VisionTransformer with a linear classifier."
             )
-        scores_GB = found.cpu()
-        positions = batch.positions_B.cpu().expand_as(scores_GB)
+        positions = batch.positions_B.expand_as(found)
         for sign, (scores, places) in self._kept.items():
-            every, where = torch.cat([scores, sign * scores_GB], 1), torch.cat([places, positions], 1)
+            every, where = torch.cat([scores, sign * found], 1), torch.cat([places, positions], 1)
             order = every.nan_to_num(nan=-torch.inf).sort(dim=1, descending=True, stable=True).indices[:, : self._count]
             self._kept[sign] = every.gather(1, order), where.gather(1, order)
 

@@ -45,8 +45,10 @@ class Layout:
 
     def distances_PP(self, device: torch.device) -> Tensor:
         """float32 [P, P]: Euclidean distance in px between patch centres."""
-        centres = self.centres_P2(device) * torch.tensor(self.patch, device=device)
-        return torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+        down, across = (
+            centre * side for centre, side in zip(self.centres_P2(device).unbind(1), self.patch, strict=True)
+        )
+        return ((down[:, None] - down) ** 2 + (across[:, None] - across) ** 2).sqrt()
 
 
 def layout_of(net: nn.Module, attention: nn.Module, shape: Sequence[int], images: int, size: tuple[int, int]) -> Layout:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from vhs.counts import Counts
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, UsageError, check_range
 from vhs.formats import schemas
 from vhs.formats.pixels import IMAGENET
 from vhs.formats.tables import frame
 from vhs.measures.head_values import Others, Wanted
 from vhs.measures.observation import Observer
+from vhs.measures.regions import MOST_LEVELS
 from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
@@ -26,7 +27,6 @@ from vhs.summaries import specialized
 
 OTHERS = 8
 """Images whose features and regions stand for those of any image."""
-MOST_ACTIVITY = 9
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Asked:
     activity: int = 0
 
     def __post_init__(self) -> None:
-        if self.activity and not 2 <= self.activity <= MOST_ACTIVITY:
-            raise UsageError(f"--activity {self.activity}: expected 2 to {MOST_ACTIVITY} levels.")
+        check_range("activity", self.activity or None, 2, MOST_LEVELS)
         if self.activity and self.regions:
             raise UsageError("--activity and --regions: both name the regions. Drop one of them.")
 

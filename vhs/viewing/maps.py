@@ -16,11 +16,12 @@ from torch import Tensor
 from vhs import environment
 from vhs.batch import Batch
 from vhs.environment import memory_bytes
-from vhs.errors import MismatchError, UsageError
+from vhs.errors import MismatchError, UsageError, check_range
 from vhs.formats.map_file import MapInfo, MapLayer, name_of
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.measures.observation import Observer
+from vhs.measures.regions import MOST_LEVELS
 from vhs.measures.scoring import Scope, View
 from vhs.measures.top_images import TopImages
 from vhs.models.model import Model
@@ -52,6 +53,7 @@ class Asked:
     top: int = 0
 
     def __post_init__(self) -> None:
+        check_range("activity", self.activity or None, 2, MOST_LEVELS)
         for given, name in ((self.samples, "--sample"), (self.top, "--top-images")):
             if self.images and given:
                 raise UsageError(f"--image and {name}: one names pictures, the other is of the data. Drop one of them.")
@@ -68,8 +70,8 @@ class Maps:
 
 
 def collect(
-    reference: str, data: Path | ShardSet | None, options: Options, asked: Asked, *, progress: Progress = silent,
-    note: Note = unheard,
+    reference: str | Loaded, data: Path | ShardSet | None, options: Options, asked: Asked, *,
+    progress: Progress = silent, note: Note = unheard,
 ) -> Maps:  # fmt: skip
     """The maps that were asked for, of one model."""
     if asked.images:
@@ -98,7 +100,7 @@ Ranked = dict[str, list[tuple[str, float]]]
 def _top(run: Run, observer: Observer, count: int, progress: Progress) -> dict[str, Ranked]:
     """By head the images that drive it most and least, on clean images. Raises UsageError for regression."""
     if run.data.manifest.targets:
-        raise UsageError("--top-images: ranks images by what heads write for the true class; this data has targets.")
+        raise UsageError("--top-images: goes by what heads write for the true class; this data has targets.")
     measure = TopImages(run.models[0], Scope(run.views(run.conditions[0])), count, observer)
     done = 0
     for batch in run.data.tiles(run.tile, run.device):
@@ -126,9 +128,11 @@ def _places(ranked: Ranked, ids: Sequence[str]) -> dict[str, list[list[float]]]:
     return {kind: [[place[name], score] for name, score in pairs] for kind, pairs in ranked.items()}
 
 
-def _load(reference: str, options: Options) -> Loaded:
+def _load(reference: str | Loaded, options: Options) -> Loaded:
     from vhs.formats import references
 
+    if isinstance(reference, Loaded):
+        return reference
     device = runtime.prepare(options.device, options.threads, options.precision)
     return references.load(reference, device, options.precision)
 
