@@ -62,7 +62,7 @@ class TestBadInput:
             (("ablate", "m.safetensors", "-o", "folder"), 1, "folder: is a folder"),
             (("plot", "t.png"), 3, "t.png: is not a PNG, JPEG or WebP image"),
             (("plot", "{shift}", "-o", "folder"), 1, "folder: is a folder"),
-            (("plot", "m.safetensors", "-o", "x.png"), 3, "is no table but a binary file"),
+            (("plot", "m.safetensors", "-o", "x.png"), 3, "m.safetensors: is no maps file"),
             (("train", "{shards}", "-o", "r.resume"), 2, "expected a name that ends in .safetensors"),
             (("train", "{shards}", "-o", "n.safetensors", "--log", "folder"), 1, "folder: is a folder"),
             (("train", "{shards}", "--set", "mlp_ratio=0.01", "-o", "n.safetensors"), 2, "no unit"),

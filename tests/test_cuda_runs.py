@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
+import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.cuda_models import VIT, batch_of, images, numbers, on_device
@@ -22,8 +23,8 @@ from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
 from vhs.measures.scoring import Scope, View
-from vhs.measures.specialization import Specialization
 from vhs.measures.steadiness import settle
+from vhs.models import circuits
 from vhs.models.building import build
 from vhs.models.model import Model
 from vhs.runs import cache as decoded
@@ -54,8 +55,6 @@ def run(toy_shards: Path) -> Run:
     [
         Evaluation,
         lambda model, scope: HeadAblation(model, scope, 3, keep=True),
-        lambda model, _: Specialization(model, across=True),
-        lambda model, _: Specialization(model, across=False),
         DirectEstimate,
     ],
 )
@@ -65,12 +64,11 @@ def test_runs(run: Run, make: Callable[[Model, Scope], Evaluation]) -> None:
     assert names == ["clean", "clean_c", "imagenet-c/contrast:3"]
 
 
-@pytest.mark.parametrize("make", [Evaluation, lambda model, _: Specialization(model, across=True)])
-def test_a_batch_waits_for_nothing(run: Run, make: Callable[[Model, Scope], Evaluation]) -> None:
+def test_a_batch_waits_for_nothing(run: Run) -> None:
     with on_cuda(LISTED):
         (model,) = run.models
         views = (View("all", "all", numbers(5), numbers(5)), View("all", "some", numbers(5)))
-        measure, batch = make(model, Scope(views, ("a", "b"), 20)), batch_of(model)
+        measure, batch = Evaluation(model, Scope(views, ("a", "b"), 20)), batch_of(model)
         model.preprocess(batch.images_BCHW)
     with on_cuda():
         measure.add(batch)
@@ -91,6 +89,7 @@ def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
             "jpeg_compression", "spatter", "low_pass",
         ):  # fmt: skip
             corrupt(images(2, 3, 32, 32), numbers(2), name, 3, 0)
+        circuits.effective_rank(torch.zeros(2, 4, 4, device=DEVICE))
         for make in (Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True)):
             list(sweep(replace(run, conditions=run.conditions[:1]), make))
         settle(run.models[0], images(16, 1, 42, 28), 3)

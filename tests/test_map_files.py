@@ -148,7 +148,7 @@ def test_pictures_named_on_the_command_line(vhs, toy_checkpoint: Path, tmp_path:
         (("--maps", "m.safetensors", "--image", "none.jpg"), 3, "none.jpg: cannot be read: No such file"),
         (("--maps", "m.safetensors", "--sample", "nobody"), 4, "has no sample nobody. Its samples are val-00000"),
         (("--maps", "m.safetensors", "--image", "x.jpg", "--top-images", "2"), 2, "Drop one of them"),
-        (("--maps", "m.safetensors", "--activity", "1"), 2, "--activity 1: expected 2 to 9"),
+        (("--maps", "m.safetensors", "--activity", "1"), 2, "activity is 1; expected 2 to 9"),
         (("--maps", "m.safetensors", "--shift", "clean_own"), 2, "clean_own"),
     ],
 )  # fmt: skip

@@ -60,7 +60,8 @@ def test_functions_return_what_the_commands_write(vhs, toy_checkpoint: Path, toy
     assert rows(vhs("ablate", toy_checkpoint, *SHIFT)[1])["dloss"].equals(table["dloss"])
     assert len(package.compare(folds)) == 8
     assert package.evalshift(model, shift="contrast:1").rows["n"].to_list() == [85, 85]
-    assert len(package.specialize(model)[1]) == 15
+    heads, pairs = package.specialize(model)
+    assert len(pairs) == 30 and set(pairs["metric"]) == {"jsd", "cka"} and "nmi" in heads["metric"]
 
 
 def test_a_kept_run_goes_on(tmp_path: Path, toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +139,8 @@ OTHERWISE = {
     "no_verify": "verify", "wanted": "class_name", "models": "models", "tables": "sources", "shards": "data",
     "things": "sources",
 }  # fmt: skip
+OF_MAPS = {"maps": "out", "full": "full", "image": "images", "sample": "samples", "top_images": "top_images"}
+"""Options of specialize that `vhs.maps` has, and their names there."""
 SETTINGS = {"depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora"}
 
 
@@ -153,6 +156,8 @@ def test_functions_take_all_that_the_commands_take(name: str) -> None:
     wanted = {OTHERWISE.get(option, option) for option in inspect.signature(command).parameters} - ELSEWHERE
     wanted -= {"pairs"} if name != "shard" else set()
     wanted -= SETTINGS if name == "train" else set()
+    wanted -= set(OF_MAPS) if name == "specialize" else set()
+    assert set(OF_MAPS.values()) <= set(inspect.signature(notebook.maps).parameters)
     missing = wanted - offered
     assert not missing, f"vhs.{name} lacks {sorted(missing)}"
 

@@ -162,6 +162,12 @@ def test_clusters_and_order_find_groups() -> None:
         assert (np.diff(inside) == 1).all()
 
 
+def test_heads_that_are_all_alike_are_one_cluster() -> None:
+    assert (
+        arrangement.clusters(np.zeros((5, 5))).tolist() == [0] * 5 and (arrangement.plane(np.zeros((5, 5))) == 0).all()
+    )
+
+
 def test_three_heads_are_clustered_too() -> None:
     distances = np.array([[0, 1, 5], [1, 0, 5], [5, 5, 0.0]])
     assert arrangement.clusters(distances).tolist() == [0, 0, 1]

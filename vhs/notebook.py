@@ -28,13 +28,13 @@ from vhs.measures import ablation_options, intervention
 from vhs.notebook_maps import drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
-from vhs.runs import ablation, cache, evaluation, journal, opening, runtime, specialization
+from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
 from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
 from vhs.runs.run import Run
 from vhs.sources import packing
 from vhs.summaries import summary as summaries
-from vhs.viewing import contact
+from vhs.viewing import contact, specialization
 
 __all__ = [
     "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "read_images",

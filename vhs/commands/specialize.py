@@ -113,7 +113,7 @@ def specialize(
 
             progress.end()
             return output.write(plan.in_words(run, ablating=False).encode())
-        from vhs.runs import specialization
+        from vhs.viewing import specialization
 
         wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity)
         for part in specialization.specialize(run, keep, wanted):

@@ -38,7 +38,10 @@ def clusters(distances_GG: np.ndarray) -> np.ndarray:
     from scipy.cluster.hierarchy import fcluster
 
     tree = _tree(distances_GG)
-    cuts = [fcluster(tree, k, "maxclust") for k in range(2, min(MOST_CLUSTERS, len(distances_GG) - 1) + 1)]
+    every = (fcluster(tree, k, "maxclust") for k in range(2, min(MOST_CLUSTERS, len(distances_GG) - 1) + 1))
+    cuts = [labels for labels in every if labels.max() > 1]
+    if not cuts:  # heads that are all alike
+        return np.zeros(len(distances_GG), np.int64)
     best = max(cuts, key=lambda labels: silhouette(distances_GG, labels))
     names, counts = np.unique(best, return_counts=True)
     by_size = names[np.lexsort((names, -counts))]

@@ -25,6 +25,8 @@ BY_IMAGE = 5
 SHIFTS = 6
 LUMA = (0.299, 0.587, 0.114)
 EPS = 1e-6
+EVEN = 1e-5
+"""A map that varies by less than this share of its largest value is the same everywhere."""
 
 
 def of_images(images_BCHW: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -83,6 +85,12 @@ def ranked(values: Tensor) -> Tensor:
     return centred / centred.norm(dim=-1, keepdim=True).clamp(min=EPS)
 
 
+def _flattened(maps: Tensor) -> Tensor:
+    """Maps that are even but for rounding made even: their ranks would be noise."""
+    even = maps.amax(-1) - maps.amin(-1) <= EVEN * maps.abs().amax(-1)
+    return maps.masked_fill(even[..., None], 0)
+
+
 def partial_correlations(r: Tensor, among: Tensor) -> Tensor:
     """float32 [..., F] from rank correlations: of the first OVERLAPPING features with the others of them held fixed.
 
@@ -123,7 +131,7 @@ def followed(
     features, others: as of_images gives them; same_BM: whether another image is the image itself; shifts: rows and
     columns by which each image's features are moved on.
     """
-    looks, own, other = ranked(looks_BHP), ranked(features_BFP), ranked(others_MFP)
+    looks, own, other = (ranked(_flattened(part)) for part in (looks_BHP, features_BFP, others_MFP))
     value = _correlations(looks, own[:, None])[..., 0, :]
     every = _correlations(looks, other[None].expand(len(looks), -1, -1, -1)).masked_fill(
         same_BM[:, None, :, None], torch.nan

@@ -1,1 +1,1 @@
-"""Pictures of images: contact sheets, and what heads look at."""
+"""What heads look at: measured of many images, and shown on a few; contact sheets of images."""
