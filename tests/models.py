@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,10 @@ from torch import nn
 
 from vhs.errors import MismatchError
 from vhs.models import seam
-from vhs.models.discovery import candidates
+from vhs.models.discovery import Seam, candidates
 from vhs.models.engine import engine_of
+from vhs.models.maps import MapReader
+from vhs.models.tokens import GLOBAL, POOLED_KEYS, POOLING, WINDOWS
 
 DOC = Path(__file__).parent.parent / "docs" / "models.md"
 LARGEST = 500_000_000
@@ -40,9 +43,15 @@ it with an MLP, lie side by side or interleaved, in the last dimension or among 
 group below (same family, network class and kinds of attention) the smallest was built and checked so; the larger ones
 are checked in the same way when they are loaded.
 
-| family | network | attention | path | architectures | checked on | heads |
-|---|---|---|---|---|---|---|
+The last column is about attention maps (`vhs specialize`): **yes** where all tokens attend to all in every layer, so
+that maps can be laid over the image; else what the layers' maps are of, and of how many layers. In windows they are
+measured inside the window, of pooled keys and of pooling as entropy and divergence only; **no** where a head has no map
+over tokens. A map counts if its rows sum to 1 and its product with the values has a head's width.
+
+| family | network | attention | path | architectures | checked on | heads | maps |
+|---|---|---|---|---|---|---|---|
 """
+WORDS = {GLOBAL: "all tokens", WINDOWS: "windows", POOLED_KEYS: "pooled keys", POOLING: "pooling"}
 
 
 REFUSED = """
@@ -71,6 +80,7 @@ class Found(NamedTuple):
     path: str
     heads: int
     reason: str
+    maps: str = ""
 
 
 def groups() -> tuple[dict[Group, list[tuple[int, str]]], int]:
@@ -120,7 +130,21 @@ def check(name: str) -> Found:
         )
     except Exception as error:
         return Found("refused", 0, f"{type(error).__name__}: {error}"[:100])
-    return Found(engine.path, len(engine.grid), "")
+    return Found(engine.path, len(engine.grid), "", maps_of(net, engine.seams, size))
+
+
+def maps_of(net: nn.Module, seams: Sequence[Seam], size: tuple[int, int, int]) -> str:
+    """What its maps are of, layer by layer; or why it has none."""
+    try:
+        layouts = MapReader(net, seams, torch.rand(2, *size)).layouts
+    except MismatchError as error:
+        return f"no: {str(error).partition(': ')[2].removesuffix('.')}"
+    except Exception as error:
+        return f"no: {type(error).__name__}"
+    kinds = Counter(
+        WORDS[layout.kind] if layout.grid or layout.kind != GLOBAL else "tokens without places" for layout in layouts
+    )
+    return "yes" if set(kinds) == {WORDS[GLOBAL]} else ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
 
 
 def main() -> None:
@@ -138,7 +162,7 @@ def main() -> None:
         told = result.path if result.path in PATHS else f"refused: {result.reason}"
         rows.append(
             f"| {group.family} | {group.network} | {', '.join(group.attention)} | {told} | {len(members)} | {name} | "
-            f"{result.heads or ''} |"
+            f"{result.heads or ''} | {result.maps} |"
         )
     text = HEAD.format(version=timm.__version__, supported=supported, attention=attention, listed=listed)
     DOC.write_text(text + "\n".join(rows) + "\n" + REFUSED + "\n".join(refused) + "\n")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.cuda_models import ENGINES, EVA, SWIN, VIT, batch_of, images, model_of, on_device
 from tests.fake_cuda import DEVICE, moved, on_cpu, on_cuda
-from tests.waits import LISTED, SOLVED
+from tests.waits import LISTED
 from vhs.batch import Batch
 from vhs.grid import Units as Wanted
 from vhs.grid import named_sets
@@ -189,7 +189,7 @@ def test_specialization(name: str, asked: str) -> None:
         )  # fmt: skip
         measure = Specialization(model, replace(Scope.whole(5, DEVICE), twins=True), wanted, observer)
         model.preprocess(batch.images_BCHW)
-    with on_cuda(SOLVED):
+    with on_cuda():
         measure.add(batch)
     with on_cuda(LISTED):
         assert {"means", "jsd"} < set(measure.results())

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.cuda_models import VIT, batch_of, images, numbers, on_device
@@ -24,7 +23,6 @@ from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
 from vhs.measures.scoring import Scope, View
 from vhs.measures.steadiness import settle
-from vhs.models import circuits
 from vhs.models.building import build
 from vhs.models.model import Model
 from vhs.runs import cache as decoded
@@ -89,7 +87,6 @@ def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
             "jpeg_compression", "spatter", "low_pass",
         ):  # fmt: skip
             corrupt(images(2, 3, 32, 32), numbers(2), name, 3, 0)
-        circuits.effective_rank(torch.zeros(2, 4, 4, device=DEVICE))
         for make in (Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True)):
             list(sweep(replace(run, conditions=run.conditions[:1]), make))
         settle(run.models[0], images(16, 1, 42, 28), 3)

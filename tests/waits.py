@@ -30,13 +30,9 @@ ALLOWED = {
         Wait("training/loop.py:TrainingState.first_bad_step", READ),
     },
     "an epoch is over: its mean loss goes into the log": {Wait("fitting/training.py:Training._finish_epoch", READ)},
-    "how many directions a head writes in: the solver checks its answer, once a chunk of images": {
-        Wait("models/circuits.py:effective_rank", READ)
-    },
     "`info` times a product, and waits for it": {Wait("runs/runtime.py:product_rate", READ)},
 }  # fmt: skip
 """Every place where the host may wait for a GPU, and why it must. A wait anywhere else fails the tests."""
-SOLVED = ALLOWED["how many directions a head writes in: the solver checks its answer, once a chunk of images"]
 LISTED = set().union(*ALLOWED.values())
 EVERY_BATCH = ALLOWED["JPEG is encoded and decoded on the host, by the library that made the published files"]
 """What may wait in every batch, with all tables there."""

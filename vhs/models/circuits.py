@@ -53,6 +53,7 @@ def effective_rank(gram: Tensor) -> Tensor:
 
     gram: [..., W, W], float64. In [1, W]; 0 of a matrix of zeros.
     """
+    # On a GPU the solver tells the host whether it came to an end, a wait that fake tensors do not show: once a chunk.
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     total = singular.sum(-1, keepdim=True)
     share = singular / total.clamp(min=1e-300)
