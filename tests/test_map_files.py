@@ -96,6 +96,19 @@ def test_a_patch_looks(vhs, made: Path) -> None:
     assert code == 2 and "expected ROW,COLUMN" in err
 
 
+def test_the_most_important_head_of_a_table(vhs, made: Path, toy_checkpoint: Path) -> None:
+    import polars as pl
+
+    assert vhs("ablate", toy_checkpoint, "-o", "heads.csv")[0] == 0
+    assert vhs("plot", made, "--kind", "conditions", "--head", "heads.csv", "-o", "a.png")[0] == 0
+    rows = pl.read_csv("heads.csv").filter(pl.col("unit") == "head").sort("drop", descending=True, maintain_order=True)
+    assert vhs("plot", made, "--kind", "conditions", "--head", rows["heads"][0], "-o", "b.png")[0] == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    assert vhs("specialize", toy_checkpoint, "-o", "s.csv")[0] == 0
+    code, _, err = vhs("plot", made, "--head", "s.csv")
+    assert code == 3 and "has no single heads on clean images" in err
+
+
 def test_what_a_patch_looks_at_is_its_row(made: Path) -> None:
     file = map_file.read(made)
     wanted = map_cells.parse(["2.1"], None, "1,0", "attention")

@@ -25,7 +25,7 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
-from vhs.notebook_maps import drawn, maps, read_maps
+from vhs.notebook_maps import Heads, drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
 from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
@@ -189,7 +189,7 @@ def compare(
 
 def plot(
     *sources: Any, kind: str | None = None, metric: str | None = None, model: str | None = None,
-    fill: str | None = None, class_name: str | None = None, head: Names = (), layer: int | None = None,
+    fill: str | None = None, class_name: str | None = None, head: Heads = (), layer: int | None = None,
     query: tuple[int, int] | None = None, weighting: str = "attention",
 ) -> Figure:  # fmt: skip
     """The figure of tables of one kind, of maps, of an image or of shard sets, as `vhs plot`; class_name: of shard
@@ -241,7 +241,8 @@ def shard(
     columns: str | None = None, classes: Sequence[str] | None = None, per_class: int | None = None,
     base: str | Path | None = None, per_tar: int = packing.PER_TAR, top: str | None = None, bottom: str | None = None,
     pairs: str | None = None, correlation: float = 1.0, count: int = 2000, side: int = 128,
-    distort: str = packing.DISTORT, seed: int = 0, skip_bad: bool = False, follow_links: bool = False,
+    distort: str = packing.DISTORT, region_maps: str | Path | None = None, region_names: Sequence[str] | None = None,
+    seed: int = 0, skip_bad: bool = False, follow_links: bool = False,
     progress: Progress | None = None, quiet: bool = False,
 ) -> list[ShardSet]:  # fmt: skip
     """Pack images into shard sets below `out`, as `vhs shard`; what is there and sound is kept."""
@@ -250,6 +251,7 @@ def shard(
             layout=layout, split=split, columns=columns, classes=classes, per_class=per_class, base=accepted.path(base),
             per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation, count=count, side=side,
             distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
+            region_maps=accepted.path(region_maps), region_names=region_names,
         )  # fmt: skip
         return packing.pack(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
 

@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from matplotlib.figure import Figure
 
 from vhs import accepted
 from vhs.accepted import Data, Names
 from vhs.console import spoken
 from vhs.errors import UsageError
-from vhs.figures import map_cells
+from vhs.figures import map_cells, selection
 from vhs.figures import maps as sheets
-from vhs.formats import map_file
+from vhs.formats import map_file, tables
 from vhs.formats.atomic import write_whole
 from vhs.formats.map_file import MapFile
 from vhs.formats.references import Loaded
 from vhs.progress import Progress
 from vhs.runs.opening import Options
 from vhs.viewing import maps as run
+
+Heads = str | pl.DataFrame | Sequence[str | pl.DataFrame]
+"""Heads by name, or the rows of an ablation, whose most important head is meant."""
 
 
 def maps(
@@ -57,17 +61,19 @@ def read_maps(path: str | Path) -> MapFile:
 
 
 def drawn(
-    sources: Sequence[Any], kind: str | None, head: Names, layer: int | None, query: tuple[int, int] | None,
+    sources: Sequence[Any], kind: str | None, head: Heads, layer: int | None, query: tuple[int, int] | None,
     weighting: str,
 ) -> Figure | None:  # fmt: skip
     """The figure of maps, or of their files; None where the sources are tables."""
     are = [isinstance(item, MapFile) or str(item).endswith(".safetensors") for item in sources]
     if not any(are):
-        if head or layer is not None or query is not None:
+        if len(head) or layer is not None or query is not None:
             raise UsageError("head, layer and query are of maps, which `maps` makes.")
         return None
     if not all(are):
         raise UsageError("maps and tables are drawn apart.")
     files = [item if isinstance(item, MapFile) else map_file.read(Path(item)) for item in sources]
     words = None if query is None else ",".join(str(number) for number in query)
-    return sheets.draw(files, kind, map_cells.parse(accepted.names(head), layer, words, weighting))
+    listed = [head] if isinstance(head, (str, pl.DataFrame)) else list(head)
+    heads = [item if isinstance(item, str) else selection.strongest_head(tables.of_frame(item)) for item in listed]
+    return sheets.draw(files, kind, map_cells.parse(heads, layer, words, weighting))

@@ -44,7 +44,12 @@ FillName = Annotated[
     str | None,
     typer.Option("--fill", metavar="FILL", autocompletion=completion.words(FILLS), help="Draw this fill of several."),
 ]
-Heads = Annotated[list[str] | None, typer.Option("--head", metavar="L3H1", help="Of maps: this head. Repeats.")]
+Heads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head", metavar="L3H1", help="Of maps: this head, or the most important one of an ablation table. Repeats."
+    ),
+]
 Layer = Annotated[int | None, typer.Option("--layer", metavar="N", min=0, help="Of maps: the heads of this layer.")]
 Query = Annotated[
     str | None,
@@ -114,13 +119,14 @@ def plot(
     paths = tables or ["-"]
     if any(options.is_pictured(path) for path in paths):
         return _contact(paths, out, form, kind, wanted)
+    read = options.reader(console, partial=partial, whole=whole)
     maps = _maps(paths)
     if maps is not None:
         from vhs.figures import map_cells
 
-        return _draw_maps(maps, paths, out, form, kind, map_cells.parse(head or [], layer, query, weighting))
+        named = [selection.strongest_head(read(name)) if _is_table(name) else name for name in head or []]
+        return _draw_maps(maps, paths, out, form, kind, map_cells.parse(named, layer, query, weighting))
     _refuse_map_options(head, layer, query)
-    read = options.reader(console, partial=partial, whole=whole)
     name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
     target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
     image_format = _format(target, form)
@@ -154,6 +160,10 @@ def _maps(paths: list[str]) -> list[MapFile] | None:
         map_file.from_bytes(stdin.read_stdin("maps"), "stdin") if path == "-" else map_file.read(Path(path))
         for path in paths
     ]
+
+
+def _is_table(name: str) -> bool:
+    return name.endswith(completion.TABLES)
 
 
 def _draw_maps(

@@ -83,6 +83,13 @@ Distort = Annotated[
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Pack what symbolic links lead to outside SOURCE, too.")
 ]
+RegionMaps = Annotated[
+    Path | None,
+    typer.Option("--region-maps", metavar="DIR", help="PNGs named as the images, whose pixels number regions from 0."),
+]
+RegionNames = Annotated[
+    str | None, typer.Option("--region-names", metavar="A,B,…", help="What regions 0, 1, … of --region-maps are.")
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -103,6 +110,8 @@ def shard(
     count: Count = 2000,
     side: Side = 128,
     distort: Distort = "labels,title,colorbar,ticks",
+    region_maps: RegionMaps = None,
+    region_names: RegionNames = None,
     seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
     follow_links: FollowLinks = False,
@@ -133,6 +142,7 @@ def shard(
         layout=layout, split=split, columns=columns, classes=packing.class_list(classes) if classes else None,
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
         count=count, side=side, distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
+        region_maps=region_maps, region_names=region_names.split(",") if region_names else None,
     )  # fmt: skip
     parts = packing.parts(source, out, asked)
     if dry_run:

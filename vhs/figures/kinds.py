@@ -34,7 +34,8 @@ def by_layer(table: pl.DataFrame, _metric: str = "effect") -> Figure:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5)
     name = style.short(table["model"][0]) if len(models) == 1 else f"{len(models)} models"
     n, tolerance = first["n"][0], first["tolerance"][0]
-    figure.suptitle(f"{name} on {first['data'][0]}, n = {n:,}; matters: surely more than {tolerance:.1%}", fontsize=10)
+    words = f"{name} on {first['data'][0]}, n = {n:,}\nmatters: surely more than {tolerance:.1%}"
+    figure.suptitle(words, fontsize=10)
     return figure
 
 

@@ -10,6 +10,7 @@ from vhs.errors import InputError, MismatchError, choices
 from vhs.figures.style import short
 from vhs.formats import schemas, tables
 from vhs.formats.tables import Table
+from vhs.grid import head_name
 
 
 def select_rows(
@@ -53,3 +54,17 @@ def _of_fill(table: pl.DataFrame, fill: str | None) -> pl.DataFrame:
     if fill not in kinds:
         raise InputError(f"--fill {fill}: not in the table, which has {choices(kinds) if kinds else 'no fills'}.")
     return table.filter(pl.col("fill") == fill)
+
+
+def strongest_head(table: Table) -> str:
+    """`L3H1`: the head that costs most accuracy, or adds most squared error, when it is removed on clean images.
+
+    Raises InputError for a table that is not of an ablation of single heads.
+    """
+    column = {"ablate": "drop", "ablate_regression": "dmse_rel"}.get(table.schema.name)
+    clean = table.rows.filter((pl.col("unit") == "head") & (pl.col("shift") == "clean")) if column else table.rows[:0]
+    if column is None or not len(clean):
+        raise InputError("--head: the table has no single heads on clean images. `vhs ablate` writes one with them.")
+    mean = clean.group_by("layer", "head", maintain_order=True).agg(pl.col(column).mean())
+    layer, head, _ = mean.sort(column, descending=True, maintain_order=True).row(0)
+    return head_name(layer, head)

@@ -82,12 +82,17 @@ def decode_map(data: ShardSet, sample: Sample, name: str, geometry: Geometry = I
     labels = images.decode(sample.further[name], 1, f"{sample.where} ({name})")
     if data.manifest.height is not None:
         return fit(labels, data.manifest, sample, geometry)[0]
-    resized, starts = geometry.laid_out(labels.shape[:2])
+    return crop_map(labels[..., 0], geometry)
+
+
+def crop_map(labels_HW: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """uint8 of the geometry's crop: where `resize_and_crop` averages pixels, the nearest one."""
+    resized, starts = geometry.laid_out(labels_HW.shape)
     places = [
         np.minimum((np.arange(crop) + start + 0.5) * side / new, side - 1).astype(int)
-        for side, new, start, crop in zip(labels.shape[:2], resized, starts, geometry.crop, strict=True)
+        for side, new, start, crop in zip(labels_HW.shape, resized, starts, geometry.crop, strict=True)
     ]
-    return labels[..., 0][np.ix_(*places)]
+    return labels_HW[np.ix_(*places)]
 
 
 def resize_and_crop(pixels_HWC: np.ndarray, geometry: Geometry = IMAGENET) -> np.ndarray:

@@ -12,7 +12,7 @@ from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import layouts
+from vhs.sources import layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import Dominoes
@@ -42,6 +42,8 @@ class Asked:
     seed: int = 0
     skip_bad: bool = False
     follow_links: bool = False
+    region_maps: Path | None = None
+    region_names: Sequence[str] | None = None
 
 
 def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
@@ -59,6 +61,10 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
         found = _chirps(asked)
     else:
         found = _splits(source, asked)
+    if (asked.region_maps is None) != (asked.region_names is None):
+        raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
+    if asked.region_maps is not None:
+        found = [region_maps.with_maps(part, asked.region_maps, asked.region_names or ()) for part in found]
     chosen = [select(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
     if asked.base is not None:
         chosen = [as_shifted(part, asked.base) for part in chosen]
