@@ -56,7 +56,11 @@ def test_distance_by_hand_on_an_uneven_grid() -> None:
 
 
 def pair_divergences(maps: torch.Tensor, first: int, others: list[int]) -> torch.Tensor:
-    return divergence.pair_divergences(maps, attention.row_entropy(maps), first, others)
+    found = {}
+    for later in others:
+        stacked = torch.stack([maps[first], maps[later]])
+        found[later] = divergence.divergences_from(stacked, attention.row_entropy(stacked), 0)[0]
+    return torch.stack([found[later] for later in others])
 
 
 def random_maps() -> torch.Tensor:
@@ -82,8 +86,11 @@ def test_divergence_is_symmetric_bounded_and_zero_for_equals() -> None:
     assert pair_divergences(apart, 0, [1]).item() == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_pairs_within_groups() -> None:
-    assert divergence.pairs([[0, 1, 2], [3], [4, 5]]) == [(0, [1, 2]), (1, [2]), (4, [5])]
+def test_heads_are_compared_with_the_later_ones() -> None:
+    maps = random_maps()
+    found = divergence.divergences_from(maps, attention.row_entropy(maps), 1)
+    assert torch.allclose(found, pair_divergences(maps, 1, [2, 3, 4])) and found.shape == (3, 3)
+    assert torch.allclose(divergence.divergence(maps[1], maps[3]), found[1])
 
 
 # --- independent versions in NumPy, of maps [heads, tokens, tokens] of one image ---
@@ -187,7 +194,24 @@ def test_values_reweigh_what_is_looked_at() -> None:
     found = {(q.metric, q.weighting): v for q, v in attention.quantities(layer)}
     assert found["class_mass", "value"].abs().max() == 0 < found["class_mass", "attention"].min()
     assert torch.allclose(found["distance_patch", "value"], found["distance_patch", "attention"], atol=1e-5)
-    assert layer.weighted is not None and torch.allclose(layer.weighted.weights_RHQK.sum(-1), torch.ones(()), atol=1e-5)
+    assert layer.weighted is not None and torch.allclose(layer.weighted.row_BHN.sum(-1), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize(("grid", "special"), GRIDS)
+def test_value_weighted_measures_are_those_of_the_weighted_map(grid: tuple[int, int], special: int) -> None:
+    """Which is never made: against one that is."""
+    maps = some_maps(grid, special)
+    tokens = maps.shape[-1]
+    carried, residual = torch.rand(4, 3, tokens) + 0.1, torch.randn(4, tokens, 5) ** 3
+    layer = layer_of(maps, grid, 7, carried_RHK=carried, residual_BND=residual)
+    scaled = maps * carried[:, :, None]
+    made = layer_of(scaled / scaled.sum(-1, keepdim=True), grid, 7, residual_BND=residual)
+    ours = {q.metric: v for q, v in attention.quantities(layer) if q.weighting == "value"}
+    theirs = {q.metric: v for q, v in attention.quantities(made) if q.weighting == "attention"}
+    assert {"distance_patch", "self_mass", "sink_mass"} <= set(ours)
+    for name, value in ours.items():
+        assert torch.allclose(value, theirs[name], rtol=1e-4, atol=1e-6), name
+    assert layer.weighted is not None and torch.allclose(layer.weighted.seen_BHP, made.seen_BHP, rtol=1e-4, atol=1e-7)
 
 
 def test_sinks_are_patches_of_outlying_norm() -> None:

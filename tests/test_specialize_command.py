@@ -28,6 +28,6 @@ class TestSpecialize:
 
     def test_chunks_do_not_matter(self, vhs, toy_checkpoint: Path, monkeypatch) -> None:
         whole = vhs("specialize", toy_checkpoint)[1]
-        monkeypatch.setattr("vhs.measures.specialization.CHUNK_ELEMENTS", 2000)
+        monkeypatch.setattr("vhs.measures.specialization.CHUNK", {"cpu": 500})
         parts = vhs("specialize", toy_checkpoint)[1]
         assert np.allclose(rows(whole)["value"], rows(parts)["value"], atol=1e-5)

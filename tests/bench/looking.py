@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -23,17 +24,18 @@ from vhs.measures.head_values import Others, Wanted
 from vhs.measures.observation import Observer
 from vhs.measures.pairings import Pairings
 from vhs.measures.scoring import Scope
-from vhs.measures.specialization import Placed, Specialization
+from vhs.measures.specialization import Placed, Specialization, chunk_of
+from vhs.measures.steadiness import settle
 from vhs.models.model import Model
+from vhs.runs import runtime
 
-IMAGES = {"demo (6 x 4)": 256}
+IMAGES = {"demo (6 x 4)": 1024}
 FEW = 16
 """Images of 224 px."""
 
 
 def main() -> None:
-    device = torch.device("cuda" if "cuda" in sys.argv else "cpu")
-    torch.set_num_threads(2) if device.type == "cpu" else None
+    device = runtime.prepare("cuda" if "cuda" in sys.argv else "cpu", None, "float32")
     say(machine())
     for name in MODELS:
         compare(name, device)
@@ -44,6 +46,7 @@ def compare(name: str, device: torch.device) -> None:
     """One line: how many forward passes the measures take."""
     model = model_of(name, device, "float32")
     batch = batch_of(model, IMAGES.get(name, FEW))
+    settle(model, batch.images_BCHW[:16], 1)  # as every run does: few tokens get plain attention
     sync = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     plain = partial(forward, model, batch)
     ways: dict[str, Callable[[], object]] = {
@@ -68,7 +71,8 @@ def maps_only(model: Model, batch: Batch) -> Callable[[], None]:
     layers = observer.probe.layers
     placed = Placed(model.grid, layers, model.device)
     pairings = Pairings(model.grid, observer.probe, model.device, across=False)
-    chunk = max(1, (1 << 23) // sum(layer.weights_RHQK[0].numel() for layer in layers))
+    pairings.groups = [replace(group, alike=None) for group in pairings.groups]  # that is of outputs
+    chunk = chunk_of(model, observer)
 
     def run() -> None:
         with torch.inference_mode():
@@ -77,6 +81,7 @@ def maps_only(model: Model, batch: Batch) -> Callable[[], None]:
                 seen = observer.see(model.preprocess(part.images_BCHW))
                 for layer in seen.layers:
                     list(attention.quantities(layer))
+                    layer.forget()
                 placed.add(seen.layers, part.folds_B)
                 pairings.add(seen, part.folds_B)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from vhs.measures.observation import Layer
+from vhs.measures.observation import Layer, Weighted, surprise
 from vhs.models.tokens import CLASS, GLOBAL, POOLED_KEYS, POOLING, REGISTER, WINDOWS
 
 ANYWHERE = (GLOBAL, WINDOWS, POOLED_KEYS, POOLING)
@@ -39,14 +38,14 @@ class Quantity(NamedTuple):
 
 class Metric(NamedTuple):
     """A measure of a head's map. query: which queries it averages over, where these are not windows or pooling;
-    layouts: which maps it is of; of: float32 [R, H]; needs: the token before the patches that it is about; of_values:
-    whether it is also taken of value-weighted attention."""
+    layouts: which maps it is of; of: Layer, and Weighted if of_values, -> float32 [R, H]; needs: the token before the
+    patches that it is about; of_values: whether it is also taken of value-weighted attention."""
 
     name: str
     query: str
     unit: str
     layouts: tuple[str, ...]
-    of: Callable[[Layer], Tensor]
+    of: Callable[[Any], Tensor]
     needs: str | None = None
     of_values: bool = False
 
@@ -71,7 +70,7 @@ def quantities(layer: Layer) -> Iterator[tuple[Quantity, Tensor]]:
 
 def row_entropy(maps: Tensor) -> Tensor:
     """Entropy in nats of each row (last axis), in [0, ln N]; 0 ln 0 is 0."""
-    return -torch.xlogy(maps, maps).sum(-1)
+    return -surprise(maps).sum(-1)
 
 
 def uniform_distance(layer: Layer) -> Tensor:
@@ -84,7 +83,7 @@ def _distance(layer: Layer) -> Tensor:
     return layer.distance_RHP.mean(-1)
 
 
-def _distance_patch(layer: Layer) -> Tensor:
+def _distance_patch(layer: Layer | Weighted) -> Tensor:
     """The same, renormalised over patches."""
     return (layer.distance_RHP / layer.kept_RHP).mean(-1)
 
@@ -114,7 +113,8 @@ def _entropy_patch_normalised(layer: Layer) -> Tensor:
 
 def _position_deviation(layer: Layer) -> Tensor:
     """How much the query matters: deviation over queries, mean over keys (Walmer et al. 2023, arXiv:2212.03862)."""
-    return layer.among_patches.std(-2, correction=0).mean(-1)
+    apart = layer.among_patches - layer.among_patches.mean(-2, keepdim=True)
+    return apart.square_().mean(-2).sqrt().mean(-1)
 
 
 def _nmi(layer: Layer) -> Tensor:
@@ -132,22 +132,12 @@ def _nmi(layer: Layer) -> Tensor:
 def _mass_on(token: str) -> Callable[[Layer], Tensor]:
     """Attention of patch queries on the tokens of a name before the patches."""
 
-    def mass(layer: Layer) -> Tensor:
-        places = [index for index, name in enumerate(layer.layout.special) if name == token]
-        return layer.weights_RHQK[..., layer.special :, places[0] : places[-1] + 1].sum(-1).mean(-1)
+    def mass(layer: Layer | Weighted) -> Tensor:
+        layout = layer.layout if isinstance(layer, Layer) else layer.layer.layout
+        places = [index for index, name in enumerate(layout.special) if name == token]
+        return layer.on_tokens_RHP(slice(places[0], places[-1] + 1)).mean(-1)
 
     return mass
-
-
-def _self_mass(layer: Layer) -> Tensor:
-    """Attention of patches on themselves."""
-    return layer.to_patches.diagonal(dim1=-2, dim2=-1).mean(-1)
-
-
-def _sink_mass(layer: Layer) -> Tensor:
-    """Attention of patch queries on the image's sinks (`Layer.sinks_BP`)."""
-    assert layer.sinks_BP is not None
-    return (layer.to_patches.mean(-2) * layer.sinks_BP[:, None]).sum(-1)
 
 
 METRICS = (
@@ -164,7 +154,7 @@ METRICS = (
     Metric("nmi", "patches", "1", PLACED, _nmi),
     Metric("class_mass", "patches", "1", (GLOBAL,), _mass_on(CLASS), CLASS, of_values=True),
     Metric("register_mass", "patches", "1", (GLOBAL,), _mass_on(REGISTER), REGISTER, of_values=True),
-    Metric("self_mass", "patches", "1", PLACED, _self_mass, of_values=True),
-    Metric("sink_mass", "patches", "1", (GLOBAL,), _sink_mass, of_values=True),
+    Metric("self_mass", "patches", "1", PLACED, lambda layer: layer.on_itself_RHP.mean(-1), of_values=True),
+    Metric("sink_mass", "patches", "1", (GLOBAL,), lambda layer: layer.on_sinks_RHP.mean(-1), of_values=True),
 )
 """In the order of the heads table; a layer lacks those that need a token, a place or a layout that it has not."""

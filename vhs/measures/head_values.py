@@ -21,7 +21,7 @@ from vhs.measures import attention, features
 from vhs.measures.attention import Quantity
 from vhs.measures.direct import direct_scores
 from vhs.measures.divergence import divergence
-from vhs.measures.observation import Layer, Observation
+from vhs.measures.observation import Layer, Observation, Weighted
 from vhs.measures.scoring import View
 from vhs.models import circuits
 from vhs.models.model import Model
@@ -100,6 +100,7 @@ def values(look: Look) -> Iterator[Value]:
         yield from followed.get(index, ())
         if look.before is not None:
             yield from _kept(index, layer, look.before.layers[index])
+        layer.forget()
 
 
 def _written(index: int, layer: Layer) -> Iterator[Value]:
@@ -136,7 +137,7 @@ def _kept(index: int, layer: Layer, before: Layer) -> Iterator[Value]:
 
 def _followed(look: Look) -> dict[int, list[Value]]:
     """By layer what its heads follow in these images; all layers of one grid at once."""
-    by_grid: dict[tuple[int, int], list[tuple[int, str, Layer]]] = {}
+    by_grid: dict[tuple[int, int], list[tuple[int, str, Layer | Weighted]]] = {}
     for index, layer in enumerate(look.now.layers):
         grid = layer.layout.grid
         if layer.layout.kind == GLOBAL and grid is not None and min(grid) > 1:
@@ -146,16 +147,16 @@ def _followed(look: Look) -> dict[int, list[Value]]:
                 forms.append((index, "value", layer.weighted))
     found: dict[int, list[Value]] = {}
     for grid, forms in by_grid.items():
-        looks = torch.cat([layer.seen_BHP for _, _, layer in forms], 1)
+        looks = torch.cat([form.seen_BHP for _, _, form in forms], 1)
         same, shifts = look.others.same(look.batch), shifts_of(look.batch.keys_B, grid)
         own, others = features.of_images(look.batch.images_BCHW, grid), look.others.features(grid)
         made = features.followed(looks, own, others, same, shifts, grid)
         done = 0
-        for index, weighting, layer in forms:
-            heads = slice(done, done + layer.seen_BHP.shape[1])
+        for index, weighting, form in forms:
+            heads = slice(done, done + form.seen_BHP.shape[1])
             done = heads.stop
             for place, name in enumerate(features.NAMES):
-                quantity = Quantity("follows", layer.looker, "1", name, weighting)
+                quantity = Quantity("follows", look.now.layers[index].looker, "1", name, weighting)
                 value = Value(index, quantity, made.value_BHF[:, heads, place], made.null_SBHF[:, :, heads, place])
                 found.setdefault(index, []).append(value)
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vhs.models import circuits
@@ -45,13 +46,9 @@ class Layer:
         return self.layout.distances_PP(self.weights_RHQK.device)
 
     @cached_property
-    def weighted(self) -> Layer | None:
+    def weighted(self) -> Weighted | None:
         """The same with each weight times the norm of what its value carries, rows summing to 1 again."""
-        if self.carried_RHK is None:
-            return None
-        scaled = self.weights_RHQK * self.carried_RHK[:, :, None]
-        scaled /= scaled.sum(-1, keepdim=True).clamp(min=1e-30)
-        return Layer(self.layout, self.images, scaled, residual_BND=self.residual_BND)
+        return None if self.carried_RHK is None else Weighted(self, self.carried_RHK)
 
     @cached_property
     def to_patches(self) -> Tensor:
@@ -70,8 +67,8 @@ class Layer:
 
     @cached_property
     def surprise(self) -> Tensor:
-        """[R, H, Q, K]: w ln w of every weight; the logarithms are most of what measures of maps cost."""
-        return torch.xlogy(self.weights_RHQK, self.weights_RHQK)
+        """[R, H, Q, K]: w ln w of every weight."""
+        return surprise(self.weights_RHQK)
 
     @cached_property
     def entropy_RHQ(self) -> Tensor:
@@ -87,15 +84,43 @@ class Layer:
         return (self.kept_RHP.log() - surprise / self.kept_RHP).clamp(min=0)
 
     @cached_property
+    def far(self) -> Tensor:
+        """[R, H, P, P]: weights from patches to patches times their distance, px."""
+        return self.to_patches * self.distances_PP
+
+    @cached_property
     def distance_RHP(self) -> Tensor:
         """Of each patch query: the attention-weighted distance to patches, not renormalised, px."""
-        return (self.to_patches * self.distances_PP).sum(-1)
+        return self.far.sum(-1)
+
+    @property
+    def on_itself_RHP(self) -> Tensor:
+        """Of each patch query: its attention on itself."""
+        return self.to_patches.diagonal(dim1=-2, dim2=-1)
+
+    @property
+    def on_sinks_RHP(self) -> Tensor:
+        """Of each patch query: its attention on the image's sinks."""
+        assert self.sinks_BP is not None
+        return (self.to_patches @ self.sinks_BP[:, None, :, None])[..., 0]
+
+    def on_tokens_RHP(self, places: slice) -> Tensor:
+        """Of each patch query: its attention on some of the tokens before the patches."""
+        return self.weights_RHQK[..., self.special :, places].sum(-1)
 
     @cached_property
     def seen_BHP(self) -> Tensor:
         """What a head looks at in an image: the class token's attention to patches, else the patches' mean one."""
-        row = self.weights_RHQK[:, :, 0] if "class" in self.layout.special else self.weights_RHQK.mean(2)
-        return row[..., self.special :]
+        return self.row_of(None)[..., self.special :]
+
+    def row_of(self, whole_RHQ: Tensor | None) -> Tensor:
+        """[B, H, N]: the class token's row, else the mean one; each row divided by `whole` first, where it is given."""
+        if "class" in self.layout.special:
+            row = self.weights_RHQK[:, :, 0]
+            return row if whole_RHQ is None else row / whole_RHQ[..., :1]
+        if whole_RHQ is None:
+            return self.weights_RHQK.mean(2)
+        return (whole_RHQ.reciprocal()[:, :, None] @ self.weights_RHQK)[:, :, 0] / whole_RHQ.shape[-1]
 
     @property
     def looker(self) -> str:
@@ -113,9 +138,82 @@ class Layer:
         spread = (norms_BP - middle).abs().median(1, keepdim=True).values
         return (norms_BP > middle + SINK * spread).float()
 
+    def forget(self) -> None:
+        """Drop what was derived and is as large as the map; it is made again when it is asked for."""
+        for name in ("among_patches", "surprise", "far"):
+            self.__dict__.pop(name, None)
+
     def by_image(self, values_RH: Tensor) -> Tensor:
         """[B, H]: the mean over an image's windows."""
         return values_RH.unflatten(0, (self.images, -1)).mean(1) if self.layout.kind == WINDOWS else values_RH
+
+
+def surprise(weights: Tensor) -> Tensor:
+    """w ln w of each weight, 0 for 0.
+
+    Logarithms are most of what measures of maps cost; torch.xlogy, which looks at each number first, takes three times
+    as long.
+    """
+    return weights.clamp(min=torch.finfo(weights.dtype).tiny).log_().mul_(weights)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A layer's weights times the norm of what each value carries, rows summing to 1 again; no such map is made, since
+    all that is asked of it are sums over keys, products with a vector."""
+
+    layer: Layer
+    carried_RHK: Tensor
+
+    @cached_property
+    def _sums_RHQC(self) -> Tensor:
+        """Over keys of each row: all that is carried, what patches carry, what sinks do; one product for all."""
+        patches = torch.ones_like(self.carried_RHK)
+        patches[..., : self.layer.special] = 0
+        chosen = [torch.ones_like(patches), patches]
+        if self.layer.sinks_BP is not None:
+            chosen.append(F.pad(self.layer.sinks_BP, (self.layer.special, 0))[:, None].expand_as(patches))
+        return self.layer.weights_RHQK @ (torch.stack(chosen, -1) * self.carried_RHK[..., None])
+
+    @property
+    def _whole_RHQ(self) -> Tensor:
+        return self._sums_RHQC[..., 0].clamp(min=1e-30)
+
+    def _share_RHP(self, sums: int) -> Tensor:
+        special = self.layer.special
+        return self._sums_RHQC[..., special:, sums] / self._whole_RHQ[..., special:]
+
+    @cached_property
+    def kept_RHP(self) -> Tensor:
+        return self._share_RHP(1).clamp(min=1e-12)
+
+    @cached_property
+    def distance_RHP(self) -> Tensor:
+        special = self.layer.special
+        return (self.layer.far @ self.carried_RHK[..., special:, None])[..., 0] / self._whole_RHQ[..., special:]
+
+    @property
+    def on_itself_RHP(self) -> Tensor:
+        special = self.layer.special
+        return self.layer.on_itself_RHP * self.carried_RHK[..., special:] / self._whole_RHQ[..., special:]
+
+    @property
+    def on_sinks_RHP(self) -> Tensor:
+        return self._share_RHP(2)
+
+    def on_tokens_RHP(self, places: slice) -> Tensor:
+        special = self.layer.special
+        given = self.layer.weights_RHQK[..., special:, places] * self.carried_RHK[..., None, places]
+        return given.sum(-1) / self._whole_RHQ[..., special:]
+
+    @cached_property
+    def seen_BHP(self) -> Tensor:
+        return self.row_BHN[..., self.layer.special :]
+
+    @cached_property
+    def row_BHN(self) -> Tensor:
+        """The row that `seen_BHP` is of, tokens before the patches included."""
+        return self.layer.row_of(self._whole_RHQ) * self.carried_RHK
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vhs.measures.observation import Layer
@@ -48,8 +49,7 @@ def mean_displacement(layer: Layer) -> Tensor:
 def aligned(layer: Layer) -> Tensor:
     """float32 [B, H, D]: the attention of patch queries by displacement, summing to 1."""
     maps = layer.among_patches
-    assert layer.layout.grid is not None
-    return _by_displacement(layer, maps, displacement_PP(layer.layout, maps.device)) / maps.shape[-1]
+    return _by_displacement(layer, maps) / maps.shape[-1]
 
 
 def strongest(layer: Layer) -> Tensor:
@@ -57,12 +57,12 @@ def strongest(layer: Layer) -> Tensor:
 
     Interior: not at the grid's border; without such patches, all. Of windows the mean over an image's windows.
     """
-    maps = layer.to_patches
-    best = maps.masked_fill(torch.eye(maps.shape[-1], dtype=torch.bool, device=maps.device), -1.0).argmax(-1)
-    inside = _interior(layer.layout, maps.device)
-    places = displacement_PP(layer.layout, maps.device)
-    chosen = places.expand(*best.shape[:2], -1, -1).gather(-1, best[..., None])[..., inside, 0]
     assert layer.layout.grid is not None
+    inside = _interior(layer.layout, layer.to_patches.device)
+    maps = layer.to_patches[..., inside, :]
+    best = maps.scatter(-1, inside[:, None].expand(*maps.shape[:-1], 1), -1.0).argmax(-1)
+    places = displacement_PP(layer.layout, maps.device)[inside]
+    chosen = places.expand(*best.shape[:2], -1, -1).gather(-1, best[..., None])[..., 0]
     counts = maps.new_zeros(*best.shape[:2], displacements(layer.layout.grid))
     counts.scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=counts.dtype))
     return _by_image(layer, counts)
@@ -79,11 +79,25 @@ def positional(counts_D: np.ndarray) -> np.ndarray:
     return counts_D.max(-1) / np.maximum(counts_D.sum(-1), 1e-12)
 
 
-def _by_displacement(layer: Layer, maps: Tensor, places_PP: Tensor) -> Tensor:
+def _by_displacement(layer: Layer, maps: Tensor) -> Tensor:
+    """[B, H, D]: the sums of maps over pairs of patches that lie equally far apart, first across, then down."""
     assert layer.layout.grid is not None
-    sums = maps.new_zeros(*maps.shape[:2], displacements(layer.layout.grid))
-    sums.index_add_(-1, places_PP.flatten(), maps.flatten(2))
-    return _by_image(layer, sums)
+    rows, columns = layer.layout.grid
+    by_axis = maps.view(*maps.shape[:2], rows, columns, rows, columns).transpose(3, 4)
+    across = _diagonal_sums(by_axis)  # [R, H, rows, rows, 2 columns - 1]
+    down = _diagonal_sums(across.movedim(-1, 2))  # [R, H, 2 columns - 1, 2 rows - 1]
+    return _by_image(layer, down.transpose(2, 3).flatten(2))
+
+
+def _diagonal_sums(values: Tensor) -> Tensor:
+    """[..., n, n] -> [..., 2 n - 1]: the sums along diagonals, from the lowest (column less row: 1 - n) up.
+
+    Rows, the last first, are written one behind another with n zeros between, and read 2 n - 1 at a time: so that each
+    is shifted by one against the next.
+    """
+    count = values.shape[-1]
+    padded = F.pad(values.flip(-2), (0, count)).flatten(-2)
+    return padded[..., : count * (2 * count - 1)].unflatten(-1, (count, 2 * count - 1)).sum(-2)
 
 
 def _by_image(layer: Layer, values_RHD: Tensor) -> Tensor:

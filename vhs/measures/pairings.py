@@ -16,7 +16,7 @@ from torch import Tensor
 from vhs.counts import Counts, to_fixed
 from vhs.grid import HeadGrid
 from vhs.measures import alignment
-from vhs.measures.divergence import pair_divergences, pairs
+from vhs.measures.divergence import divergences_from
 from vhs.measures.observation import Layer, Observation
 from vhs.measures.scoring import Tally
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
@@ -66,10 +66,10 @@ class Pairings:
             maps = torch.cat([layer.weights_RHQK.transpose(0, 1) for layer in layers])
             entropies = torch.cat([layer.entropy_RHQ.transpose(0, 1) for layer in layers])
             done = group.jsd
-            for first, others in pairs([list(range(len(group.heads)))]):
-                jsd_JB = layers[0].by_image(pair_divergences(maps, entropies, first, others).T).T
-                self._jsd.add(folds_B, _moments(jsd_JB), unit=slice(done, done + len(others)))
-                done += len(others)
+            for first in range(len(group.heads) - 1):
+                jsd_JB = layers[0].by_image(divergences_from(maps, entropies, first).T).T
+                self._jsd.add(folds_B, _moments(jsd_JB), unit=slice(done, done + len(jsd_JB)))
+                done += len(jsd_JB)
                 self._share(in_layer, group.heads[first], jsd_JB)
             if group.alike is not None:
                 self._add_alike(group, layers, folds_B)

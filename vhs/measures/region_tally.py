@@ -14,7 +14,7 @@ from vhs.counts import Counts, to_fixed
 from vhs.grid import Head, HeadGrid
 from vhs.measures import regions
 from vhs.measures.head_values import Look, Wanted
-from vhs.measures.observation import Layer
+from vhs.measures.observation import Layer, Weighted
 from vhs.measures.scoring import Tally
 from vhs.models.tokens import GLOBAL
 
@@ -96,7 +96,7 @@ class RegionTally:
         return WEIGHTINGS if layer.carried_RHK is not None else WEIGHTINGS[:1]
 
     @staticmethod
-    def _weighted(layer: Layer | None, weighting: str) -> Layer | None:
+    def _weighted(layer: Layer | None, weighting: str) -> Layer | Weighted | None:
         return layer if weighting == "attention" or layer is None else layer.weighted
 
 

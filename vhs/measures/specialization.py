@@ -29,8 +29,8 @@ from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
 FIELDS = ("n", "value", "value_sq", "n_null", "null", "null_sq")
 OFFSET_FIELDS = ("n", "down", "right")
-CHUNK_ELEMENTS = 1 << 23
-"""Maps are computed for about this many weights at a time (32 MiB of float32)."""
+CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""About so many weights of a layer are measured at a time, by device: on a CPU what a cache holds (8 MiB)."""
 
 
 class Entry(NamedTuple):
@@ -68,11 +68,7 @@ class Specialization:
                     yield Entry(head, Quantity(metric, "none")), float(found[head.head])
 
     def add(self, batch: Batch) -> None:
-        weights = sum(
-            count * layout.queries * layout.keys * layout.windows
-            for count, layout in zip(self.model.grid.per_layer, self._observer.layouts, strict=True)
-        )
-        chunk = max(1, CHUNK_ELEMENTS // weights)
+        chunk = chunk_of(self.model, self._observer)
         with torch.inference_mode():
             for start in range(0, batch.size, chunk):
                 self._add(batch.part(slice(start, min(start + chunk, batch.size))))
@@ -105,6 +101,15 @@ class Specialization:
         none = torch.zeros(2, dtype=torch.int64, device=images.device)
         batch = Batch(images, none, none, none, none[None], 2)
         return Look(self.model, batch, probe, probe if self._shifted else None, others, self._view)
+
+
+def chunk_of(model: Model, observer: Observer) -> int:
+    """Images that are looked at together."""
+    weights = max(
+        count * layout.queries * layout.keys * layout.windows
+        for count, layout in zip(model.grid.per_layer, observer.layouts, strict=True)
+    )
+    return max(1, CHUNK[model.device.type] // weights)
 
 
 class HeadMeans:
@@ -161,38 +166,27 @@ class Placed:
         sizes = {index: offsets.displacements(self.grids[index]) for index in placed}
         names = {index: tuple(str(place) for place in range(size)) for index, size in sizes.items()}
         self._strongest = {i: Tally((grid.per_layer[i],), names[i], device) for i in placed}
-        self._aligned = {i: Tally((grid.per_layer[i],), names[i], device, cells=1) for i in placed}
 
     def add(self, layers: list[Layer], folds_B: Tensor) -> None:
         moved = []
         for index in self._layers:
             layer = layers[index]
             moved.append(offsets.mean_displacement(layer).transpose(1, 2))
-            self._add_all(self._strongest[index], folds_B, offsets.strongest(layer))
-            self._add_all(self._aligned[index], _counted(folds_B), offsets.aligned(layer))
+            self._strongest[index].add_rows(folds_B, to_fixed(offsets.strongest(layer)).transpose(0, 1))
+            layer.forget()
         if moved:
             down, right = torch.cat(moved, 1).unbind(0)
             ones = torch.ones_like(down, dtype=torch.int64)
             self._offset.add(folds_B, {"n": ones, "down": to_fixed(down), "right": to_fixed(right)})
 
     def counts(self) -> dict[str, Counts]:
-        """offset: [G, FOLDS, fields]; strongest.LAYER: [H, FOLDS, D]; aligned.LAYER: [H, 1, D]."""
-        found = {"offset": self._offset.counts()}
-        found |= {f"strongest.{index}": tally.counts() for index, tally in self._strongest.items()}
-        return found | {f"aligned.{index}": tally.counts() for index, tally in self._aligned.items()}
-
-    @staticmethod
-    def _add_all(tally: Tally, cells_B: Tensor, values_BHD: Tensor) -> None:
-        tally.add_rows(cells_B, to_fixed(values_BHD).transpose(0, 1))
+        """offset: [G, FOLDS, fields]; strongest.LAYER: [H, FOLDS, D]."""
+        found = {f"strongest.{index}": tally.counts() for index, tally in self._strongest.items()}
+        return {"offset": self._offset.counts()} | found
 
 
 def _has_places(layout: Layout) -> bool:
     return layout.kind in (GLOBAL, WINDOWS) and layout.grid is not None
-
-
-def _counted(folds_B: Tensor) -> Tensor:
-    """One cell for all samples."""
-    return torch.zeros_like(folds_B)
 
 
 def _moments(values: Tensor, n: str, total: str, squares: str) -> dict[str, Tensor]:

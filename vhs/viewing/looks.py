@@ -15,7 +15,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.measures import offsets, rollout
 from vhs.measures.direct import direct_scores
-from vhs.measures.observation import Layer, Observation, Observer
+from vhs.measures.observation import Observation, Observer
 from vhs.measures.region_tally import activity_of
 from vhs.measures.scoring import View
 from vhs.models.model import Model
@@ -52,9 +52,9 @@ class Looks:
         found: Arrays = {("images", None): batch.images_BCHW.permute(0, 2, 3, 1).cpu().numpy()}
         for index in self.layers:
             layer = seen.layers[index]
-            found["maps", index] = _half(layer.weights_RHQK if self._whole else row_of(layer, layer.weights_RHQK))
+            found["maps", index] = _half(layer.weights_RHQK if self._whole else layer.row_of(None)[:, :, None])
             if layer.weighted is not None:
-                found["weighted", index] = _half(row_of(layer, layer.weighted.weights_RHQK))
+                found["weighted", index] = _half(layer.weighted.row_BHN[:, :, None])
         if self.through:
             found["rollout", None] = _half(self._carried(seen, rollout.rollout([x.weights_RHQK for x in seen.layers])))
             goals = torch.where(goals_S < 0, seen.logits_BC.argmax(1), goals_S)
@@ -84,13 +84,6 @@ class Looks:
         grid = self.observer.layouts[index].grid
         assert grid is not None
         return sums_HD.view(-1, 2 * grid[0] - 1, 2 * grid[1] - 1)
-
-
-def row_of(layer: Layer, weights_RHQK: Tensor) -> Tensor:
-    """[S, H, 1, N]: the class token's row, or the mean of all; tokens before the patches stay."""
-    if CLASS in layer.layout.special:
-        return weights_RHQK[:, :, :1]
-    return weights_RHQK.mean(2, keepdim=True)
 
 
 def outputs_of(classes: Sequence[str], model: Model) -> Tensor:

@@ -80,8 +80,8 @@ def collect(
         model, regression = loaded.model, loaded.info is not None and loaded.info.task == "regression"
         collector = _Collector(model, wanted, options.seed, asked, note, regression=regression)
         return collector.collect(of_pictures(asked.images, model, wanted), progress=progress)
-    few = None if asked.top else SHOWN if options.max_samples is None else min(options.max_samples, SHOWN)
-    run = open_named([reference], data, replace(options, max_samples=few or options.max_samples), note=note)
+    few = options.max_samples if asked.top or options.max_samples is not None else SHOWN
+    run = open_named([reference], data, replace(options, max_samples=few), note=note)
     if any(condition.shift == CLEAN_OWN for condition in run.conditions):
         raise UsageError("--maps: --shift clean_own has another geometry. Name pictures with --image instead.")
     model = run.models[0]
