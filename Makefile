@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 # --- the demo: shards -> model -> tables -> figures, 500 images a condition ---
-demo: $(D)/heads.png $(D)/conditions.png $(D)/severity.png $(D)/agreement.png $(D)/training.png $(D)/attention.png $(D)/jsd.png  ## the main job on embedded images (minutes)
+demo: $(D)/heads.png $(D)/conditions.png $(D)/severity.png $(D)/agreement.png $(D)/training.png $(D)/attention.png $(D)/jsd.png $(D)/features.png $(D)/maps.png  ## the main job on embedded images (minutes)
 	@echo; $(VHS) info --say $(D)/shift.csv $(D)/heads.csv $(D)/agreement.csv; echo
 	@echo "open: $^"; echo "tables: $(D)/heads.csv $(D)/shift.csv $(D)/agreement.csv $(D)/attention.csv"
 
@@ -43,6 +43,12 @@ $(D)/agreement.csv: $(D)/heads.csv | $(READY)
 	$(VHS) compare $< -o $@
 $(D)/heads.png $(D)/agreement.png $(D)/attention.png: $(D)/%.png: $(D)/%.csv | $(READY)
 	$(VHS) plot $< -o $@
+$(D)/features.png: $(D)/attention.csv | $(READY)
+	$(VHS) plot $< --kind features -o $@
+$(D)/maps.safetensors: $(D)/vit.safetensors | $(READY)
+	$(VHS) specialize $< --shift contrast:3 --shift gaussian_noise:3 --maps $@
+$(D)/maps.png: $(D)/maps.safetensors $(D)/heads.csv | $(READY)
+	$(VHS) plot $< --kind conditions --head $(D)/heads.csv -o $@
 $(D)/conditions.png: $(D)/heads.csv | $(READY)
 	$(VHS) plot $< --kind conditions -o $@
 $(D)/severity.png: $(D)/shift.csv | $(READY)

@@ -35,10 +35,12 @@ COMMANDS = {
 }
 FIGURES = {
     "heads.csv": ("heads", "conditions"), "shift.csv": ("severity",), "agreement.csv": ("correlation",),
-    "attention.csv": ("layers",), "attention.pairs.parquet": ("matrix",), "vit.train.csv": ("training",),
+    "attention.csv": ("layers", "features"), "attention.pairs.parquet": ("matrix",), "vit.train.csv": ("training",),
     "rollup.csv": ("rollup",), "redundancy.csv": ("redundancy",), "taylor-exact.csv": ("scatter",),
     "direct-exact.csv": ("scatter",), "twins.csv twin-layers.csv": ("restored",),
 }  # fmt: skip
+COPIED = ("maps.png",)
+"""Of `make demo` itself."""
 NAMES = {"correlation": "agreement", "layers": "attention", "matrix": "jsd"}
 
 
@@ -57,6 +59,8 @@ def main() -> None:
             paths = [f"demo/{source}" for source in sources.split()]
             run(["plot", *paths, "--kind", kind, "-o", f"demo/{stem}.png"])
             shutil.copyfile(DEMO / f"{stem}.png", DOCS / "figures" / f"{stem}.png")
+    for name in COPIED:
+        shutil.copyfile(DEMO / name, DOCS / "figures" / name)
     (DOCS / "demo.md").write_text(page())
 
 
@@ -83,6 +87,8 @@ def page() -> str:
         "## Other fills", fills(),
         "## Damage restored by clean outputs", restored(), "![Restored](figures/restored.png)",
         "## Layers, MLPs, pairs", units(),
+        "## What heads look at", looks(), "![What heads follow](figures/features.png)",
+        "![What the most important head looks at](figures/maps.png)",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -115,6 +121,28 @@ def strongest() -> str:
         rows.append([row["heads"], points(row), f"{row['q']:.2g}", f"{own['drop'].mean() * 100:+.1f}",
                      f"{points(most)} under {name}"])  # fmt: skip
     return table("head | clean, points | q | mean of 75 shifts | most", rows)
+
+
+def looks() -> str:
+    """The heads at the ends of a few measures, clean."""
+    heads = read("attention.csv").filter((pl.col("shift") == "clean") & (pl.col("weighting") == "attention"))
+    rows = []
+    for metric, words in LOOKS.items():
+        own = heads.filter((pl.col("metric") == metric) & (pl.col("query") != "class")).sort("value", descending=True)
+        rows.append([f"`{metric}`", words, *(_end(own.row(index, named=True)) for index in (0, -1))])
+    return table("measure | what it is | most | least", rows)
+
+
+LOOKS = {
+    "distance_ratio": "distance over that of even attention", "entropy_normalised": "entropy / ln(keys)",
+    "nmi": "how much the query decides", "positional": "strongest key at one displacement",
+    "class_mass": "attention on the class token", "output_rank": "directions written",
+    "direct": "logits for the true class",
+}  # fmt: skip
+
+
+def _end(row: dict[str, float]) -> str:
+    return f"L{row['layer']}H{row['head']}: {row['value']:.3g} [{row['lo']:.3g}, {row['hi']:.3g}]"
 
 
 def dispensable() -> str:
