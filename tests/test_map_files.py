@@ -158,6 +158,8 @@ def test_pictures_named_on_the_command_line(vhs, toy_checkpoint: Path, tmp_path:
     [
         (("--image", "x.jpg"), 2, "--image: says what --maps shows. Add --maps FILE"),
         (("--full",), 2, "--full: says what"),
+        (("--maps", "m.safetensors", "--regions"), 2, "--regions: is of the table, which --maps stands for"),
+        (("--maps", "m.safetensors", "--dry-run"), 2, "--dry-run: is of the table"),
         (("--maps", "m.safetensors", "--image", "none.jpg"), 3, "none.jpg: cannot be read: No such file"),
         (("--maps", "m.safetensors", "--sample", "nobody"), 4, "has no sample nobody. Its samples are val-00000"),
         (("--maps", "m.safetensors", "--image", "x.jpg", "--top-images", "2"), 2, "Drop one of them"),

@@ -99,6 +99,22 @@ def test_maps_between_channels_are_none_where_tokens_are_as_many_as_features() -
         MapReader(net, engine_of(net, (3, 96, 128)).seams, torch.rand(1, 3, 96, 128))
 
 
+def test_a_map_that_is_a_mixture_is_the_one_that_is_applied() -> None:
+    """ConViT mixes a map of places with one of contents, by a gate; each is a softmax."""
+    torch.manual_seed(0)
+    net = timm.create_model("convit_tiny", img_size=64, num_classes=5).eval()
+    for block in net.blocks[:10]:
+        torch.nn.init.normal_(block.attn.gating_param)
+    pixels = torch.rand(2, 3, 64, 64)
+    reader = MapReader(net, engine_of(net, (3, 64, 64)).seams, pixels)
+    received: list[torch.Tensor] = []
+    with hook_before(net.blocks[1].attn, lambda _m, args: received.append(args[0])):
+        seen = reader.read(pixels)
+    with torch.inference_mode():
+        assert torch.allclose(seen[1].weights_RHQK, net.blocks[1].attn.get_attention(received[0]), atol=1e-6)
+    assert torch.allclose(seen[1].weights_RHQK.sum(-1), torch.ones(()), atol=1e-5)
+
+
 def test_no_mode_is_left_behind() -> None:
     net, pixels, reader = built("beit_base_patch16_224")
     before = net(pixels)

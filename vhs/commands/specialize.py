@@ -10,6 +10,7 @@ import typer
 from vhs import options, output
 from vhs.errors import UsageError
 from vhs.formats.schemas import HEADS, PAIRS
+from vhs.world import world
 
 if TYPE_CHECKING:
     from vhs.console import Console
@@ -103,6 +104,10 @@ def specialize(
     )  # fmt: skip
     shown = _shown(maps, image or [], sample or [], top_images, full=full, activity=activity)
     if maps is not None and shown is not None and out is None:
+        _refuse_beside_maps({
+            "pairs": pairs, "within-layer": within_layer, "regions": regions, "format": form, "resume": resume,
+            "dry-run": dry_run,
+        })  # fmt: skip
         return _write_maps(models, data, asked, shown, maps, console)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
@@ -142,6 +147,15 @@ def _shown(
     return Asked(samples=samples, images=images, whole=full, activity=activity, top=top)
 
 
+def _refuse_beside_maps(given: dict[str, object]) -> None:
+    """Raises UsageError for options of the table where only maps are made."""
+    lone = next((name for name, value in given.items() if value), None)
+    if lone is not None:
+        raise UsageError(
+            f"--{lone}: is of the table, which --maps stands for. Name a file for it with -o, or drop one."
+        )
+
+
 def _write_maps(
     models: list[str], data: Path | None, options: Options, wanted: Asked, target: Path, console: Console
 ) -> None:  # fmt: skip
@@ -150,6 +164,8 @@ def _write_maps(
     from vhs.formats.atomic import is_ordinary, write_whole
     from vhs.viewing import maps
 
+    if world()[1] > 1:
+        raise UsageError("--maps: shows a few images. Run it in one process.")
     if len(models) > 1:
         raise UsageError(f"--maps: shows one model, {len(models)} were named. Write a file for each.")
     if target == Path("-") and output.is_terminal():

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from vhs.figures import effects
 from vhs.figures.effects import Effects
+from vhs.figures.heads import TITLES, USUAL
 from vhs.formats.schemas import recognise
 from vhs.formats.tables import condition_name
+from vhs.grid import head_name
 
 STRONGEST = 5
 LEGEND = [
@@ -124,6 +126,30 @@ def _correlation(table: pl.DataFrame) -> list[Text]:
     return [*lines, *_rest("agreement.csv")]
 
 
+def _looks(table: pl.DataFrame) -> list[Text]:
+    """By measure the head that has most of it, the one that has least, and the middle; clean, of the first model."""
+    rows = table.filter((pl.col("model") == table["model"][0]) & (pl.col("weighting") == "attention"))
+    rows = rows.filter((pl.col("shift") == "clean") & pl.col("metric").is_in(USUAL) & (pl.col("query") != "class"))
+    if not len(rows):
+        return _first_rows(table)
+    lines = [Text(f"{'measure, clean':<34} {'most (95 %)':<30} {'least (95 %)':<30} {'median':>8}")]
+    for metric in USUAL:
+        own = rows.filter(pl.col("metric") == metric).sort("value", descending=True)
+        if len(own):
+            ends = (_end(own.row(place, named=True)) for place in (0, -1))
+            lines.append(
+                Text(
+                    f"{TITLES[metric]:<34} {next(ends):<30} {next(ends):<30} {np.median(own['value'].to_numpy()):>8.3g}"
+                )
+            )
+    return [*lines, Text(f"{len(table):,} rows, {table['metric'].n_unique()} measures"), *_rest("looks.csv")]
+
+
+def _end(row: dict[str, float]) -> str:
+    interval = "" if row["lo"] is None else f" ({row['lo']:.3g} to {row['hi']:.3g})"
+    return f"{head_name(int(row['layer']), int(row['head']))} {row['value']:.3g}{interval}"
+
+
 def _first_rows(table: pl.DataFrame) -> list[Text]:
     shown = [name for name in table.columns if name in _TOLD]
     with pl.Config(tbl_rows=20, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=28):
@@ -184,7 +210,7 @@ def _tail(name: str, width: int) -> str:
 
 
 _SUMMARIES = {
-    "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation,
+    "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation, "heads": _looks,
 }  # fmt: skip
 
 

@@ -226,8 +226,9 @@ def _changed_heads(plain: Tensor, without: Tensor, seam: Seam) -> set[int] | Non
 
 
 def _differing(apart: Tensor, plain: Tensor) -> list[bool]:
-    """For each entry of the first dimension whether it holds a difference beyond rounding."""
-    return (apart.abs().flatten(1).amax(1) > 1e-5 * plain.abs().max()).tolist() if len(apart) else []
+    """For each entry of the first dimension whether it holds a difference beyond rounding, or what is no number: a head
+    whose silenced map is divided by its sum."""
+    return (~(apart.abs().flatten(1).amax(1) <= 1e-5 * plain.abs().max())).tolist() if len(apart) else []
 
 
 def _is_norm(module: object) -> TypeGuard[nn.Module]:

@@ -139,7 +139,7 @@ class _Watch(TorchFunctionMode):
         elif function in PRODUCTS and self._seen and self._seen[-1].average is None:
             weights = _by_head(args[0], heads)
             if weights is not None and weights.shape == self._seen[-1].weights.shape:
-                self._seen[-1].values, self._seen[-1].average = args[1], result
+                self._seen[-1] = _Candidate(weights, args[1], result)  # what is applied, should it be a mixture of maps
         return result
 
 

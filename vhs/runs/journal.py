@@ -93,7 +93,7 @@ class Journal:
             for name, counts in tallies.items()
         }
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         tallies = buffer.getvalue()
         write_own(self._path(condition), _digest(tallies, self._key) + tallies)
 

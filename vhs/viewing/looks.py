@@ -72,7 +72,8 @@ class Looks:
 
     def _relevance(self, seen: Observation, pixels: Tensor, goals_S: Tensor) -> Tensor:
         gradients = self.observer.gradients(pixels, goals_S)
-        return self._carried(seen, rollout.relevance([layer.weights_RHQK for layer in seen.layers], gradients))
+        joint = rollout.relevance([layer.weights_RHQK for layer in seen.layers], gradients)
+        return self._carried(seen, joint - torch.eye(joint.shape[-1], device=joint.device))  # what a patch is to itself
 
     def _carried(self, seen: Observation, joint_SNN: Tensor) -> Tensor:
         """[S, P]: what patches give the class token, or, without one, the patches' mean."""
