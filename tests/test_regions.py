@@ -251,6 +251,8 @@ def test_kinds_by_command(vhs, tmp_path) -> None:  # type: ignore[no-untyped-def
     )
     assert code == 0, err
     assert pl.read_csv("kinds.csv")["kind"].to_list() == ["one", "diffuse"]
+    said = vhs("info", "--say", "kinds.csv")[1]
+    assert said.startswith("On clean images 1 of 2 heads look at one region, most often text (1)"), said
     assert vhs("plot", "kinds.csv", "-o", "kinds.png")[0] == 0
     code, _, err = vhs("compare", tmp_path / "heads.csv", "--summary", "kinds")
     assert code == 2 and "takes a heads table and an ablate or ablate_regression table together" in err

@@ -94,6 +94,20 @@ def _contrast(table: pl.DataFrame) -> str:
     return f"The effect of these heads differs under shift on two scales or more (q < 0.05; conditions): {names}{more}."
 
 
+def _kinds(table: pl.DataFrame) -> str:
+    rows = table.filter((pl.col("model") == table["model"][0]) & (pl.col("shift") == "clean"))
+    counts = {kind: rows.filter(pl.col("kind") == kind).height for kind in ("one", "several", "diffuse", "undecided")}
+    looked = rows.filter(pl.col("kind") == "one")["regions"].value_counts(sort=True)
+    most = f", most often {looked[0, 0]} ({looked[0, 1]})" if len(looked) else ""
+    matter = rows.filter(pl.col("relevant") == "yes")
+    only = matter.filter(pl.col("kind") == "one").height
+    return (
+        f"On clean images {counts['one']} of {len(rows)} heads look at one region{most}, {counts['several']} at "
+        f"several, {counts['diffuse']} at none, {counts['undecided']} cannot be told; {len(matter)} matter, {only} of "
+        f"them of one region."
+    )
+
+
 def _points(drop: float) -> str:
     return f"{drop * 100:+.1f} points of accuracy lost"
 
@@ -107,4 +121,5 @@ SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "ablate": _ablation,
     "compare": _agreement,
     "contrast": _contrast,
+    "kinds": _kinds,
 }

@@ -57,8 +57,10 @@ def _effects(axes: Axes, rows: pl.DataFrame, layers: int, models: list[str]) -> 
         offset = (index - (len(models) - 1) / 2) * 0.14
         axes.errorbar(
             mean["layer"] + offset, mean["effect"] * 100, mean["sd"].fill_null(0) * 100, fmt="o", ms=4, lw=1, capsize=2,
-            color=style.COLOURS[index % len(style.COLOURS)],
+            color=style.COLOURS[index % len(style.COLOURS)], label=style.short(part["model"][0]),
         )  # fmt: skip
+    if len(models) > 1:
+        axes.legend(fontsize=7, loc="upper right")
     axes.axhline(0, color="0.6", lw=0.8)
     of_classes = rows["effect_of"][0] == "accuracy"
     axes.set_ylabel("accuracy lost (points)" if of_classes else "squared error added (%)")

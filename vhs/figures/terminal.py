@@ -145,6 +145,21 @@ def _looks(table: pl.DataFrame) -> list[Text]:
     return [*lines, Text(f"{len(table):,} rows, {table['metric'].n_unique()} measures"), *_rest("looks.csv")]
 
 
+def _kinds(table: pl.DataFrame) -> list[Text]:
+    """By layer how many heads are of which kind and matter, and what removing one costs: mean ± sd over heads."""
+    first = table.filter((pl.col("model") == table["model"][0]) & (pl.col("shift") == table["shift"][0]))
+    heads = f"{'one region':>11} {'several':>8} {'diffuse':>8} {'undecided':>10} {'matter':>7}"
+    lines = [Text(f"{'layer':<6} {heads}  cost, mean ± sd")]
+    for layer, own in first.group_by("layer", maintain_order=True):
+        counts = [own.filter(pl.col("kind") == kind).height for kind in ("one", "several", "diffuse", "undecided")]
+        matter = own.filter(pl.col("relevant") == "yes").height
+        effects = own["effect"].to_numpy() * 100
+        cost = f"{effects.mean():+.1f} ± {effects.std(ddof=1) if len(effects) > 1 else 0:.1f} %"
+        columns = zip(counts, (11, 8, 8, 10), strict=True)
+        lines.append(Text(f"{layer[0]!s:<6} {' '.join(f'{n:>{width}}' for n, width in columns)} {matter:>7}  {cost}"))
+    return [*lines, *_rest("kinds.csv")]
+
+
 def _end(row: dict[str, float]) -> str:
     interval = "" if row["lo"] is None else f" ({row['lo']:.3g} to {row['hi']:.3g})"
     return f"{head_name(int(row['layer']), int(row['head']))} {row['value']:.3g}{interval}"
@@ -211,6 +226,7 @@ def _tail(name: str, width: int) -> str:
 
 _SUMMARIES = {
     "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation, "heads": _looks,
+    "kinds": _kinds,
 }  # fmt: skip
 
 
