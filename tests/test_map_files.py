@@ -230,6 +230,7 @@ def changed(data: bytes, **values: object) -> bytes:
     """With other values in the description, the tensors as they are."""
     header, rest = header_of(data)
     described = json.loads(header["__metadata__"]["vhs-maps"]) | values
+    described["checksum"] = map_file._checksum({name: v for name, v in described.items() if name != "checksum"})
     header["__metadata__"]["vhs-maps"] = json.dumps(described)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -248,6 +249,8 @@ def test_damage_is_named(made: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             map_file.from_bytes(bad, "x")
+    with pytest.raises(InputError, match="another checksum"):
+        map_file.from_bytes(data.replace(b'\\"seed\\": 0', b'\\"seed\\": 7'), "x")
 
 
 def test_a_grid_that_does_not_fit_is_refused(made: Path) -> None:

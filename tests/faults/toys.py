@@ -19,13 +19,15 @@ TABLES = {
 
 
 def make(folder: Path) -> Path:
-    """`shards`, `source` (class folders of PNGs), a.safetensors, b.safetensors and TABLES in `folder`."""
+    """`shards`, `source` (class folders of PNGs), a.safetensors, b.safetensors, maps.safetensors and TABLES in
+    `folder`."""
     folder.mkdir()
     warm.apart(lambda: _images(folder), folder)
     for name, seed in (("a", "0"), ("b", "1")):
         _run(("train", "shards", *SMALL, "--seed", seed, "-o", f"{name}.safetensors"), folder)
     for name, words in TABLES.items():
         _run((*words, *(() if words[0] == "compare" else ("-q",)), "-o", name), folder)
+    _run(("specialize", "a.safetensors", "--shift", "contrast:3", "-q", "--maps", "maps.safetensors"), folder)
     return folder
 
 

@@ -102,7 +102,8 @@ def to_bytes(info: MapInfo, tensors: Mapping[str, np.ndarray]) -> bytes:
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     described = asdict(info) | {"content": content_hash(arrays)}
-    return save(arrays, metadata={KEY: json.dumps(described, sort_keys=True)})
+    sealed = described | {"checksum": _checksum(described)}
+    return save(arrays, metadata={KEY: json.dumps(sealed, sort_keys=True)})
 
 
 def content_hash(tensors: Mapping[str, np.ndarray]) -> str:
@@ -152,8 +153,13 @@ def from_bytes(data: bytes, where: str) -> MapFile:
         (length,) = struct.unpack("<Q", data[:8])
         raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
         tensors = load(data)
+        intact = raw.pop("checksum") == _checksum(raw)
         content = raw.pop("content")
-        info = _info(raw, where)
+        if raw["format"] != FORMAT:
+            raise InputError(f"{where}: maps format {raw['format']!r:.20}, this vhs reads {FORMAT}.")
+        if not intact:
+            raise ValueError("its description has another checksum")
+        info = _info(raw)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{where}: is a damaged maps file: {error}. Make or copy it again.") from error
     if content != content_hash(tensors):
@@ -161,9 +167,12 @@ def from_bytes(data: bytes, where: str) -> MapFile:
     return MapFile(info, tensors, where)
 
 
-def _info(raw: dict[str, Any], where: str) -> MapInfo:
-    if raw["format"] != FORMAT:
-        raise InputError(f"{where}: maps format {raw['format']!r}, this vhs reads {FORMAT}.")
+def _checksum(description: dict[str, Any]) -> str:
+    """16 hex digits that stand for a description."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _info(raw: dict[str, Any]) -> MapInfo:
     values = {item.name: raw[item.name] for item in fields(MapInfo)}
     for name in ("conditions", "samples", "labels"):
         values[name] = tuple(_text(value) for value in raw[name][:LISTED])

@@ -1,4 +1,4 @@
-"""Models: checkpoints of vhs, Hugging Face folders, weights that torch pickled."""
+"""Models: checkpoints of vhs and maps of what heads look at, Hugging Face folders, weights that torch pickled."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ def formats(toy: Files) -> list[Format]:
     tensors = tuple(documents.below_header(way) for way in (*blind.BLIND, blind.flip, blind.flip))
     folder = {f"vit/{name}": data for name, data in _hugging().items()}
     ask = ((97, ("info", "hf:vit")), (3, ("evalshift", "hf:vit", "--data", "../toys/shards/val", "-q")))
+    maps = {"m.safetensors": toy["maps.safetensors"]}
+    draw = ((70, ("info", "m.safetensors")), (30, ("plot", "m.safetensors", "-o", "m.png")))
     json_ways = (*blind.TEXT, *[documents.as_json] * 8)
     return [
         Format("checkpoint header", checkpoint, "c.safetensors", (documents.safetensors_header,), header, share=6, places=NAMED),
         Format("checkpoint weights", checkpoint, "c.safetensors", tensors, ((100, score),), share=1, seal="same", places=NAMED),
         Format("checkpoint", checkpoint, "c.safetensors", blind.BLIND, ((95, ("info", "c.safetensors")), (5, score)), share=3, places=NAMED),
+        Format("maps header", maps, "m.safetensors", (documents.safetensors_header,), draw, share=2, places=NAMED),
+        Format("maps tensors", maps, "m.safetensors", tensors, draw, share=1, seal="same", places=NAMED),
+        Format("maps", maps, "m.safetensors", blind.BLIND, draw, share=1, places=NAMED),
         Format("hf config.json", folder, "vit/config.json", json_ways, ask, share=1.5),
         Format("hf preprocessor", folder, "vit/preprocessor_config.json", json_ways, ask, share=0.7),
         Format("hf weights", folder, "vit/model.safetensors", (*blind.BLIND, documents.safetensors_header), ask, share=1),
