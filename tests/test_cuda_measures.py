@@ -183,6 +183,7 @@ def test_specialization(name: str, asked: str) -> None:
         batch = batch_of(model)
         maps = torch.zeros(8, *size[1:], dtype=torch.uint8, device=DEVICE)
         batch = replace(batch, clean_BCHW=batch.images_BCHW, regions_BHW=maps, bare_BCHW=batch.images_BCHW)
+        batch = replace(batch, added_BR=torch.zeros(8, 2, dtype=torch.bool, device=DEVICE))
         wanted = Looking(
             others=Others(batch.images_BCHW[:4], batch.keys_B[:4], maps[:4]), activity=3 * (asked == "activity"),
             regions=("a", "b") * (asked == "regions"),

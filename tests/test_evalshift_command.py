@@ -98,3 +98,17 @@ class TestEvalshift:
         shutil.copy(toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"))
         table = rows(vhs("evalshift", toy_checkpoint, toy_checkpoint.with_name("twin.safetensors"), *SHIFT)[1])
         assert len(table) == 6 and table["n_correct"][::2].equals(table["n_correct"][1::2])
+
+
+def test_models_whose_classes_stand_in_another_order_are_not_run_together(vhs, toy_checkpoint, tmp_path) -> None:
+    """They would be scored by the first one's."""
+    from dataclasses import replace
+
+    from vhs.formats import checkpoints
+
+    info, state = checkpoints.load(toy_checkpoint)
+    checkpoints.save(tmp_path / "turned.safetensors", state, replace(info, classes=info.classes[::-1]))
+    code, _, err = vhs(
+        "evalshift", toy_checkpoint, tmp_path / "turned.safetensors", "--data", toy_checkpoint.parent / "shards"
+    )
+    assert code == 4 and "has other classes than" in err and "Run them one at a time." in err

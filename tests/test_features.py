@@ -37,6 +37,11 @@ def test_features_of_made_images() -> None:
     assert cells["centre"].argmax().item() in (8, 9, 14, 15) and cells["centre"][0, 0] == cells["centre"].min()
 
 
+def test_grey_images_have_no_colour() -> None:
+    grey = torch.arange(0, 240, dtype=torch.uint8).view(1, 1, 12, 20).expand(1, 3, -1, -1)
+    assert features.of_images(grey, (3, 5))[0, features.NAMES.index("colour")].abs().max() == 0
+
+
 def test_ranks_share_their_mean() -> None:
     values = torch.tensor([[3.0, 1.0, 3.0, 2.0, 1.0, 1.0]])
     ranks = stats.rankdata(values[0].numpy())

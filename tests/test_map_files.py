@@ -203,6 +203,26 @@ def test_images_that_drive_heads(vhs, toy_checkpoint: Path, tmp_path: Path) -> N
     assert vhs("plot", "t.safetensors", "--kind", "top", "--head", "L2H1", "-o", "top.png")[0] == 0
 
 
+def test_ranked_images_are_named_where_bad_ones_were_left_out(vhs, toy_checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(toy_checkpoint.parent / "shards" / "val", "val")
+    tar = next(Path("val").glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    start = data.index(b"\x89PNG")
+    data[start + 40 : start + 60] = bytes(20)
+    tar.write_bytes(data)
+    options = ("--data", "val", "--skip-bad", "--no-verify", "--top-images", 1, "--maps", "t.safetensors")
+    code, _, err = vhs("specialize", toy_checkpoint, *options)
+    assert code == 0, err
+    file = map_file.read(tmp_path / "t.safetensors")
+    for ranked in file.info.top.values():
+        (place, score), *_ = ranked["most"]
+        heads = list(file.info.top)
+        stored = file.get("direct", 0, int(place))[heads.index(next(h for h in heads if file.info.top[h] is ranked))]
+        assert stored == pytest.approx(score, abs=1e-4)
+
+
 def test_beside_a_table(vhs, toy_checkpoint: Path) -> None:
     code, out, _ = vhs("specialize", toy_checkpoint, "-o", "s.csv", "--maps", "m.safetensors", "--max-samples", 20)
     assert code == 0 and Path("s.csv").exists() and map_file.is_map_file(Path("m.safetensors"))

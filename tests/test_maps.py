@@ -113,6 +113,36 @@ def test_a_map_that_is_a_mixture_is_the_one_that_is_applied() -> None:
     with torch.inference_mode():
         assert torch.allclose(seen[1].weights_RHQK, net.blocks[1].attn.get_attention(received[0]), atol=1e-6)
     assert torch.allclose(seen[1].weights_RHQK.sum(-1), torch.ones(()), atol=1e-5)
+    grids = [(layout.grid, layout.special) for layout in reader.layouts]
+    assert grids[0] == ((4, 4), ()) and grids[-1] == ((4, 4), ("class",))  # the class token comes in after ten layers
+
+
+def test_windows_that_do_not_tile_the_image_have_no_places() -> None:
+    """At 256 px Swin pads 64 to 70 patches a side."""
+    net = timm.create_model("swin_tiny_patch4_window7_224", img_size=256, depths=(1, 1), num_heads=(2, 3), embed_dim=24,
+                            num_classes=5).eval()  # fmt: skip
+    layouts = MapReader(net, engine_of(net, (3, 256, 256)).seams, torch.rand(1, 3, 256, 256)).layouts
+    assert [layout.grid for layout in layouts] == [None, None] and layouts[0].kind == WINDOWS
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224"])
+def test_maps_in_reduced_precision(name: str) -> None:
+    """What a model has is told in float32, and rows sum to 1 in bf16 as well."""
+    from dataclasses import replace
+
+    from vhs.measures.observation import Observer
+    from vhs.models.model import Model, Preprocess
+
+    net = randomised(timm.create_model(name, num_classes=5, **FAMILIES[name]).eval())
+    stats = Preprocess(height=42, width=70, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
+    model = Model(net=net, preprocess=stats, classes=tuple("abcde"), name=name, weights_id="")
+    whole, reduced = Observer(model), Observer(replace(model, precision="bf16"))
+    assert [set(part) for part in whole.ranks] == [set(part) for part in reduced.ranks]
+    pixels = torch.rand(2, 3, 42, 70)
+    exact = whole.see(pixels).layers
+    for ours, theirs in zip(reduced.see(pixels).layers, exact, strict=True):
+        assert torch.allclose(ours.weights_RHQK.sum(-1), torch.ones(()), atol=1e-5)
+        assert (ours.carried_RHK is None) == (theirs.carried_RHK is None)
 
 
 def test_no_mode_is_left_behind() -> None:

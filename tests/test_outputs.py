@@ -116,12 +116,33 @@ def test_alignment_is_the_textbook_one() -> None:
     got = alignment.similarities(written)
     for image in range(4):
         kernels = [written[image, :, head].double().numpy() for head in range(3)]
-        kernels = [x / np.sqrt((x**2).mean()) for x in kernels]
+        kernels = [(x - x.mean(0)) / np.sqrt(((x - x.mean(0)) ** 2).mean()) for x in kernels]
         want = [[unbiased_hsic(a @ a.T, b @ b.T) for b in kernels] for a in kernels]
         assert np.allclose(got[image], want, rtol=1e-4, atol=1e-3)
     pairs = alignment.upper(got, [(0, 1), (0, 2)])
     value = alignment.cka({name: part.double().numpy().sum(-1) for name, part in pairs.items()})
     assert value[0] == pytest.approx(1, abs=1e-5) and abs(value[1]) < 0.5
+
+
+def test_a_large_common_part_takes_no_digits_of_the_alignment() -> None:
+    """Outputs are mostly what all tokens share; the estimate does not see that, and float32 must not either."""
+    torch.manual_seed(0)
+    varying = torch.randn(6, 50, 2, 8)
+    varying[:, :, 1] += varying[:, :, 0]
+    got = alignment.similarities(varying + 300.0)
+    want = alignment.similarities(varying.double())
+    assert torch.allclose(got.double(), want, rtol=1e-2)
+
+
+def test_parallel_blocks_have_their_layer_scale() -> None:
+    import timm
+
+    net = timm.create_model("vit_small_patch16_18x2_224", img_size=32, depth=1, num_classes=3, init_values=1e-5).eval()
+    from vhs.models.engine import engine_of
+
+    seam = engine_of(net, (3, 32, 32)).seams[0]
+    matrices = circuits.output_matrices(net, seam)
+    assert matrices is not None and matrices.norm() < 1e-3
 
 
 def test_direct_scores_are_those_of_the_estimate() -> None:

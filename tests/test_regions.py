@@ -62,7 +62,15 @@ def planted(rendered: list[chirps.Rendered]) -> tuple[Look, list[Layer]]:
     images = [stacked([getattr(one, kind) for one in own]).permute(0, 3, 1, 2) for kind in ("image", "bare")]
     numbers = torch.arange(IMAGES)
     batch = Batch(
-        images[0], numbers * 0, numbers, numbers % 20, numbers[None] * 0, IMAGES, regions_BHW=maps, bare_BCHW=images[1]
+        images[0],
+        numbers * 0,
+        numbers,
+        numbers % 20,
+        numbers[None] * 0,
+        IMAGES,
+        regions_BHW=maps,
+        bare_BCHW=images[1],
+        added_BR=regions.differing(images[0], images[1], maps, len(chirps.REGIONS)),
     )
     elsewhere = Others(images[0][:OTHERS], numbers[:OTHERS] + 1000, stacked([one.regions for one in other]))
     seen = Observation([layer(looks)], [], None, torch.zeros(IMAGES, 2))
@@ -159,6 +167,26 @@ def test_levels_have_the_least_sum_of_squares() -> None:
         first, second = min(cuts, key=cost)
         small = levels[image].view(12, 12)[::2, ::2].flatten().bincount()
         assert small.tolist() == [first, second - first, 36 - second]
+
+
+def test_more_levels_than_squares_are_refused() -> None:
+    with pytest.raises(MismatchError, match="the image has 4 squares of 2 x 2 patches"):
+        regions.activity(torch.rand(1, 16), 5, (4, 4))
+
+
+def test_few_filled_folds_make_wide_intervals() -> None:
+    """Coverage of the ratio's interval where 3 of 20 folds hold samples; empty ones are no replicates."""
+    from vhs.counts import Counts
+
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(600):
+        values = np.zeros((1, 20, 2), np.int64)
+        values[0, :3, 0] = 30
+        values[0, :3, 1] = np.round((rng.standard_normal((3, 30)) + 5).sum(1) * 2**24)
+        _, lo, hi = intervals.jackknifed(Counts(values, ("n", "x")), lambda sums: sums["x"] / np.maximum(sums["n"], 1))
+        inside += lo[0] <= 5 <= hi[0]
+    assert 0.93 <= inside / 600 <= 0.97
 
 
 def test_levels_do_not_depend_on_who_else_is_there() -> None:

@@ -75,3 +75,10 @@ class TestSpecialize:
         assert table.filter(pl.col("metric") == "stability_cosine")["value"].to_list() == pytest.approx(
             [1] * 6, abs=1e-5
         )
+
+    def test_reduced_precision_measures_the_same_things(self, vhs, toy_checkpoint: Path) -> None:
+        tables = [rows(vhs("specialize", toy_checkpoint, "--precision", kind)[1]) for kind in ("float32", "bf16")]
+        keys = ("layer", "head", "metric", "of", "query", "weighting")
+        assert tables[0].select(keys).equals(tables[1].select(keys))
+        ratio = [table.filter(pl.col("metric") == "distance_patch")["value"] for table in tables]
+        assert np.allclose(*ratio, rtol=0.05)

@@ -22,7 +22,8 @@ class Batch:
     positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
     clean_BCHW: the same images before the shift that images_BCHW are under; None where that is not known.
     targets_BT: float32, standardised; of regression.
-    regions_BHW, bare_BCHW: uint8, a map of each image's regions and its bare twin, where they are measured.
+    regions_BHW, bare_BCHW: uint8, a map of each image's regions and its bare twin, where they are measured; the twin is
+    under the shift, too. added_BR: bool, in which regions they differ before it.
     """
 
     images_BCHW: Tensor
@@ -36,6 +37,7 @@ class Batch:
     clean_BCHW: Tensor | None = None
     regions_BHW: Tensor | None = None
     bare_BCHW: Tensor | None = None
+    added_BR: Tensor | None = None
 
     def part(self, rows: slice) -> Batch:
         """Some of its real samples."""

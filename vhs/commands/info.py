@@ -145,7 +145,7 @@ def _maps(path: Path) -> list[tuple[str, object]]:
     held = map_file.read(path).info
     layers = [str(layer.layer) for layer in held.layers if layer.stored]
     rows = (
-        "from every token" if held.whole else "of the class token" if held.looker == "class" else "mean of all tokens"
+        "from every token" if held.whole else "of the class token" if held.looker == "class" else "mean of all patches"
     )
     found: list[tuple[str, object]] = [
         ("maps", f"of {held.model} ({held.model_id}), {rows}, of layers {', '.join(layers)}"),

@@ -72,7 +72,7 @@ def row_of(file: MapFile, layer: MapLayer, rows_QK: np.ndarray, wanted: Wanted) 
         if row >= grid[0] or column >= grid[1]:
             raise UsageError(f"--query {row},{column}: the grid has {grid[0]} rows and {grid[1]} columns, from 0.")
         return rows_QK[special + row * grid[1] + column][special:]
-    return (rows_QK[0] if file.info.looker == "class" or len(rows_QK) == 1 else rows_QK.mean(0))[special:]
+    return (rows_QK[0] if file.info.looker == "class" or len(rows_QK) == 1 else rows_QK[special:].mean(0))[special:]
 
 
 def square(row: np.ndarray, layer: MapLayer, *, where: str) -> np.ndarray:
@@ -159,4 +159,4 @@ def title(file: MapFile, wanted: Wanted) -> str:
 def looker(file: MapFile, wanted: Wanted) -> str:
     if wanted.query is not None:
         return f"Attention of the framed patch, row {wanted.query[0]}, column {wanted.query[1]}."
-    return "Attention of the class token." if file.info.looker == "class" else "Mean attention of all tokens."
+    return "Attention of the class token." if file.info.looker == "class" else "Mean attention of all patches."

@@ -48,7 +48,8 @@ class MapInfo:
 
     conditions: names, clean first; samples: ids; labels: the class of each, None where it is not known; answers: by
     condition and sample, None without classes; targets: the class that relevance is of, the same way. whole: whether
-    maps have every query; otherwise they are one row: of the class token (looker `class`) or the mean of all (`all`).
+    maps have every query; otherwise they are one row: of the class token (looker `class`) or the patches' mean
+    (`patches`).
     top: head -> `most` and `least` -> [sample, what the head writes for its true class], of all images measured.
     """
 

@@ -22,10 +22,11 @@ FEWEST = 4
 def similarities(written_BTGW: Tensor) -> Tensor:
     """float32 [B, G, G]: unbiased HSIC of each two heads' linear kernels over an image's tokens.
 
-    Outputs are scaled to mean square 1 first, which the ratio does not see and float32 does.
+    Outputs are centred and scaled to mean square 1 first; of the latter the ratio sees how images are weighed.
     """
     tokens = written_BTGW.shape[1]
     outputs = written_BTGW.transpose(1, 2)
+    outputs = outputs - outputs.mean(2, keepdim=True)  # the estimate does not see it, and float32 would drown in it
     size = outputs.square().mean((-1, -2), keepdim=True).clamp(min=1e-30).sqrt()
     kernels = (outputs / size) @ (outputs / size).mT
     kernels.diagonal(dim1=-2, dim2=-1).zero_()

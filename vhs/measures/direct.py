@@ -88,10 +88,10 @@ def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> 
     if model.plain is None or seen.residual_BND is None:
         return None
     try:
-        read = readout(model.plain, seen.residual_BND)
+        read = readout(model.plain, seen.residual_BND.float())
     except MismatchError:
         return None
-    given = torch.cat([read.of_heads(model.plain, layer, heads).float() for layer, heads in enumerate(seen.heads)])
+    given = torch.cat([read.of_heads(model.plain, layer, heads.float()) for layer, heads in enumerate(seen.heads)])
     logits, labels, _ = view.of(given.flatten(0, 1), batch)
     score = score_of(logits.view(*given.shape[:2], -1), labels)
     return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)

@@ -44,6 +44,9 @@ def of_images(images_BCHW: Tensor, grid: tuple[int, int]) -> Tensor:
     corners = _smaller_eigenvalue(_mean5(across**2), _mean5(across * down), _mean5(down**2))
     rest = (grey - _mean5(grey)) ** 2
     colour = (images - grey).square().sum(1, keepdim=True).sqrt()
+    colour = colour.masked_fill(
+        images.amax(1, keepdim=True) == images.amin(1, keepdim=True), 0
+    )  # or rounding has ranks
     maps = torch.cat([edges, corners, rest, grey, colour], 1)
     pooled = F.adaptive_avg_pool2d(maps, grid).flatten(2)
     pooled[:, 2] = pooled[:, 2].sqrt()

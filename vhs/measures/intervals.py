@@ -110,17 +110,22 @@ def jackknifed(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """(value, lo, hi) of a statistic of sums that is no mean, [...], from Counts [..., F, fields] by leaving out folds.
 
-    statistic: of sums by field, any shape, floats out of fixed point. lo and hi are NaN where fewer than two folds hold
-    samples, by the first field.
+    statistic: of sums by field, any shape, floats out of fixed point. Folds without samples, by the first field, are no
+    replicates; lo and hi are NaN where fewer than two have any.
     """
+    from scipy.special import stdtrit
+
     whole = counts.values.sum(-2)
     rest = whole[..., None, :] - counts.values
     value = statistic(_by_field(whole, counts.fields))
-    with np.errstate(invalid="ignore"):
-        without = np.moveaxis(statistic(_by_field(rest, counts.fields)), -1, 0)
-        lo, hi, _ = jackknife(value, without)
-    many = (counts[counts.fields[0]] > 0).sum(-1) > 1
-    return value, np.where(many, lo, np.nan), np.where(many, hi, np.nan)
+    filled = counts[counts.fields[0]] > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = np.where(filled, statistic(_by_field(rest, counts.fields)), 0.0)
+        folds = filled.sum(-1)
+        centred = np.where(filled, without - (without.sum(-1) / folds)[..., None], 0.0)
+        error = np.sqrt((folds - 1) / folds * (centred**2).sum(-1))
+        half = np.where(folds > 1, stdtrit(np.maximum(folds - 1, 1), (1 + LEVEL) / 2) * error, np.nan)
+    return value, value - half, value + half
 
 
 def _by_field(sums: np.ndarray, fields: Sequence[str]) -> dict[str, np.ndarray]:

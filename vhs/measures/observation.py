@@ -114,18 +114,19 @@ class Layer:
         return self.row_of(None)[..., self.special :]
 
     def row_of(self, whole_RHQ: Tensor | None) -> Tensor:
-        """[B, H, N]: the class token's row, else the mean one; each row divided by `whole` first, where it is given."""
+        """[B, H, N]: the class token's row, else the patches' mean one; each row divided by `whole` first, if given."""
         if "class" in self.layout.special:
             row = self.weights_RHQK[:, :, 0]
             return row if whole_RHQ is None else row / whole_RHQ[..., :1]
+        of_patches = self.weights_RHQK[:, :, self.special :]
         if whole_RHQ is None:
-            return self.weights_RHQK.mean(2)
-        return (whole_RHQ.reciprocal()[:, :, None] @ self.weights_RHQK)[:, :, 0] / whole_RHQ.shape[-1]
+            return of_patches.mean(2)
+        return (whole_RHQ[..., self.special :].reciprocal()[:, :, None] @ of_patches)[:, :, 0] / of_patches.shape[2]
 
     @property
     def looker(self) -> str:
         """Whose queries `seen_BHP` is of."""
-        return "class" if "class" in self.layout.special else "all"
+        return "class" if "class" in self.layout.special else "patches"
 
     @cached_property
     def sinks_BP(self) -> Tensor | None:
@@ -239,8 +240,7 @@ class Observer:
         fixed = torch.Generator().manual_seed(0)
         pixels = torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(model.device)
         seams = model.engine.seams
-        with model.autocast():
-            self._reader = MapReader(model.net, seams, pixels)
+        self._reader = MapReader(model.net, seams, pixels)  # in float32: what is compared must not be rounded
         self.layouts = self._reader.layouts
         written = [circuits.output_matrices(model.net, seam) for seam in seams]
         self._roots = [None if matrices is None else circuits.roots(matrices) for matrices in written]

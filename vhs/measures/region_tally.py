@@ -81,10 +81,7 @@ class RegionTally:
             return own, torch.zeros_like(own[:1]), None  # what is active has no place of its own in other images
         assert batch.regions_BHW is not None and self._others.regions_MHW is not None
         elsewhere = regions.shares(self._others.regions_MHW, count, grid)
-        added = None
-        if twins and batch.bare_BCHW is not None:
-            added = regions.differing(batch.images_BCHW, batch.bare_BCHW, batch.regions_BHW, count)
-        return regions.shares(batch.regions_BHW, count, grid), elsewhere, added
+        return regions.shares(batch.regions_BHW, count, grid), elsewhere, batch.added_BR if twins else None
 
     def _same(self, look: Look) -> Tensor:
         if self.by_maps:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vhs.errors import MismatchError
+
 MOST_LEVELS = 9
 """Of activity."""
 FIELDS = ("n", "inside", "area", "all", "patches", "ref_inside", "ref_area", "ref_all")
@@ -30,8 +32,7 @@ def shares(maps_BHW: Tensor, regions: int, grid: tuple[int, int]) -> Tensor:
 def differing(images_BCHW: Tensor, twins_BCHW: Tensor, maps_BHW: Tensor, regions: int) -> Tensor:
     """bool [B, G]: whether an image differs from its twin inside a region."""
     apart = (images_BCHW != twins_BCHW).any(1)
-    one_hot = F.one_hot(maps_BHW.long().clamp(max=regions), regions + 1)[..., :regions]
-    return (one_hot.bool() & apart[..., None]).flatten(1, 2).any(1)
+    return torch.stack([(apart & (maps_BHW == region)).flatten(1).any(1) for region in range(regions)], 1)
 
 
 def tallied(
@@ -102,6 +103,10 @@ def activity(looks_BP: Tensor, levels: int, grid: tuple[int, int]) -> Tensor:
     """int64 [B, P]: the level of activity of each patch, 0 the least: the attention to 2 x 2 patches, in clusters."""
     rows, columns = grid
     pooled = F.avg_pool2d(looks_BP.view(-1, 1, rows, columns), 2, ceil_mode=True, count_include_pad=False)
+    if levels > pooled.flatten(1).shape[1]:
+        raise MismatchError(
+            f"--activity {levels}: the image has {pooled.flatten(1).shape[1]} squares of 2 x 2 patches."
+        )
     starts_BK = _cluster_starts(pooled.flatten(1), levels)
     level = (pooled.flatten(1)[..., None] >= starts_BK[:, None]).sum(-1).view(pooled.shape)
     whole = level.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :rows, :columns]

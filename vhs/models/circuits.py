@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vhs.models.discovery import CONVOLUTIONS, Seam
 from vhs.models.maps import Watched
 
-SCALES = ("ls1", "gamma_1", "gamma1")
+SCALES = ("ls1", "ls", "gamma_1", "gamma1")
 """What LayerScale behind an attention is called, in its block."""
 INPUTS = (("qkv",), ("q", "kv"), ("q", "k", "v"), ("q_proj", "k_proj", "v_proj"))
 """What makes queries, keys and values, in one, two or three layers."""

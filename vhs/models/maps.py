@@ -121,7 +121,10 @@ class _Watch(TorchFunctionMode):
                 values = _by_head(seen.values, self.seam.heads, shared=True)
                 if values is not None:
                     met = (*self.received[-1:], None)[0], (*self.residual[-1:], None)[0]
-                    self.kept.append(Watched(seen.weights.float(), values, seen.average, args[0], *met))
+                    weights = seen.weights.float()
+                    if seen.weights.dtype != torch.float32:
+                        weights = weights / weights.sum(-1, keepdim=True)  # rounded rows do not sum to 1
+                    self.kept.append(Watched(weights, values, seen.average, args[0], *met))
         self._seen.clear()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -129,7 +132,8 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         heads = self.seam.heads
         if function in ATTENTION:
-            with torch._C.DisableTorchFunction(), torch.no_grad():
+            exactly = torch.autocast(result.device.type, enabled=False)
+            with torch._C.DisableTorchFunction(), torch.no_grad(), exactly:
                 weights = _by_head(_fused_map(*args, **kwargs), heads)
             values = kwargs["value"] if "value" in kwargs else args[2]
             self._seen += [_Candidate(weights, values, result)] if weights is not None else []

@@ -58,7 +58,7 @@ def layout_of(net: nn.Module, attention: nn.Module, shape: Sequence[int], images
     """
     rows, _, queries, keys = shape
     if rows > images:
-        return _in_windows(attention, queries, keys, rows // images, size)
+        return _in_windows(net, attention, queries, keys, rows // images, size)
     kind = POOLING if queries == 1 else GLOBAL if queries == keys else POOLED_KEYS
     special, grid = _special(net, queries, size)
     if kind != GLOBAL or grid is None:
@@ -66,20 +66,30 @@ def layout_of(net: nn.Module, attention: nn.Module, shape: Sequence[int], images
     return Layout(kind, queries, keys, 1, special, grid, (size[0] / grid[0], size[1] / grid[1]))
 
 
-def _in_windows(attention: nn.Module, queries: int, keys: int, windows: int, size: tuple[int, int]) -> Layout:
-    """Where the module says what its windows measure, their patches have places; a dilated grid's say nothing."""
+def _in_windows(
+    net: nn.Module, attention: nn.Module, queries: int, keys: int, windows: int, size: tuple[int, int]
+) -> Layout:  # fmt: skip
+    """Where the module says what its windows measure, their patches have places; a dilated grid's say nothing, and
+    where windows do not tile the image, some of their tokens are padding."""
     side = getattr(attention, "window_size", None)
     window = (side, side) if isinstance(side, int) else tuple(side or ())
     whole = grid_of(queries * windows, size)
-    if len(window) != 2 or prod(window) != queries or queries != keys or whole is None:
+    if len(window) != 2 or prod(window) != queries or queries != keys or whole is None or not _tiled(net, whole):
         return Layout(WINDOWS, queries, keys, windows)
     return Layout(WINDOWS, queries, keys, windows, (), window, (size[0] / whole[0], size[1] / whole[1]))
+
+
+def _tiled(net: nn.Module, whole: tuple[int, int]) -> bool:
+    """Whether a grid is the network's own, or that merged by whole numbers."""
+    own = getattr(getattr(net, "patch_embed", None), "grid_size", None)
+    return own is None or all(side % part == 0 for side, part in zip(own, whole, strict=True))
 
 
 def _special(net: nn.Module, queries: int, size: tuple[int, int]) -> tuple[tuple[str, ...], tuple[int, int] | None]:
     """(the names of the tokens before the patches, the patches' grid or None)."""
     said = getattr(net, "num_prefix_tokens", None)
-    for count in [said] if isinstance(said, int) else range(MOST_SPECIAL + 1):
+    counts = dict.fromkeys((said, 0)) if isinstance(said, int) else range(MOST_SPECIAL + 1)  # they may come in later
+    for count in counts:
         grid = _said_grid(net, queries - count) or grid_of(queries - count, size)
         if grid is not None:
             return names(net, count), grid

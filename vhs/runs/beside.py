@@ -15,8 +15,9 @@ from vhs.formats import images, pixels
 from vhs.formats.pixels import Geometry
 from vhs.formats.shards import Sample, ShardSet
 from vhs.formats.verification import verify
+from vhs.measures.regions import differing
 from vhs.runs import cache
-from vhs.runs.cache import Beside, Decoded
+from vhs.runs.cache import Decoded
 
 REGIONS, BARE = "regions.png", "bare.png"
 
@@ -36,22 +37,25 @@ def with_regions(decoded: Decoded, data: ShardSet, geometry: Geometry) -> Decode
         maps = np.stack([pixels.decode_map(data, sample, REGIONS, geometry) for sample in samples])
         twins = all(BARE in sample.further for sample in samples)
         bare = np.stack([_twin(data, sample, geometry) for sample in samples]) if twins else None
-    found = Beside(
-        torch.from_numpy(maps), None if bare is None else torch.from_numpy(bare), decoded.beside.clean_NCHW
-    )  # fmt: skip
+    regions = torch.from_numpy(maps)
+    found = replace(decoded.beside, regions_NHW=regions)
+    if bare is not None:
+        twin = torch.from_numpy(bare)
+        added = differing(decoded.images_NCHW, twin, regions, len(data.manifest.regions))
+        found = replace(found, bare_NCHW=twin, added_NR=added)
     return replace(decoded, beside=found)
 
 
-def with_clean(decoded: Decoded, source: ShardSet, clean: Decoded) -> Decoded:
-    """The same with what each image was before the shift, if that has its size.
+def with_clean(decoded: Decoded, source: ShardSet, clean: Decoded, *, skip_bad: bool = False) -> Decoded:
+    """The same with what each image was before the shift, if all are there and of its size.
 
     clean: this rank's part of `source`; a set in another order needs others of it.
     """
     if not set(decoded.ids) <= set(clean.ids):
         wanted = set(decoded.ids)
-        clean = cache.decode(source, [sample for sample in source.samples() if sample.id in wanted])
+        clean = cache.decode(source, [item for item in source.samples() if item.id in wanted], skip_bad=skip_bad)
     places = {name: place for place, name in enumerate(clean.ids)}
-    if decoded.images_NCHW.shape[1:] != clean.images_NCHW.shape[1:]:
+    if decoded.images_NCHW.shape[1:] != clean.images_NCHW.shape[1:] or not set(decoded.ids) <= set(places):
         return decoded
     chosen = clean.images_NCHW[[places[name] for name in decoded.ids]]
     return replace(decoded, beside=replace(decoded.beside, clean_NCHW=chosen))

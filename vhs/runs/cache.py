@@ -38,11 +38,12 @@ CHUNK = 256
 @dataclass(frozen=True)
 class Beside:
     """Other images of the same samples, uint8, None where there are none: maps of regions, bare twins, and, of a stored
-    shift, the images before it."""
+    shift, the images before it. added: bool, in which regions images differ from their twins."""
 
     regions_NHW: torch.Tensor | None = None
     bare_NCHW: torch.Tensor | None = None
     clean_NCHW: torch.Tensor | None = None
+    added_NR: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Decoded:
 
     @property
     def _beside(self) -> tuple[torch.Tensor | None, ...]:
-        return self.beside.clean_NCHW, self.beside.regions_NHW, self.beside.bare_NCHW
+        return self.beside.clean_NCHW, self.beside.regions_NHW, self.beside.bare_NCHW, self.beside.added_NR
 
 
 def choose(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:

@@ -23,6 +23,8 @@ from vhs.shifts.names import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vhs.shifts.textures import Textures
 
 CLEAN = "clean"
@@ -73,13 +75,18 @@ class Condition:
             return batch
         if self.shift in (CLEAN, CLEAN_OWN):
             return batch.with_images(batch.images_BCHW)
+        shifted = batch.with_images(self._shifted(batch.images_BCHW, batch.keys_B, seed))
+        return shifted if batch.bare_BCHW is None else replace(
+            shifted, bare_BCHW=self._shifted(batch.bare_BCHW, batch.keys_B, seed)
+        )  # fmt: skip
+
+    def _shifted(self, images: Tensor, keys_B: Tensor, seed: int) -> Tensor:
         from vhs.shifts.corruption import corrupt
         from vhs.shifts.digital import jpeg_compression
 
-        images = batch.images_BCHW
         if self.corruption is not None:
-            images = corrupt(images, batch.keys_B, self.corruption, self.severity, seed, textures=self._textures())
-        return batch.with_images(jpeg_compression(images, REJPEG) if self.rejpeg else images)
+            images = corrupt(images, keys_B, self.corruption, self.severity, seed, textures=self._textures())
+        return jpeg_compression(images, REJPEG) if self.rejpeg else images
 
     def _textures(self) -> Textures | None:
         from vhs.formats import frost

@@ -154,6 +154,11 @@ def open_run(
     models = [scopes.with_names(model, data, note) for model in models]
     sample_groups.check(data.manifest, by)
     scopes.check_classes(data, models)
+    odd = next((model for model in models if model.classes != models[0].classes), None)
+    if odd is not None:
+        raise MismatchError(
+            f"{odd.name}: has other classes than {models[0].name}, or in another order. Run them one at a time."
+        )
     if len({model.precision for model in models}) > 1:
         raise UsageError("the models were loaded in different precisions. Load them in one.")
     if len({model.device for model in models}) > 1:

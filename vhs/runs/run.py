@@ -95,7 +95,9 @@ class Run:
         """With what the run measures beside the images: region maps, and what a stored version's images were before."""
         if self.regions:
             decoded = beside.with_regions(decoded, data, geometry)
-        return beside.with_clean(decoded, self.source, self.data) if self.twins and self.has_clean(data) else decoded
+        if not self.twins or not self.has_clean(data):
+            return decoded
+        return beside.with_clean(decoded, self.source, self.data, skip_bad=self.skip_bad)
 
     def has_clean(self, data: ShardSet) -> bool:
         """Whether a set is a shifted version of the run's data."""

@@ -16,7 +16,7 @@ from vhs.formats.tables import frame
 
 EXCESS = 0.5
 """Excess enrichment from which on a head looks at a region: half as much again as even attention would give it."""
-CONDITION = ["model", "model_id", "shift", "category", "corruption", "severity"]
+CONDITION = ["model", "model_id", "data", "shift", "category", "corruption", "severity"]
 PLACE = ["layer", "head"]
 
 

@@ -5,7 +5,7 @@ What a run knows besides (model, condition) is put before them in runs/specializ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,12 +85,18 @@ def _placed(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row
     for layer in placed.grids:
         heads = [head for head in placed.heads if head.layer == layer]
         sums = tallies[f"strongest.{layer}"].values
-        whole = sums.sum(1)
-        value = offsets.positional(whole)
-        without = np.moveaxis(offsets.positional(whole[:, None] - sums), 1, 0)
-        lo, hi, _ = intervals.jackknife(value, without)
+        counted = Counts(
+            np.concatenate([sums.sum(-1, keepdims=True), sums], -1), ("n", *tallies[f"strongest.{layer}"].fields)
+        )
+        value, lo, hi = intervals.jackknifed(counted, _positional)
         for row in zip(heads, value, lo, hi, strict=True):
             yield _row(row[0], "positional", queries[row[0]]) | _numbers(*row[1:], samples[row[0]])
+
+
+def _positional(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    from vhs.measures import offsets
+
+    return offsets.positional(np.stack([values for name, values in sums.items() if name != "n"], -1))
 
 
 def _arranged(measure: Specialization, jsd: Counts) -> Iterator[Row]:

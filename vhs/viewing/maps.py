@@ -27,7 +27,7 @@ from vhs.measures.top_images import TopImages
 from vhs.models.model import Model
 from vhs.models.tokens import CLASS
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.runs import conditions, runtime, scopes
+from vhs.runs import conditions, runtime
 from vhs.runs.conditions import CLEAN_OWN, Condition
 from vhs.runs.opening import Options, open_named
 from vhs.runs.run import Run
@@ -90,7 +90,8 @@ def collect(
     top = _top(run, collector.looks.observer, asked.top, progress) if asked.top else {}
     ids = asked.samples or _named(top) or run.data.ids
     shown = of_samples(run.source, ids, skip_bad=run.skip_bad)
-    return collector.collect(shown, {head: _places(of, shown.ids) for head, of in top.items()}, progress)
+    view = None if regression else run.views(run.conditions[0])[0]
+    return collector.collect(shown, {head: _places(of, shown.ids) for head, of in top.items()}, view, progress)
 
 
 Ranked = dict[str, list[tuple[str, float]]]
@@ -107,7 +108,7 @@ def _top(run: Run, observer: Observer, count: int, progress: Progress) -> dict[s
         progress("images that drive heads", done, len(run.data))
         measure.add(batch)
         done += batch.size
-    ids = run.data.ids
+    ids = dict(zip(run.data.positions_N.tolist(), run.data.ids, strict=True))
     named = zip(run.models[0].grid, measure.most, measure.least, strict=True)
     return {
         str(head): {
@@ -158,9 +159,10 @@ class _Collector:
             note(f"layers {', '.join(left)} attend in windows, to pooled keys or to pool; their maps are not drawn")
 
     def collect(
-        self, shown: Shown, top: dict[str, dict[str, list[list[float]]]] | None = None, progress: Progress = silent
+        self, shown: Shown, top: dict[str, dict[str, list[list[float]]]] | None = None, view: View | None = None,
+        progress: Progress = silent,
     ) -> Maps:  # fmt: skip
-        """Of every image under every condition."""
+        """Of every image under every condition. view: which classes are answered, None where no labels are known."""
         self._check_size(len(shown.ids))
         classes = shown.source.manifest.classes if shown.source else ()
         tensors: dict[str, np.ndarray] = {}
@@ -168,21 +170,22 @@ class _Collector:
         for place, condition in enumerate(self._wanted):
             progress(condition.name, place, len(self._wanted))
             batch = shown.under(condition, self._seed, self._model.device)
-            logits, goals = self._add(tensors, place, batch, outputs_of(classes, self._model))
+            logits, goals = self._add(tensors, place, batch, outputs_of(classes, self._model), view)
             answers.append((None,) * batch.size if self._regression else self._words(logits.argmax(1)))
-            targets.append(self._words(torch.where(goals < 0, logits.argmax(1), goals)))
+            asked = torch.where(goals < 0, logits.argmax(1), goals)
+            named = shown.source.manifest.targets if shown.source else ()
+            targets.append((named[0],) * batch.size if named else self._words(asked))
         progress("maps", len(self._wanted), len(self._wanted))
         labels = tuple(classes[label] if label >= 0 and classes else None for label in shown.labels_S.tolist())
         return Maps(self._info(shown, labels, tuple(answers), tuple(targets), top or {}), tensors)
 
     def _add(
-        self, tensors: dict[str, np.ndarray], place: int, batch: Batch, outputs: Tensor
+        self, tensors: dict[str, np.ndarray], place: int, batch: Batch, outputs: Tensor, view: View | None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Put the tensors of one condition in; (logits [S, C], outputs that relevance is of [S], -1 for the answer).
 
         outputs: of the model for each of the data's classes; without classes its first output is what it is asked for.
         """
-        view = View(scopes.ALL, scopes.ALL, outputs) if len(outputs) else None
         known = torch.cat([outputs, outputs.new_full((1,), -1)])[batch.labels_B]
         goals = torch.zeros_like(batch.labels_B) if self._regression else known
         logits = []
@@ -222,7 +225,7 @@ class _Collector:
             model=model.name, model_id=model.weights_id, data=data,
             data_hash=manifest.hash if manifest else None, seed=self._seed,
             conditions=tuple(condition.name for condition in self._wanted), samples=shown.ids, labels=labels,
-            answers=answers, targets=targets, layers=layers, looker=CLASS if CLASS in first.special else "all",
+            answers=answers, targets=targets, layers=layers, looker=CLASS if CLASS in first.special else "patches",
             whole=self._asked.whole, activity=self._asked.activity, top=top, versions=environment.versions(),
         )  # fmt: skip
 

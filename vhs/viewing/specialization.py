@@ -102,6 +102,9 @@ def _with_regions(run: Run, asked: Asked) -> Run:
             )
         if data.manifest.regions != run.source.manifest.regions:
             raise InputError(f"{data.folder}: its regions are not those of {run.source.folder}.")
+    moved = next((item.name for item in run.conditions if item.corruption == "patch_shuffle"), None)
+    if moved is not None:
+        raise UsageError(f"--shift {moved}: moves regions from where their maps have them. Leave it out of --regions.")
     return replace(run, regions=True, data=beside.with_regions(run.data, run.source, IMAGENET))
 
 
