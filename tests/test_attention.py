@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vhs.measures import attention, divergence, offsets
-from vhs.measures.observation import Layer
+from vhs.measures.layer import Layer
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
 

@@ -189,7 +189,8 @@ def test_specialization(name: str, asked: str) -> None:
             others=Others(batch.images_BCHW[:4], batch.keys_B[:4], maps[:4]), activity=2 * (asked == "activity"),
             regions=("a", "b") * (asked == "regions"),
         )  # fmt: skip
-        measure = Specialization(model, replace(Scope.whole(5, DEVICE), twins=True), wanted, observer)
+        with patch("vhs.measures.specialization.Observer", return_value=observer):
+            measure = Specialization(model, replace(Scope.whole(5, DEVICE), twins=True), wanted)
         model.preprocess(batch.images_BCHW)
     with on_cuda():
         measure.add(batch)

@@ -14,7 +14,8 @@ from vhs.formats import schemas
 from vhs.grid import HeadGrid
 from vhs.measures import intervals, regions
 from vhs.measures.head_values import Look, Others, Wanted
-from vhs.measures.observation import Layer, Observation
+from vhs.measures.layer import Layer
+from vhs.measures.observation import Observation
 from vhs.measures.region_tally import RegionTally
 from vhs.models.tokens import GLOBAL, Layout
 from vhs.sources import chirps

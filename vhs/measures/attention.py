@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from vhs.measures.observation import Layer, Weighted, surprise
+from vhs.measures.layer import SINKS, Layer, Weighted, surprise
 from vhs.models.tokens import CLASS, GLOBAL, POOLED_KEYS, POOLING, REGISTER, WINDOWS
 
 ANYWHERE = (GLOBAL, WINDOWS, POOLED_KEYS, POOLING)
@@ -38,8 +38,8 @@ class Quantity(NamedTuple):
 
 class Metric(NamedTuple):
     """A measure of a head's map. query: which queries it averages over, where these are not windows or pooling;
-    layouts: which maps it is of; of: Layer, and Weighted if of_values, -> float32 [R, H]; needs: the token before the
-    patches that it is about; of_values: whether it is also taken of value-weighted attention."""
+    layouts: which maps it is of; of: Layer, and Weighted if of_values, -> float32 [R, H]; needs: the kind of
+    token that it is about; of_values: whether it is also taken of value-weighted attention."""
 
     name: str
     query: str
@@ -53,8 +53,7 @@ class Metric(NamedTuple):
         """Whether a layer has what it is of."""
         layout = layer.layout
         placed = layout.grid is not None or self.layouts == ANYWHERE
-        known = self.name != "sink_mass" or layer.sinks_BP is not None
-        return layout.kind in self.layouts and placed and known and (self.needs is None or self.needs in layout.special)
+        return layout.kind in self.layouts and placed and (self.needs is None or self.needs in layer.kinds)
 
 
 def quantities(layer: Layer) -> Iterator[tuple[Quantity, Tensor]]:
@@ -133,8 +132,7 @@ def _mass_on(token: str) -> Callable[[Layer], Tensor]:
     """Attention of patch queries on the tokens of a name before the patches."""
 
     def mass(layer: Layer | Weighted) -> Tensor:
-        layout = layer.layout if isinstance(layer, Layer) else layer.layer.layout
-        places = [index for index, name in enumerate(layout.special) if name == token]
+        places = [index for index, name in enumerate(layer.layout.special) if name == token]
         return layer.on_tokens_RHP(slice(places[0], places[-1] + 1)).mean(-1)
 
     return mass
@@ -155,6 +153,6 @@ METRICS = (
     Metric("class_mass", "patches", "1", (GLOBAL,), _mass_on(CLASS), CLASS, of_values=True),
     Metric("register_mass", "patches", "1", (GLOBAL,), _mass_on(REGISTER), REGISTER, of_values=True),
     Metric("self_mass", "patches", "1", PLACED, lambda layer: layer.on_itself_RHP.mean(-1), of_values=True),
-    Metric("sink_mass", "patches", "1", (GLOBAL,), lambda layer: layer.on_sinks_RHP.mean(-1), of_values=True),
+    Metric("sink_mass", "patches", "1", (GLOBAL,), lambda layer: layer.on_sinks_RHP.mean(-1), SINKS, of_values=True),
 )
 """In the order of the heads table; a layer lacks those that need a token, a place or a layout that it has not."""

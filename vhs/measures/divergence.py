@@ -10,7 +10,7 @@ import math
 from torch import Tensor
 
 from vhs.measures.attention import row_entropy
-from vhs.measures.observation import surprise
+from vhs.measures.layer import surprise
 
 
 def divergences_from(maps_GRQK: Tensor, entropies_GRQ: Tensor, first: int) -> Tensor:

@@ -21,7 +21,8 @@ from vhs.measures import attention, features
 from vhs.measures.attention import Quantity
 from vhs.measures.direct import direct_scores
 from vhs.measures.divergence import divergence
-from vhs.measures.observation import Layer, Observation, Weighted
+from vhs.measures.layer import Layer, Weighted
+from vhs.measures.observation import Observation
 from vhs.measures.scoring import View
 from vhs.models import circuits
 from vhs.models.model import Model
@@ -101,6 +102,15 @@ def values(look: Look) -> Iterator[Value]:
         if look.before is not None:
             yield from _kept(index, layer, look.before.layers[index])
         layer.forget()
+
+
+def order(look: Look) -> list[tuple[int, Quantity]]:
+    """(layer, quantity) of all that `values` yields, the layers of a quantity together."""
+    with torch.inference_mode():
+        found = dict.fromkeys((value.layer, value.quantity) for value in values(look))
+    quantities = dict.fromkeys(quantity for _, quantity in found)
+    layers = range(len(look.now.layers))
+    return [(layer, quantity) for quantity in quantities for layer in layers if (layer, quantity) in found]
 
 
 def _written(index: int, layer: Layer) -> Iterator[Value]:

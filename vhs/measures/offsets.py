@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vhs.measures.observation import Layer
+from vhs.measures.layer import Layer
 from vhs.models.tokens import Layout
 
 

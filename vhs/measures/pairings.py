@@ -17,11 +17,11 @@ from vhs.counts import Counts, to_fixed
 from vhs.grid import HeadGrid
 from vhs.measures import alignment
 from vhs.measures.divergence import divergences_from
-from vhs.measures.observation import Layer, Observation
-from vhs.measures.scoring import Tally
+from vhs.measures.layer import Layer
+from vhs.measures.observation import Observation
+from vhs.measures.scoring import MOMENTS, Tally, moments
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
-FIELDS = ("n", "value", "value_sq")
 ALIKE = ("n", "ab", "aa", "bb")
 
 
@@ -55,9 +55,9 @@ class Pairings:
             written = _comparable([probe.layers[layer] for layer in layers])
             self.groups.append(Group(tuple(layers), heads, jsd, alike if written else None))
             jsd, alike = jsd + count, alike + count * written
-        self._jsd = Tally((jsd,), FIELDS, device)
+        self._jsd = Tally((jsd,), MOMENTS, device)
         self._alike = Tally((alike,), ALIKE, device)
-        self._in_layer = Tally((len(grid),), FIELDS, device)
+        self._in_layer = Tally((len(grid),), MOMENTS, device)
 
     def add(self, seen: Observation, folds_B: Tensor) -> None:
         in_layer = torch.zeros(len(self._grid), len(folds_B), dtype=torch.float64, device=folds_B.device)
@@ -68,12 +68,12 @@ class Pairings:
             done = group.jsd
             for first in range(len(group.heads) - 1):
                 jsd_JB = layers[0].by_image(divergences_from(maps, entropies, first).T).T
-                self._jsd.add(folds_B, _moments(jsd_JB), unit=slice(done, done + len(jsd_JB)))
+                self._jsd.add(folds_B, moments(jsd_JB), unit=slice(done, done + len(jsd_JB)))
                 done += len(jsd_JB)
                 self._share(in_layer, group.heads[first], jsd_JB)
             if group.alike is not None:
                 self._add_alike(group, layers, folds_B)
-        self._in_layer.add(folds_B, _moments(in_layer))
+        self._in_layer.add(folds_B, moments(in_layer))
 
     def counts(self) -> dict[str, Counts]:
         """jsd: [J, FOLDS, fields]; alike: the same, where outputs are compared; in_layer: [G, FOLDS, fields]."""
@@ -125,11 +125,3 @@ def _comparable(layers: list[Layer]) -> bool:
     widths = {layer.written_BTHW.shape[-1] if layer.written_BTHW is not None else None for layer in layers}
     layout: Layout = layers[0].layout
     return layout.kind == GLOBAL and layout.queries >= alignment.FEWEST and len(widths) == 1 and None not in widths
-
-
-def _moments(values: Tensor) -> dict[str, Tensor]:
-    return {
-        "n": torch.ones_like(values, dtype=torch.int64),
-        "value": to_fixed(values),
-        "value_sq": to_fixed(values.double() ** 2),
-    }

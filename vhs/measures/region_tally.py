@@ -14,7 +14,7 @@ from vhs.counts import Counts, to_fixed
 from vhs.grid import Head, HeadGrid
 from vhs.measures import regions
 from vhs.measures.head_values import Look, Wanted
-from vhs.measures.observation import Layer, Weighted
+from vhs.measures.layer import Layer, Weighted
 from vhs.measures.scoring import Tally
 from vhs.models.tokens import GLOBAL
 
@@ -54,11 +54,14 @@ class RegionTally:
     def add(self, look: Look, on_twin: list[Layer] | None) -> None:
         """on_twin: what was seen on the bare twins."""
         found: list[dict[str, Tensor]] = []
+        grids = {look.now.layers[index].layout.grid for index in self._layers}
+        by_grid = {grid: self._shares(look, grid) for grid in grids if grid is not None}
+        same, added = self._same(look), None if on_twin is None else look.batch.added_BR
         for index in self._layers:
             layer = look.now.layers[index]
             twin = None if on_twin is None else on_twin[index]
-            shares, elsewhere, added = self._shares(look, layer, twin is not None)
-            same = self._same(look)
+            assert layer.layout.grid is not None
+            shares, elsewhere = by_grid[layer.layout.grid]
             for weighting in self._weightings(layer):
                 maps, twins = (self._weighted(part, weighting) for part in (layer, twin))
                 assert maps is not None
@@ -71,17 +74,16 @@ class RegionTally:
     def counts(self) -> dict[str, Counts]:
         return {"regions": self._tally.counts()} if self.entries else {}
 
-    def _shares(self, look: Look, layer: Layer, twins: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(shares of each patch, the same of other images, which regions are not on the bare twin)."""
-        grid, count, batch = layer.layout.grid, len(self._names), look.batch
-        assert grid is not None
+    def _shares(self, look: Look, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """(shares of each patch of a grid, the same of other images)."""
+        count, batch = len(self._names), look.batch
         if not self.by_maps:
             levels = activity_of(look.now.layers, grid, self._levels)
             own = torch.nn.functional.one_hot(levels, count).permute(0, 2, 1).float()
-            return own, torch.zeros_like(own[:1]), None  # what is active has no place of its own in other images
+            return own, torch.zeros_like(own[:1])  # what is active has no place of its own in other images
         assert batch.regions_BHW is not None and self._others.regions_MHW is not None
         elsewhere = regions.shares(self._others.regions_MHW, count, grid)
-        return regions.shares(batch.regions_BHW, count, grid), elsewhere, batch.added_BR if twins else None
+        return regions.shares(batch.regions_BHW, count, grid), elsewhere
 
     def _same(self, look: Look) -> Tensor:
         if self.by_maps:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vhs.batch import Batch
-from vhs.counts import Counts
+from vhs.counts import Counts, to_fixed
 from vhs.seeds import FOLDS
 
 NEAR_TIE = 1e-4
@@ -83,6 +83,16 @@ class Scope:
     def whole(cls, classes: int, device: torch.device) -> Scope:
         """Every sample over all classes, where data and model have the same."""
         return cls((View("all", "all", torch.arange(classes, device=device)),))
+
+
+MOMENTS = ("n", "value", "value_sq")
+
+
+def moments(values: Tensor, names: tuple[str, str, str] = MOMENTS) -> dict[str, Tensor]:
+    """What a mean over samples is tallied by: whether there is a number, the number, its square, in fixed point."""
+    known = values.nan_to_num().double()
+    numbers = (~values.isnan()).to(torch.int64), to_fixed(known), to_fixed(known**2)
+    return dict(zip(names, numbers, strict=True))
 
 
 class Tally:

@@ -8,7 +8,7 @@ Letters: B images, G heads of the model, H of a layer, E entries, J pairs, D dis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,14 +20,15 @@ from vhs.grid import Head, HeadGrid
 from vhs.measures import head_values, offsets
 from vhs.measures.attention import QUERY, Quantity
 from vhs.measures.head_values import Look, Wanted
-from vhs.measures.observation import Layer, Observer
+from vhs.measures.layer import Layer
+from vhs.measures.observation import Observer
 from vhs.measures.pairings import Pairings
 from vhs.measures.region_tally import RegionTally
-from vhs.measures.scoring import Scope, Tally, View
+from vhs.measures.scoring import MOMENTS, Scope, Tally, View, moments
 from vhs.models.model import Model
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
-FIELDS = ("n", "value", "value_sq", "n_null", "null", "null_sq")
+NULLS = ("n_null", "null", "null_sq")
 OFFSET_FIELDS = ("n", "down", "right")
 CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """About so many weights of a layer are measured at a time, by device: on a CPU what a cache holds (8 MiB)."""
@@ -43,17 +44,18 @@ class Entry(NamedTuple):
 class Specialization:
     """`add` batches of one condition, then read `results`.
 
-    scope: whose classes are answered, and whether images before their shift are there. observer: of the model, if there
-    is one already.
+    scope: whose classes are answered, and whether images before their shift are there. like: a measure of the same
+    model, whose observer serves this one too, and whose quantities are these if images are shifted in both or in none.
     """
 
-    def __init__(self, model: Model, scope: Scope, wanted: Wanted, observer: Observer | None = None) -> None:
+    def __init__(self, model: Model, scope: Scope, wanted: Wanted, like: Specialization | None = None) -> None:
         self.model = model
-        self._observer = observer or Observer(model)
+        self._observer: Observer = like._observer if like else Observer(model)
         self._wanted, self._shifted = wanted, scope.twins
         self._view: View | None = scope.views[0] if len(scope.views[0].places_C) else None
         probe = self._observer.probe
-        self.means = HeadMeans(model.grid, self._probe_look())
+        known = like.means.order if like and like._shifted == self._shifted else head_values.order(self._probe_look())
+        self.means: HeadMeans = HeadMeans(model.grid, known, model.device)
         self.placed = Placed(model.grid, probe.layers, model.device)
         self.pairings = Pairings(model.grid, probe, model.device, across=wanted.across)
         self.regions = RegionTally(model.grid, probe.layers, wanted, model.device)
@@ -74,7 +76,7 @@ class Specialization:
                 self._add(batch.part(slice(start, min(start + chunk, batch.size))))
 
     def results(self) -> dict[str, Counts]:
-        """Every tally by name; `Rows` of summaries/specialized says what becomes of them."""
+        """Every tally by name; summaries/specialized says what becomes of them."""
         return self.means.counts() | self.placed.counts() | self.pairings.counts() | self.regions.counts()
 
     def _add(self, batch: Batch) -> None:
@@ -115,37 +117,33 @@ def chunk_of(model: Model, observer: Observer) -> int:
 class HeadMeans:
     """Means over images of every quantity of every head. entries: in the order of the tally."""
 
-    def __init__(self, grid: HeadGrid, look: Look) -> None:
-        with torch.inference_mode():
-            found = [(value.layer, value.quantity) for value in head_values.values(look)]
-        quantities = list(dict.fromkeys(quantity for _, quantity in found))
-        have = set(found)
-        self._order = [(layer, q) for q in quantities for layer in range(grid.depth) if (layer, q) in have]
+    def __init__(self, grid: HeadGrid, order: Sequence[tuple[int, Quantity]], device: torch.device) -> None:
         heads = list(grid)
+        self.order = order
         self.entries = [
             Entry(heads[grid.first(layer) + head], quantity)
-            for layer, quantity in self._order
+            for layer, quantity in order
             for head in range(grid.per_layer[layer])
         ]
-        self._tally = Tally((len(self.entries),), FIELDS, look.now.logits_BC.device)
+        self._tally = Tally((len(self.entries),), (*MOMENTS, *NULLS), device)
 
     def add(self, look: Look) -> None:
         found = {(value.layer, value.quantity): value for value in head_values.values(look)}
-        values = torch.cat([found[key].of_BH.T.double() for key in self._order])
-        self._tally.add(look.batch.folds_B, _moments(values, "n", "value", "value_sq") | self._nulls(found, values))
+        values = torch.cat([found[key].of_BH.T.double() for key in self.order])
+        self._tally.add(look.batch.folds_B, moments(values) | self._nulls(found, values))
 
     def counts(self) -> dict[str, Counts]:
         return {"means": self._tally.counts()}
 
     def _nulls(self, found: dict[tuple[int, Quantity], head_values.Value], like_EB: Tensor) -> dict[str, Tensor]:
         """The sums over an image's nulls; mostly there are none."""
-        sums = {name: torch.zeros_like(like_EB, dtype=torch.int64) for name in FIELDS[3:]}
+        sums = {name: torch.zeros_like(like_EB, dtype=torch.int64) for name in NULLS}
         done = 0
-        for key in self._order:
+        for key in self.order:
             null_SBH = found[key].null_SBH
             count = found[key].of_BH.shape[1]
             if null_SBH is not None:
-                parts = _moments(null_SBH.transpose(1, 2).double(), *FIELDS[3:])
+                parts = moments(null_SBH.transpose(1, 2), NULLS)
                 for name, part in parts.items():
                     sums[name][done : done + count] = part.sum(0)
             done += count
@@ -187,10 +185,3 @@ class Placed:
 
 def _has_places(layout: Layout) -> bool:
     return layout.kind in (GLOBAL, WINDOWS) and layout.grid is not None
-
-
-def _moments(values: Tensor, n: str, total: str, squares: str) -> dict[str, Tensor]:
-    """Counts, values and squares of what is a number, in fixed point."""
-    there = ~values.isnan()
-    known = values.nan_to_num()
-    return {n: there.to(torch.int64), total: to_fixed(known), squares: to_fixed(known.double() ** 2)}

@@ -20,8 +20,8 @@ from vhs.models.maps import Watched
 
 SCALES = ("ls1", "ls", "gamma_1", "gamma1")
 """What LayerScale behind an attention is called, in its block."""
-INPUTS = (("qkv",), ("q", "kv"), ("q", "k", "v"), ("q_proj", "k_proj", "v_proj"))
-"""What makes queries, keys and values, in one, two or three layers."""
+INPUTS = ({"qkv": 3}, {"q": 1, "kv": 2}, {"q": 1, "k": 1, "v": 1}, {"q_proj": 1, "k_proj": 1, "v_proj": 1})
+"""What makes queries, keys and values: a layer's name, and how many of the three it makes."""
 
 
 def output_matrices(net: nn.Module, seam: Seam) -> Tensor | None:
@@ -86,7 +86,7 @@ def _inputs(seam: Seam) -> list[tuple[Tensor, Tensor | None]] | None:
         layers = [getattr(seam.attention, name, None) for name in names]
         if all(isinstance(layer, nn.Linear) for layer in layers):
             parts: list[tuple[Tensor, Tensor | None]] = []
-            for layer, count in zip(layers, {1: (3,), 2: (1, 2), 3: (1, 1, 1)}[len(names)], strict=True):
+            for layer, count in zip(layers, names.values(), strict=True):
                 assert isinstance(layer, nn.Linear)
                 biases = layer.bias.chunk(count) if layer.bias is not None else [None] * count
                 parts += zip(layer.weight.detach().float().chunk(count), biases, strict=True)

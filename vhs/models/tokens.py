@@ -32,11 +32,6 @@ class Layout:
     grid: tuple[int, int] | None = None
     patch: tuple[float, float] = (1.0, 1.0)
 
-    @property
-    def alike(self) -> tuple[str, int, int, int]:
-        """What two layers share whose maps can be compared."""
-        return self.kind, self.queries, self.keys, self.windows
-
     def centres_P2(self, device: torch.device) -> Tensor:
         """float32 [P, 2]: rows and columns of the patches, from 0, by rows."""
         assert self.grid is not None

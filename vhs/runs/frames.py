@@ -27,7 +27,7 @@ INTERACTING = ("only", "pair")
 def measured_keys(run: Run, condition: Condition, model: Model) -> Row:
     """The columns every measured row starts with."""
     data = run.data.manifest
-    if condition.data and (condition.data.manifest.base or {}).get("hash") != data.hash:
+    if condition.data and not run.has_clean(condition.data):
         data = condition.data.manifest
     return {
         "model": model.name,

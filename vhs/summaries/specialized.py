@@ -1,6 +1,6 @@
 """From the tallies of a specialization to the rows of the heads and the pairs table.
 
-What a run knows besides (model, condition) is put before them in runs/specialization.
+What a run knows besides (model, condition) is put before them in viewing/specialization.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vhs.measures import arrangement, intervals
 from vhs.summaries.tallied import Row, means, number
 
 if TYPE_CHECKING:
-    from vhs.measures.specialization import Specialization
+    from vhs.measures.specialization import Entry, Specialization
 
 SMALLEST = 3
 """Heads that can be laid out."""
@@ -28,8 +28,7 @@ def head_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[R
     yield from _placed(measure, tallies)
     in_layer = zip(measure.model.grid, means(tallies["in_layer"]), measure.pairings.lonely(), strict=True)
     yield from (_row(head, "jsd_layer", "all", unit="nats") | row for head, row, alone in in_layer if not alone)
-    for entry, value in measure.ranks:
-        yield _row(entry.head, entry.quantity.metric, "none") | {"n": 0, "value": value}
+    yield from (_of_entry(entry) | {"n": 0, "value": value} for entry, value in measure.ranks)
     yield from _arranged(measure, tallies["jsd"])
     if measure.regions.entries:
         yield from _regions(measure, tallies["regions"])
@@ -55,9 +54,7 @@ def _means(measure: Specialization, sums: Counts) -> Iterator[Row]:
     part = Counts(sums.values[measured], sums.fields)
     entries = [entry for entry, there in zip(measure.means.entries, measured, strict=True) if there]
     for entry, row, null in zip(entries, means(part), _nulls(part), strict=True):
-        quantity = entry.quantity
-        named = _row(entry.head, quantity.metric, quantity.query, quantity.of, quantity.weighting, quantity.unit)
-        yield named | row | null
+        yield _of_entry(entry) | row | null
 
 
 def _nulls(sums: Counts) -> Iterator[Row]:
@@ -131,6 +128,11 @@ def _regions(measure: Specialization, sums: Counts) -> Iterator[Row]:
             if not np.isnan(value) and count:
                 named = _row(entry.head, metric, entry.query, entry.region, entry.weighting)
                 yield named | _numbers(value, lo, hi, count)
+
+
+def _of_entry(entry: Entry) -> Row:
+    quantity = entry.quantity
+    return _row(entry.head, quantity.metric, quantity.query, quantity.of, quantity.weighting, quantity.unit)
 
 
 def _row(

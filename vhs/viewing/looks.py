@@ -42,7 +42,7 @@ class Looks:
         self.observer = Observer(model)
         layouts = self.observer.layouts
         self.layers = [index for index, layout in enumerate(layouts) if layout.kind == GLOBAL and layout.grid]
-        self.through = bool(self.layers) and all(layout.alike == layouts[0].alike for layout in layouts)
+        self.through = bool(self.layers) and all(layout == layouts[0] for layout in layouts)
 
     def of(self, batch: Batch, goals_S: Tensor, view: View | None) -> Looked:
         """goals: the output that relevance is of, -1 for the answer; view: whose classes the batch's labels are of,

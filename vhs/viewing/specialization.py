@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -13,7 +13,6 @@ from vhs.formats import schemas
 from vhs.formats.pixels import IMAGENET
 from vhs.formats.tables import frame
 from vhs.measures.head_values import Others, Wanted
-from vhs.measures.observation import Observer
 from vhs.measures.regions import MOST_LEVELS
 from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization
@@ -56,28 +55,43 @@ def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, asked: Asked | None = 
     """Yield each finished condition of all models."""
     asked = asked or Asked()
     run = _with_regions(replace(run, twins=True), asked)
-    wanted = _wanted(run, asked)
-    observers = {id(model): Observer(model) for model in run.models}  # once: each runs its network to find its maps
-
-    def make(model: Model, scope: Scope) -> Specialization:
-        return Specialization(model, scope, wanted, observers[id(model)])
-
+    measures = _Measures(_wanted(run, asked))
+    for model in run.models:
+        measures.first(model, Scope(run.views(run.conditions[0])))  # a model without maps is told before the sweep
     described = {"measure": "specialize", "across": asked.across, "regions": asked.regions, "activity": asked.activity}
-    for condition, results in sweep(run, make, keeping, described):
+    for condition, results in sweep(run, measures.make, keeping, described):
         views = run.views(condition)
-        parts = [(_of(model, views, part, make), part) for model, part in zip(run.models, results, strict=True)]
+        parts = [
+            (measures.that_gave(part, model, views), part) for model, part in zip(run.models, results, strict=True)
+        ]
         yield Specialized(
             pl.concat([_heads(run, condition, *part) for part in parts]),
             pl.concat([_pairs(run, condition, *part) for part in parts]),
         )
 
 
-def _of(
-    model: Model, views: tuple[View, ...], tallies: dict[str, Counts], make: Callable[[Model, Scope], Specialization]
-) -> Specialization:  # fmt: skip
-    """A measure that names what was tallied: with or without what images were before their shift."""
-    made = make(model, Scope(views))
-    return made if len(made.means.entries) == len(tallies["means"].values) else make(model, Scope(views, twins=True))
+class _Measures:
+    """Measures of the run's models. What there is to measure of one is found out once, by running its network."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._first: dict[tuple[int, bool], Specialization] = {}
+
+    def first(self, model: Model, scope: Scope) -> Specialization:
+        """The first measure of a model, with or without images before their shift; it stays empty."""
+        key, other = (id(model), scope.twins), (id(model), not scope.twins)
+        if key not in self._first:
+            self._first[key] = Specialization(model, scope, self._wanted, self._first.get(other))
+        return self._first[key]
+
+    def make(self, model: Model, scope: Scope) -> Specialization:
+        return Specialization(model, scope, self._wanted, self.first(model, scope))
+
+    def that_gave(self, tallies: dict[str, Counts], model: Model, views: tuple[View, ...]) -> Specialization:
+        """One that names what was tallied, which a journal may have kept."""
+        alone = self.first(model, Scope(views))
+        same = len(alone.means.entries) == len(tallies["means"].values)
+        return alone if same else self.first(model, Scope(views, twins=True))
 
 
 def _heads(run: Run, condition: Condition, measure: Specialization, tallies: dict[str, Counts]) -> pl.DataFrame:
