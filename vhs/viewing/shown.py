@@ -52,7 +52,7 @@ class Shown:
 
 
 def of_samples(data: ShardSet, ids: Sequence[str], *, skip_bad: bool = False) -> Shown:
-    """Samples of a set, in this order. Raises UsageError for an id that it lacks."""
+    """Samples of a set, in this order. Raises MismatchError for an id that it lacks."""
     wanted = set(ids)
     by_id = {sample.id: sample for sample in data.samples() if sample.id in wanted}
     lacking = next((name for name in ids if name not in by_id), None)
