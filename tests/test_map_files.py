@@ -18,6 +18,7 @@ from vhs.errors import InputError, UsageError
 from vhs.figures import map_cells
 from vhs.figures import maps as sheets
 from vhs.formats import map_file
+from vhs.formats.descriptions import checksum
 from vhs.formats.map_file import MapFile
 
 
@@ -250,7 +251,7 @@ def changed(data: bytes, **values: object) -> bytes:
     """With other values in the description, the tensors as they are."""
     header, rest = header_of(data)
     described = json.loads(header["__metadata__"]["vhs-maps"]) | values
-    described["checksum"] = map_file._checksum({name: v for name, v in described.items() if name != "checksum"})
+    described["checksum"] = checksum(described)
     header["__metadata__"]["vhs-maps"] = json.dumps(described)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -23,9 +23,7 @@ def sheet(files: Sequence[MapFile], wanted: Wanted) -> Figure:
     heads = wanted.heads or of.default_heads(file, wanted)
     conditions = range(min(2 if len(heads) <= of.MOST_TWICE else 1, len(file.info.conditions)))
     for condition in conditions:
-        made.rows.append(
-            Row(of.condition(file, condition), [canvas.plain(image) for image in of.images(file, condition)])
-        )
+        made.rows.append(_images(file, condition))
     for head in heads:
         made.rows += _of_head(file, head, wanted, conditions)
     left = "" if len(heads) == sum(layer.heads for layer in of.stored(file)) else "  --layer and --head choose others."
@@ -42,13 +40,8 @@ def conditions(files: Sequence[MapFile], wanted: Wanted) -> Figure:
     maps = {condition: list(of.maps(file, condition, head, wanted)) for condition in every}
     top = max(float(part.max()) for parts in maps.values() for part in parts)
     for condition in every:
-        name = of.condition(file, condition)
-        images = of.images(file, condition)
-        made.rows.append(Row(name, [canvas.plain(image) for image in images], of.right(file, condition)))
-        cells = [
-            _cell(file, image, part, top, wanted, head[0]) for image, part in zip(images, maps[condition], strict=True)
-        ]
-        made.rows.append(Row("", cells, of.most(maps[condition])))
+        made.rows.append(_images(file, condition, of.right(file, condition)))
+        made.rows.append(_row(file, condition, maps[condition], wanted, head[0], "", top))
     made.foot = of.looker(file, wanted)
     return canvas.draw(made)
 
@@ -57,7 +50,7 @@ def layers(files: Sequence[MapFile], wanted: Wanted) -> Figure:
     """The mean over each layer's heads, from the first layer down."""
     file = files[0]
     made = Sheet(f"{of.title(file, wanted)}, mean over heads", of.columns(file), bar="row's most")
-    made.rows.append(Row(of.condition(file, 0), [canvas.plain(image) for image in of.images(file, 0)]))
+    made.rows.append(_images(file, 0))
     for layer in of.stored(file):
         if wanted.layer in (None, layer.layer):
             made.rows.append(_of_layer(file, 0, layer, wanted, f"layer {layer.layer}"))
@@ -74,12 +67,9 @@ def through(kind: str) -> Callable[[Sequence[MapFile], Wanted], Figure]:
             raise InputError(f"{file.where}: has no {kind}: it is of networks all of whose tokens attend to all.")
         made = Sheet(f"{of.title(file, wanted)}, {kind}", of.columns(file), bar="cell's most")
         for condition in range(len(file.info.conditions)):
-            images = of.images(file, condition)
-            made.rows.append(
-                Row(of.condition(file, condition), [canvas.plain(image) for image in images], of.right(file, condition))
-            )
+            made.rows.append(_images(file, condition, of.right(file, condition)))
             cells = []
-            for sample, image in enumerate(images):
+            for sample, image in enumerate(of.images(file, condition)):
                 part = of.square(file.get(kind, condition, sample).astype(float), of.stored(file)[0], where=file.where)
                 cells.append(canvas.overlaid(image, part, float(part.max())))
             made.rows.append(Row(of.targets(file, condition) if kind == "relevance" else "", cells))
@@ -112,11 +102,10 @@ def activity(files: Sequence[MapFile], wanted: Wanted) -> Figure:
         raise InputError(f"{file.where}: has no levels of activity. Make it with --activity K.")
     made = Sheet(f"{of.title(file, wanted)}, {file.info.activity} levels of activity", of.columns(file))
     for condition in range(len(file.info.conditions)):
-        images = of.images(file, condition)
-        made.rows.append(Row(of.condition(file, condition), [canvas.plain(image) for image in images]))
+        made.rows.append(_images(file, condition))
         cells = [
             canvas.levels(image, file.get("activity", condition, sample), file.info.activity)
-            for sample, image in enumerate(images)
+            for sample, image in enumerate(of.images(file, condition))
         ]
         made.rows.append(Row("", cells))
     made.foot = "Mean attention of all heads, 2 x 2 patches pooled, clustered in each image: blue least, red most."
@@ -156,8 +145,7 @@ def beside(files: Sequence[MapFile], wanted: Wanted) -> Figure:
             raise InputError(f"{file.where}: is of other images or shifts than {first.where}. Make both with the same.")
     made = Sheet("what models look at", of.columns(first), bar="row's most")
     for condition in range(len(first.info.conditions)):
-        name = of.condition(first, condition)
-        made.rows.append(Row(name, [canvas.plain(image) for image in of.images(first, condition)]))
+        made.rows.append(_images(first, condition))
         for file in files:
             made.rows += _of_file(file, condition, wanted)
     made.foot = f"{of.looker(first, wanted)} Without --head: the last layer's mean over heads."
@@ -168,14 +156,8 @@ def _of_file(file: MapFile, condition: int, wanted: Wanted) -> Iterator[Row]:
     name = style.short(file.info.model)[:22]
     if wanted.heads:
         for head in wanted.heads:
-            yield _row(
-                file,
-                condition,
-                list(of.maps(file, condition, head, wanted)),
-                wanted,
-                head[0],
-                f"{name}\n{head_name(*head)}",
-            )
+            maps = list(of.maps(file, condition, head, wanted))
+            yield _row(file, condition, maps, wanted, head[0], f"{name}\n{head_name(*head)}")
         return
     layer = next((x for x in of.stored(file) if x.layer == wanted.layer), of.stored(file)[-1])
     yield _of_layer(file, condition, layer, wanted, f"{name}\nlayer {layer.layer}")
@@ -193,6 +175,10 @@ def _of_head(file: MapFile, head: of.Place, wanted: Wanted, conditions: Sequence
 def _of_layer(file: MapFile, condition: int, layer: MapLayer, wanted: Wanted, label: str) -> Row:
     heads = [list(of.maps(file, condition, (layer.layer, head), wanted)) for head in range(layer.heads)]
     return _row(file, condition, list(np.mean(heads, axis=0)), wanted, layer.layer, label)
+
+
+def _images(file: MapFile, condition: int, right: str = "") -> Row:
+    return Row(of.condition(file, condition), [canvas.plain(image) for image in of.images(file, condition)], right)
 
 
 def _row(

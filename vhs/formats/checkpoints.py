@@ -19,6 +19,7 @@ import numpy as np
 from vhs.errors import InputError
 from vhs.formats import map_file
 from vhs.formats.atomic import write_whole
+from vhs.formats.descriptions import checksum
 from vhs.models.spec import Spec, TimmSpec, ViTSpec, spec_from_json
 
 if TYPE_CHECKING:
@@ -138,12 +139,6 @@ def to_bytes(state: dict[str, Tensor], info: CheckpointInfo) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     info = replace(info, weights_id=weights_id(tensors))
     return save(tensors, metadata={KEY: info.to_json()})
-
-
-def checksum(description: dict[str, Any]) -> str:
-    """16 hex digits that stand for a description, without a checksum it holds."""
-    plain = {name: value for name, value in description.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_info(path: Path) -> CheckpointInfo:

@@ -18,6 +18,7 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats import regular
+from vhs.formats.descriptions import checksum
 
 KEY = "vhs-maps"
 FORMAT = 1
@@ -103,7 +104,7 @@ def to_bytes(info: MapInfo, tensors: Mapping[str, np.ndarray]) -> bytes:
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     described = asdict(info) | {"content": content_hash(arrays)}
-    sealed = described | {"checksum": _checksum(described)}
+    sealed = described | {"checksum": checksum(described)}
     return save(arrays, metadata={KEY: json.dumps(sealed, sort_keys=True)})
 
 
@@ -154,7 +155,7 @@ def from_bytes(data: bytes, where: str) -> MapFile:
         (length,) = struct.unpack("<Q", data[:8])
         raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
         tensors = load(data)
-        intact = raw.pop("checksum") == _checksum(raw)
+        intact = raw.pop("checksum") == checksum(raw)
         content = raw.pop("content")
         if raw["format"] != FORMAT:
             raise InputError(f"{where}: maps format {raw['format']!r:.20}, this vhs reads {FORMAT}.")
@@ -166,11 +167,6 @@ def from_bytes(data: bytes, where: str) -> MapFile:
     if content != content_hash(tensors):
         raise InputError(f"{where}: its maps are not those that were written. Make or copy it again.")
     return MapFile(info, tensors, where)
-
-
-def _checksum(description: dict[str, Any]) -> str:
-    """16 hex digits that stand for a description."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _info(raw: dict[str, Any]) -> MapInfo:
