@@ -132,7 +132,7 @@ def answer(func: Any, args: tuple, kwargs: dict) -> Any:
         return None
     if func is aten._local_scalar_dense.default:
         return 0.0 if given.is_floating_point() else 0
-    if func is aten.equal.default:
+    if func in (aten.equal.default, aten.allclose.default):
         return True
     assert func is aten._to_copy.default, f"{func}: no answer is known"
     with _disable_current_modes():

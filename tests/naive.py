@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from timm.layers import Attention
 from torch import Tensor, nn
 
 from vhs.models.engine import Engine
 from vhs.models.model import Model
+from vhs.models.parts import LocalAttention
 
 
 @contextmanager
@@ -91,3 +93,20 @@ def replaced_logits(model: Model, images: Tensor, layer: int, gone: list[int], i
         logits = model.net(model.preprocess(images))
     handle.remove()
     return logits
+
+
+def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:
+    """float32 [B, H, N, N]: softmax attention, recomputed from the layer's normed input. Rows sum to 1."""
+    batch, count, _ = tokens_BND.shape
+    qkv = attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)
+    q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)
+    if isinstance(attn, LocalAttention):
+        scores = scores + attn.mask(tokens_BND)
+    return scores.float().softmax(-1)
+
+
+def values(attn: Attention, tokens_BND: Tensor) -> Tensor:
+    """[B, H, N, W]: what a layer's attention averages, from its normed input."""
+    batch, count, _ = tokens_BND.shape
+    return attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)[:, :, 2].transpose(1, 2)

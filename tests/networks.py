@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.measures.fill_kinds import FILLS
-from vhs.measures.fills import Bank, fill_of
+from vhs.measures.fills import Bank, Filler
 from vhs.models.building import build
 from vhs.models.engine import Fill
 from vhs.models.model import Model, Preprocess
@@ -106,4 +106,4 @@ def filled(kinds: tuple[str, ...], model: Model, bank: Bank | None, images: Tens
     """The fills of scored images with these hashes."""
     folds, groups = torch.zeros_like(keys), torch.empty(0, len(keys), dtype=torch.int64)
     batch = Batch(images, keys, keys, folds, groups, len(keys))
-    return [fill_of(FILLS[kind], model, bank, batch) for kind in kinds]
+    return Filler(model, [FILLS[kind] for kind in kinds], bank).fills(batch)

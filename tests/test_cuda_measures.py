@@ -52,7 +52,7 @@ def removing(kinds, unit: str = "head", *, rescale: bool = False) -> Ablation:
 def ablation(model: Model, kinds: Sequence[str], unit: str = "head", *, rescale: bool = False, keep: bool = False):
     """The measure with all that it can be asked for; a stack of three variants has the sham and heads in it."""
     scope = replace(Scope.whole(5, DEVICE), groups=("a", "b"), samples=8)
-    bank = Bank(model, [images(8, *batch_of(model).images_BCHW.shape[1:])], maps=model.plain is not None)
+    bank = Bank(model, [images(8, *batch_of(model).images_BCHW.shape[1:])], maps=True)
     return HeadAblation(model, scope, 3, removing(kinds, unit, rescale=rescale), bank=bank, keep=keep)
 
 
@@ -63,7 +63,7 @@ def test_ablation(engine: str, unit: str) -> None:
     heads and sets also with the kept ones rescaled: these are the two ways in which weights come to a network."""
     model = model_of(engine)
     assert model.engine.path == engine
-    fills = [kind for kind in FILLS if engine == "fast" or not FILLS[kind].values] if unit == "head" else ["resample"]
+    fills = list(FILLS) if unit == "head" else ["resample"]
     with on_cuda(LISTED):
         measures = [ablation(model, fills, unit, keep=True)]
         if unit == "head" or "+" in unit:

@@ -129,7 +129,8 @@ def test_calibration_never_meets_a_scored_sample(vhs, toy_checkpoint: Path, toy_
     code, _, err = vhs("ablate", toy_checkpoint, "--fill", "median")
     assert (
         code == 2
-        and "--fill median: expected zero, mean, mean-flat, resample, uniform, mean-map, twin or twin-break" in err
+        and "--fill median: expected zero, mean, mean-flat, resample, uniform, mean-map, donor-map, twin or twin-break"
+        in err
     )
     code, _, err = vhs("ablate", toy_checkpoint, "--unit", "block")
     assert code == 2 and "--unit block: expected head, layer, only, pair or mlp" in err

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests import naive
 from tests.naive import ablated_logits
 from tests.networks import SMALL, randomised
 from vhs.formats import checkpoints
@@ -43,11 +44,11 @@ def test_local_attention_attends_to_others_only() -> None:
     net = randomised(build(ViTSpec(**SMALL | {"lsa": True})))
     tokens = torch.randn(2, 7, 24)
     attn = net.blocks[0].attn
-    maps = seam.attention_maps(attn, tokens)
+    maps = naive.attention_maps(attn, tokens)
     assert maps.diagonal(dim1=-2, dim2=-1).abs().max() == 0 and torch.allclose(maps.sum(-1), torch.ones(2, 3, 7))
     with torch.inference_mode():
         before = seam.head_outputs(attn, tokens)
-        values = seam.values(attn, tokens)
+        values = naive.values(attn, tokens)
     assert torch.allclose((maps @ values).transpose(1, 2).flatten(2), before, atol=1e-5)
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.naive import replaced_logits
-from tests.networks import MODELS, filled, pixels_of
+from tests.networks import MODELS, filled, model_of, pixels_of
 from vhs.errors import MismatchError, UsageError
 from vhs.grid import HeadGrid, Units, named_sets
-from vhs.measures.fills import Bank, check_values
+from vhs.measures.fills import Bank
 from vhs.measures.intervals import signed_interval
+from vhs.measures.routes import Routes
 from vhs.models.engine import zero
 from vhs.models.model import Model
 from vhs.models.removal import Removal
@@ -136,9 +137,60 @@ def _compare_spread(model: Model, images: Tensor, inputs: list[Tensor], got: dic
                 )
 
 
-def test_values_are_reached_in_plain_vits_only() -> None:
-    with pytest.raises(MismatchError, match="plain VisionTransformer"):
-        check_values(MODELS["replay"]())
+ROUTED = [name for name in MODELS if "beside an MLP" not in name]  # its heads have two maps each
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_an_image_that_is_its_own_donor_changes_nothing(name: str) -> None:
+    """Of every family: its own maps over its own values are its own outputs; even attention is not."""
+    model = MODELS[name]()
+    image = pixels_of(model, 1, 6)
+    removal, bank = Removal(model.net, model.engine), Bank(model, [image], maps=True)
+    fills = filled(("donor-map", "mean-map", "uniform"), model, bank, image, torch.tensor([4]))
+    got = swept(model, removal, image, fills)
+    for index in (0, 1):
+        assert same(got[index], got[-1].expand_as(got[index]))
+    assert not same(got[2], got[-1].expand_as(got[2]))
+
+
+@pytest.mark.parametrize("name", [name for name in ROUTED if "convolutions" not in name])
+def test_even_attention_equals_the_fused_call_with_an_even_map(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's own pass with torch's attention exchanged for one that gives a head the mean of its allowed values."""
+    import torch.nn.functional as F
+
+    model = MODELS[name]()
+    for module in model.net.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = True
+    images = pixels_of(model, 2, 7)
+    removal = Removal(model.net, model.engine)
+    got = swept(model, removal, images, filled(("uniform",), model, None, images, torch.tensor([1, 2])))[0]
+    usual, calls = F.scaled_dot_product_attention, [0]
+    for at, unit in list(enumerate(removal.units))[1::3]:
+
+        def even(q, k, v, *args, unit=unit, calls=calls, **kwargs):  # type: ignore[no-untyped-def]
+            out = usual(q, k, v, *args, **kwargs)
+            mask = kwargs.get("attn_mask")
+            if calls[0] == unit.layer:
+                allowed = torch.ones(q.shape[-2], k.shape[-2]) if mask is None else (mask > -50).float()
+                allowed = allowed.expand(*out.shape[:2], *allowed.shape[-2:])
+                mean = allowed @ v / allowed.sum(-1, keepdim=True)
+                out[:, unit.head] = mean[:, unit.head]
+            calls[0] += 1
+            return out
+
+        with monkeypatch.context() as patch, torch.inference_mode():
+            patch.setattr(F, "scaled_dot_product_attention", even)
+            calls[0] = 0
+            want = model.net(model.preprocess(images))
+        assert calls[0] == model.grid.depth and same(got[at], want), unit
+
+
+def test_maps_are_not_exchanged_where_something_follows_the_average() -> None:
+    with pytest.raises(MismatchError, match=r"blocks\.0\.attn changes what its heads average before the projection"):
+        Routes(model_of("norm before the projection"))
+    with pytest.raises(MismatchError, match=r"more than one was seen"):
+        Routes(MODELS["replay, beside an MLP"]())
     from vhs.models.removal import _mlp_beside
 
     with pytest.raises(MismatchError, match="no module mlp or ffn beside"):

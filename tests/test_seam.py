@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import nn
 
+from tests import naive
 from tests.naive import ablated_logits
 from tests.networks import SPECS, TIMM, networks, randomised
 from vhs.models import prefix, seam
@@ -50,7 +51,7 @@ def test_attention_maps_are_those_of_the_unfused_forward() -> None:
     handle = attn.attn_drop.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     attn(tokens)
     handle.remove()
-    maps = seam.attention_maps(attn, tokens)
+    maps = naive.attention_maps(attn, tokens)
     assert torch.allclose(maps, seen[0], atol=1e-6)
     assert torch.allclose(maps.sum(-1), torch.ones(3, 7, 7), atol=1e-5)
 

@@ -25,6 +25,10 @@ ALLOWED = {
     "a run begins: one tile is moved about and compared": {
         Wait("measures/steadiness.py:is_steady", READ), Wait("measures/steadiness.py:is_steady", TO_DEVICE),
     },
+    "a condition begins: the maps of a network are tried on two images of noise": {
+        Wait("measures/routes.py:Routes.__init__", TO_DEVICE), Wait("models/maps.py:passes_averages_on", READ),
+        Wait("models/maps.py:_sums_to_one", READ),
+    },
     "an epoch begins: its order": {Wait("training/feed.py:_batches", TO_DEVICE)},
     "losses were finite: asked every 50 updates, and before anything is saved": {
         Wait("training/loop.py:TrainingState.first_bad_step", READ),

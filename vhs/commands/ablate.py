@@ -52,7 +52,8 @@ FillKinds = Annotated[
     str,
     typer.Option(
         "--fill", metavar="FILL,…", autocompletion=completion.several(FILLS),
-        help="What stands in for a head: zero, mean, mean-flat, resample, uniform, mean-map, twin, twin-break.",
+        help="What stands in for a head: zero, mean, mean-flat, resample, uniform, mean-map, donor-map, twin, "
+        "twin-break.",
     ),
 ]  # fmt: skip
 FillData = Annotated[

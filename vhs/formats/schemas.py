@@ -114,8 +114,8 @@ _UNIT = (
     _text("heads", "heads removed, `L3H1` (layer 3, head 1), joined by `+`; empty for the sham", nullable=True),
     _text(
         "fill",
-        "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `uniform`, `mean-map`, `twin` or "
-        "`twin-break`",
+        "what stands in for the head: `zero`, `mean`, `mean-flat`, `resample`, `uniform`, `mean-map`, `donor-map`, "
+        "`twin` or `twin-break`",
     ),
     _text("fill_data", "data the fill was taken from; empty for zero", nullable=True),
     _text("method", "`exact`: everything behind the head recomputed"),

@@ -20,7 +20,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
-from vhs.measures.fills import Bank, fill_of
+from vhs.measures.fills import Bank, Filler
 from vhs.measures.scoring import Outcome, Scope, Tally, outcome
 from vhs.models.model import Model
 from vhs.models.removal import Removal
@@ -48,7 +48,7 @@ class HeadAblation:
         self.view = scope.views[0]
         self.stack = stack
         self.fills = ablation.fills
-        self._bank = bank
+        self._filler = Filler(model, self.fills, bank)
         self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
         self._partners_2U, self._sign_U = (
             part.to(model.device, non_blocking=True) for part in self._removal.partners()
@@ -94,7 +94,7 @@ class HeadAblation:
             chosen = list(kinds)
             pixels = self.model.preprocess(clean if into_clean else batch.images_BCHW)
             with self.model.autocast():
-                instead = [fill_of(kind, self.model, self._bank, batch) for kind in chosen]
+                instead = self._filler.fills(batch, chosen)
                 score = partial(self._outcome, batch=batch)
                 intact, ablated = self._removal.scores(pixels, self.stack, instead, score)
             yield from ((intact, _stack(outcomes)) for outcomes in ablated)

@@ -18,7 +18,7 @@ from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.errors import MismatchError
 from vhs.measures.fill_kinds import ZERO, FillKind
-from vhs.measures.fills import Bank, fill_of
+from vhs.measures.fills import Bank, Filler
 from vhs.measures.observation import Observation
 from vhs.measures.scoring import Scope, Tally, View, outcome
 from vhs.models import seam
@@ -43,7 +43,7 @@ class DirectEstimate:
             )
         self.model, self.net = model, model.plain
         self.view = scope.views[0]
-        self._kind, self._bank = kind, bank
+        self._filler = Filler(model, (kind,), bank)
         self._tally = Tally((len(model.grid),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
@@ -65,7 +65,7 @@ class DirectEstimate:
                 stack.enter_context(hook_before(module, partial(keep_input, kept)))
             logits_BC = self.net(self.model.preprocess(batch.images_BCHW))
         *heads, residual_BND = kept
-        fill = fill_of(self._kind, self.model, self._bank, batch)
+        (fill,) = self._filler.fills(batch)
         read = readout(self.net, residual_BND)
         parts = []
         for layer, heads_BNK in enumerate(heads):

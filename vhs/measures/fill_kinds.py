@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class FillKind:
     """One fill and what it needs.
 
-    bank: images that are not scored; maps: their average attention, too; values: each head's own values at hand;
+    bank: images that are not scored; maps: their attention, too; values: other maps over each head's own values;
     twin: in words, of which image the head's output is taken; into_clean: it is put into the clean image, not into
     the shifted one.
     """
@@ -32,6 +32,7 @@ FILLS = {
         FillKind("resample", bank=True),
         FillKind("uniform", values=True),
         FillKind("mean-map", bank=True, maps=True, values=True),
+        FillKind("donor-map", bank=True, maps=True, values=True),
         FillKind("twin", twin="the clean twin"),
         FillKind("twin-break", twin="the shifted twin, in the clean image", into_clean=True),
     )

@@ -3,8 +3,8 @@
 The average and the donors come from a bank: images that are not scored, run once through the
 intact model, with what each projection receives kept.
 
-Letters: M images of the bank, B scored images, R rows of a projection's input for one image, H heads, N tokens,
-K = H * features a head.
+Letters: M images of the bank, B scored images, R rows of a projection's input for one image, H heads,
+K = H * features a head; of maps V windows of an image, Q queries, K keys, D donors.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vhs.batch import Batch
-from vhs.errors import MismatchError
 from vhs.measures.fill_kinds import FillKind
-from vhs.models import seam
+from vhs.measures.routes import Routes
 from vhs.models.engine import Fill, zero
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
@@ -34,11 +32,12 @@ class Bank:
 
     `mean` is the average at each position, `mean-flat` one vector, the average over positions too: the only kind,
     with zero, that folds into the projection's bias. `resample` takes a donor of the bank, chosen by the
-    sample's hash, never a batch-mate. maps_HNN: for each layer the average attention, where asked for.
+    sample's hash, never a batch-mate. Where maps are asked for, routes: what reads them; mean_maps: for each layer
+    their average; donor_maps: those of the first images.
     """
 
     def __init__(self, model: Model, batches_BCHW: Iterable[Tensor], *, maps: bool = False) -> None:
-        """batches_BCHW: uint8 images at the data's geometry, all of one batch size. maps: whether to average maps."""
+        """batches_BCHW: uint8 images at the data's geometry, all of one batch size. maps: whether maps are kept."""
         batches_BCHW = list(batches_BCHW)
         self._axes = [place.axis for place in model.engine.seams]
         self._sums: list[Tensor] = []
@@ -46,7 +45,8 @@ class Bank:
         self._count = 0
         for images in batches_BCHW:
             self._add(model, images)
-        self.maps_HNN = _mean_maps(model, batches_BCHW) if maps else []
+        self.routes = Routes(model) if maps else None
+        self.mean_maps, self.donor_maps = _kept_maps(self.routes, batches_BCHW) if self.routes else ([], [])
         self._kept = [torch.cat(parts)[:DONORS] for parts in self._donors]
         self._means = [(total / self._count).float() for total in self._sums]
 
@@ -92,57 +92,45 @@ def twin(model: Model, images_BCHW: Tensor) -> Fill:
     return fill
 
 
-def spread(model: Model, images_BCHW: Tensor, maps_HNN: Sequence[Tensor] | None = None) -> Fill:
-    """Each head's own values on these images, averaged by maps_HNN (one a layer) instead of its attention.
+class Filler:
+    """Makes the fills of one model, batch by batch. bank: for those that need one.
 
-    None: by 1 / N over all tokens.
+    Raises MismatchError for fills by other maps where a network's values are not at hand.
     """
-    inputs = _attention_inputs(model, images_BCHW)
 
-    def fill(layer: int, _rows: int) -> Tensor:
-        attn = seam.attention(seam.blocks(model.net)[layer])
-        with torch.inference_mode(), model.autocast():
-            values_BHNW = seam.values(attn, inputs[layer])
-            if maps_HNN is None:
-                return values_BHNW.mean(2).flatten(1)[:, None]
-            return (maps_HNN[layer].to(values_BHNW) @ values_BHNW).transpose(1, 2).flatten(2)
+    def __init__(self, model: Model, kinds: Sequence[FillKind], bank: Bank | None = None) -> None:
+        self._model, self._kinds, self._bank = model, kinds, bank
+        known = bank.routes if bank is not None else None
+        self._routes = known or (Routes(model) if any(kind.values for kind in kinds) else None)
 
-    return fill
-
-
-def fill_of(kind: FillKind, model: Model, bank: Bank | None, batch: Batch) -> Fill:
-    """The fill for the samples of a batch. bank: for those that need one."""
-    assert bank is not None or not kind.bank, f"{kind.name} without a bank"
-    return MAKERS[kind.name](model, bank, batch)
-
-
-def check_values(model: Model) -> None:
-    """Raises MismatchError for a network whose values and maps are not at hand."""
-    if model.plain is None or not all(seam.averages_values(seam.attention(b)) for b in seam.blocks(model.plain)):
-        raise MismatchError(
-            f"{model.name}: --fill uniform and mean-map are of timm's plain VisionTransformer, without norm or gate "
-            f"between attention and projection."
-        )
+    def fills(self, batch: Batch, kinds: Sequence[FillKind] | None = None) -> list[Fill]:
+        """Of the samples of a batch, for all of its kinds or some."""
+        kinds = self._kinds if kinds is None else kinds
+        assert all(self._bank is not None for kind in kinds if kind.bank), "a fill without its bank"
+        routed = any(kind.values for kind in kinds)
+        values = self._routes.values(batch.images_BCHW) if self._routes and routed else []
+        return [
+            MAKERS[kind.name](self._routes, self._bank, batch, values) if kind.values else
+            MAKERS[kind.name](self._model, self._bank, batch) for kind in kinds
+        ]  # fmt: skip
 
 
-def _attention_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
-    """What each attention of a plain ViT receives in a pass over these images."""
-    return _inputs(model, [seam.attention(block) for block in seam.blocks(model.net)], images_BCHW)
-
-
-def _mean_maps(model: Model, batches_BCHW: Sequence[Tensor]) -> list[Tensor]:
-    """For each layer the average attention [H, N, N] over all images."""
+def _kept_maps(routes: Routes, batches_BCHW: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """For each layer (the average [1, V, H, Q, K] over all images, that of the first images [D, V, H, Q, K])."""
     sums: list[Tensor] = []
+    first: list[list[Tensor]] = []
+    wanted, done = routes.donors(), 0
     for images in batches_BCHW:
-        inputs = _attention_inputs(model, images)
-        with torch.inference_mode(), model.autocast():
-            parts = [
-                seam.attention_maps(seam.attention(block), tokens).double().sum(0)
-                for block, tokens in zip(seam.blocks(model.net), inputs, strict=True)
-            ]
-        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
-    count = sum(map(len, batches_BCHW))
-    return [(total / count).float() for total in sums]
+        maps = routes.maps(images)
+        if not sums:
+            sums = [torch.zeros_like(part[:1], dtype=torch.float64) for part in maps]
+            first = [[] for _ in maps]
+        for total, kept, part in zip(sums, first, maps, strict=True):
+            total += part.double().sum(0, keepdim=True)
+            if done < wanted:
+                kept.append(part[: wanted - done])
+        done += len(images)
+    return [(total / done).float() for total in sums], [torch.cat(kept) for kept in first]
 
 
 def projection_inputs(model: Model, images_BCHW: Tensor) -> list[Tensor]:
@@ -164,14 +152,20 @@ def _clean(batch: Batch) -> Tensor:
     return batch.images_BCHW if batch.clean_BCHW is None else batch.clean_BCHW
 
 
-MAKERS: dict[str, Callable[[Model, Any, Batch], Fill]] = {
+def _donor_maps(routes: Routes, bank: Bank, batch: Batch, values: list[Tensor]) -> Fill:
+    donor_B = batch.keys_B % len(bank.donor_maps[0])
+    return routes.fill(values, [maps[donor_B] for maps in bank.donor_maps])
+
+
+MAKERS: dict[str, Callable[..., Fill]] = {
     "zero": lambda _model, _bank, _batch: zero,
     "mean": lambda _model, bank, _batch: bank.mean(flat=False),
     "mean-flat": lambda _model, bank, _batch: bank.mean(flat=True),
     "resample": lambda _model, bank, batch: bank.donors(batch.keys_B),
-    "uniform": lambda model, _bank, batch: spread(model, batch.images_BCHW),
-    "mean-map": lambda model, bank, batch: spread(model, batch.images_BCHW, bank.maps_HNN),
+    "uniform": lambda routes, _bank, _batch, values: routes.fill(values, routes.even),
+    "mean-map": lambda routes, bank, _batch, values: routes.fill(values, bank.mean_maps),
+    "donor-map": _donor_maps,
     "twin": lambda model, _bank, batch: twin(model, _clean(batch)),
     "twin-break": lambda model, _bank, batch: twin(model, batch.images_BCHW),
 }
-"""By name of a fill_kinds.FILLS; the bank is there for those whose row asks for one."""
+"""By name of a fill_kinds.FILLS: (model, bank, batch), or for those by other maps (routes, bank, batch, values)."""

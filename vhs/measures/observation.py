@@ -15,7 +15,7 @@ from torch import Tensor
 from vhs.measures.layer import Layer
 from vhs.models import circuits
 from vhs.models.hooks import hook_before, keep_input
-from vhs.models.maps import MapReader, Watched
+from vhs.models.maps import MapReader, Watched, passes_averages_on
 from vhs.models.model import Model
 
 
@@ -46,7 +46,7 @@ class Observer:
         self.layouts = self._reader.layouts
         written = [circuits.output_matrices(model.net, seam) for seam in seams]
         self._roots = [None if matrices is None else circuits.roots(matrices) for matrices in written]
-        self._bare = [_is_bare(seam.by_head(seen.arrived), seen) for seam, seen in self._pairs()]
+        self._bare = [passes_averages_on(seam, seen) for seam, seen in self._pairs()]
         self.ranks = [
             circuits.ranks(seam, seen, matrices if bare else None)
             for (seam, seen), matrices, bare in zip(self._pairs(), written, self._bare, strict=True)
@@ -88,10 +88,3 @@ class Observer:
 
     def _pairs(self):  # type: ignore[no-untyped-def]
         return zip(self.model.engine.seams, self._reader.probe, strict=True)
-
-
-def _is_bare(heads_BTHW: Tensor, seen: Watched) -> bool:
-    """Whether the projection receives the values' averages themselves: no norm and no gate stands between."""
-    averages = seen.weights_RHQK @ seen.values_RHKW.float()
-    ours = averages.transpose(1, 2)
-    return heads_BTHW.shape == ours.shape and bool(torch.allclose(heads_BTHW.float(), ours, atol=1e-3, rtol=1e-2))

@@ -15,7 +15,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
-from vhs.measures.fills import Bank, fill_of
+from vhs.measures.fills import Bank, Filler
 from vhs.measures.scoring import Tally
 from vhs.models.model import Model
 from vhs.models.removal import Removal
@@ -34,7 +34,7 @@ class RegressionAblation:
         self.model = model
         self.stack = stack
         self.fills = ablation.fills
-        self._bank = bank
+        self._filler = Filler(model, self.fills, bank)
         self._removal = Removal(model.net, model.engine, ablation.units, rescale=ablation.rescale)
         units = len(self.fills) * len(self._removal.units)
         self._tally = Tally((units, targets), FIELDS, model.device)
@@ -42,7 +42,7 @@ class RegressionAblation:
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             pixels = self.model.preprocess(batch.images_BCHW)
-            instead = [fill_of(kind, self.model, self._bank, batch) for kind in self.fills]
+            instead = self._filler.fills(batch)
             score = partial(_squared_errors, batch=batch)
             intact_TB, after = self._removal.scores(pixels, self.stack, instead, score)
         after_UTB = torch.stack([error_TB for by_unit in after for error_TB in by_unit])

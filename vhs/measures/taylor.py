@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.fill_kinds import ZERO, FillKind
-from vhs.measures.fills import Bank, fill_of
+from vhs.measures.fills import Bank, Filler
 from vhs.measures.scoring import Scope, Tally
 from vhs.models.discovery import Seam
 from vhs.models.hooks import hook_before
@@ -33,12 +33,12 @@ class TaylorEstimate:
     def __init__(self, model: Model, scope: Scope, *, kind: FillKind = ZERO, bank: Bank | None = None) -> None:
         self.model = model
         self.view = scope.views[0]
-        self._kind, self._bank = kind, bank
+        self._filler = Filler(model, (kind,), bank)
         self._tally = Tally((len(model.grid),), FIELDS, model.device)
 
     def add(self, batch: Batch) -> None:
         received = self._projection_inputs(batch)
-        fill = fill_of(self._kind, self.model, self._bank, batch)
+        (fill,) = self._filler.fills(batch)
         parts: list[tuple[Tensor, Tensor]] = []
         for layer, (z, place) in enumerate(zip(received, self.model.engine.seams, strict=True)):
             gradient = z.grad

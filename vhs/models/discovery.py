@@ -69,10 +69,15 @@ class Seam:
         values = values[..., : self.features or values.shape[-1]]
         return values.unflatten(-1, (-1, self.heads)).mT if self.interleaved else values.unflatten(-1, (self.heads, -1))
 
+    def from_heads(self, values: Tensor) -> Tensor:
+        """[..., H, features] laid out as the projection receives them, without what follows the heads there."""
+        return (values.mT if self.interleaved else values).flatten(-2).movedim(-1, self.axis)
+
     def without(self, received: Tensor, keep_VH: Tensor, fill: Tensor | None = None) -> Tensor:
         """What the projection receives [V * B, …], with the heads that keep_VH does not keep filled, in V variants.
 
-        fill: of the shape of one variant's part or broadcast to it; None for zeros.
+        fill: of the shape of one variant's part or broadcast to it, whatever follows the heads there or not; None for
+        zeros.
         """
         axis = received.dim() - 1 if self.channels_last else 1
         own = self.features or received.shape[axis]
@@ -83,7 +88,11 @@ class Seam:
         shape[axis + 1] = received.shape[axis]
         mask = mask.to(received).view(shape)
         stacked = received.unflatten(0, (len(keep_VH), -1)) * mask
-        return (stacked if fill is None else stacked + fill * (1 - mask)).flatten(0, 1)
+        if fill is None:
+            return stacked.flatten(0, 1)
+        beside = received.shape[axis] - own if fill.shape[axis - received.dim()] == own else 0
+        fill = F.pad(fill.movedim(axis - received.dim(), -1), (0, beside)).movedim(-1, axis - received.dim())
+        return (stacked + fill * (1 - mask)).flatten(0, 1)
 
 
 def candidates(net: nn.Module) -> dict[str, tuple[nn.Module, int, nn.Module]]:

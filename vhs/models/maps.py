@@ -30,9 +30,9 @@ PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bm
 
 @dataclass(frozen=True)
 class Watched:
-    """What one layer did. weights_RHQK: float32, rows sum to 1; values_RHKW: what they average; average: the result, as
-    the module made it; arrived: what the projection received; received: what the attention module did; residual: what
-    its block did, None where that is not one tensor."""
+    """What one layer did. weights_RHQK: float32, rows sum to 1, empty where no maps were asked for; values_RHKW: what
+    they average; average: the result, as the module made it; arrived: what the projection received; received: what the
+    attention module did; residual: what its block did, None where that is not one tensor."""
 
     weights_RHQK: Tensor
     values_RHKW: Tensor
@@ -66,9 +66,12 @@ class MapReader:
         with torch.inference_mode():
             return self.watch(pixels_BCHW)[0]
 
-    def watch(self, pixels_BCHW: Tensor) -> tuple[list[Watched], Tensor]:
-        """(every layer, what the network gives), with gradients where they are on."""
-        modes = [_Watch(seam) for seam in self._seams]
+    def watch(self, pixels_BCHW: Tensor, *, maps: bool = True) -> tuple[list[Watched], Tensor]:
+        """(every layer, what the network gives), with gradients where they are on.
+
+        maps: False keeps no map, and makes none of fused attention.
+        """
+        modes = [_Watch(seam, maps=maps) for seam in self._seams]
         with ExitStack() as stack:
             for mode, seam in zip(modes, self._seams, strict=True):
                 stack.enter_context(hook_before(seam.projection, mode.see_projection))
@@ -105,9 +108,9 @@ class _Watch(TorchFunctionMode):
     """Keeps what softmax gives where it averages values of a head's width, and for fused attention the map that it does
     not give."""
 
-    def __init__(self, seam: Seam) -> None:
+    def __init__(self, seam: Seam, *, maps: bool) -> None:
         super().__init__()
-        self.seam = seam
+        self.seam, self.maps = seam, maps
         self.kept: list[Watched] = []
         self.received: list[Tensor | None] = []
         self.residual: list[Tensor | None] = []
@@ -121,8 +124,8 @@ class _Watch(TorchFunctionMode):
                 values = _by_head(seen.values, self.seam.heads, shared=True)
                 if values is not None:
                     met = (*self.received[-1:], None)[0], (*self.residual[-1:], None)[0]
-                    weights = seen.weights.float()
-                    if seen.weights.dtype != torch.float32:
+                    weights = seen.weights.float() if self.maps else values.new_empty(0)
+                    if self.maps and seen.weights.dtype != torch.float32:
                         weights = weights / weights.sum(-1, keepdim=True)  # rounded rows do not sum to 1
                     self.kept.append(Watched(weights, values, seen.average, args[0], *met))
         self._seen.clear()
@@ -132,10 +135,8 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         heads = self.seam.heads
         if function in ATTENTION:
-            exactly = torch.autocast(result.device.type, enabled=False)
-            with torch._C.DisableTorchFunction(), torch.no_grad(), exactly:
-                weights = _by_head(_fused_map(*args, **kwargs), heads)
             values = kwargs["value"] if "value" in kwargs else args[2]
+            weights = _by_head(self._fused(args, kwargs) if self.maps else result, heads)
             self._seen += [_Candidate(weights, values, result)] if weights is not None else []
         elif function in SOFTMAX:
             weights = _by_head(result, heads)
@@ -145,6 +146,19 @@ class _Watch(TorchFunctionMode):
             if weights is not None and weights.shape == self._seen[-1].weights.shape:
                 self._seen[-1] = _Candidate(weights, args[1], result)  # what is applied, should it be a mixture of maps
         return result
+
+    def _fused(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        exactly = torch.autocast(args[0].device.type if args else kwargs["query"].device.type, enabled=False)
+        with torch._C.DisableTorchFunction(), torch.no_grad(), exactly:
+            return _fused_map(*args, **kwargs)
+
+
+def passes_averages_on(seam: Seam, seen: Watched) -> bool:
+    """Whether the projection receives the values' averages themselves: no norm and no gate stands between."""
+    heads = seam.by_head(seen.arrived)
+    heads_RQHW = heads.reshape(len(heads), -1, *heads.shape[-2:]).float()
+    ours = (seen.weights_RHQK @ seen.values_RHKW.float()).transpose(1, 2)
+    return heads_RQHW.shape == ours.shape and bool(torch.allclose(heads_RQHW, ours, atol=1e-3, rtol=1e-2))
 
 
 def _is_of_tokens(product: Tensor, arrived: Tensor) -> bool:

@@ -175,25 +175,3 @@ def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | Tenso
     z_VBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)[chosen]
     w_VWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)[chosen]
     return torch.bmm(z_VBnW, w_VWD).view(len(z_VBnW), batch, count, w_VWD.shape[-1])
-
-
-def values(attn: Attention, tokens_BND: Tensor) -> Tensor:
-    """[B, H, N, W]: the values that a layer's attention averages, from its normed input."""
-    batch, count, _ = tokens_BND.shape
-    return attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)[:, :, 2].transpose(1, 2)
-
-
-def averages_values(attn: Attention) -> bool:
-    """Whether a head's output is its values' average and nothing more: no norm and no gate follow."""
-    return isinstance(attn.norm, nn.Identity) and getattr(attn, "gate", None) is None
-
-
-def attention_maps(attn: Attention, tokens_BND: Tensor) -> Tensor:
-    """float32 [B, H, N, N]: softmax attention, recomputed from the layer's normed input. Rows sum to 1."""
-    batch, count, _ = tokens_BND.shape
-    qkv = attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)
-    q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    scores = (attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)
-    if isinstance(attn, LocalAttention):
-        scores = scores + attn.mask(tokens_BND)
-    return scores.float().softmax(-1)

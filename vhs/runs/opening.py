@@ -124,7 +124,7 @@ def _load(model: str | Loaded, device: torch.device, asked: Options) -> Loaded:
 
 def _check_fills(run: Run) -> None:
     """Raises UsageError or MismatchError for a fill that these data or models cannot have."""
-    from vhs.measures.fills import check_values
+    from vhs.measures.routes import Routes
 
     stored = next((condition.name for condition in run.conditions if condition.data), None)
     for kind in run.ablation.fills:
@@ -134,7 +134,7 @@ def _check_fills(run: Run) -> None:
             )
     if any(kind.values for kind in run.ablation.fills):
         for model in run.models:
-            check_values(model)
+            Routes(model)
 
 
 def open_run(
