@@ -105,7 +105,10 @@ def test_ablation_equals_whole_passes(shards: Path, weights: Path, vhs) -> None:
     answers, targets = by_hand(shards, weights)
     errors_by_image = (answers - targets) ** 2
     errors = errors_by_image.mean(1)
-    assert not Path("a.folds.parquet").exists()
+    folds = pl.read_parquet("a.folds.parquet")
+    assert folds.height == table.height * 20
+    summed = folds.group_by("target", "unit", "layer", "head", maintain_order=True).agg(pl.col("n", "dse_sum").sum())
+    assert np.allclose(summed["dse_sum"] / 2**24 / summed["n"], table["dmse"], atol=1e-12)
     for index, name in enumerate(("brightness", "order")):
         rows = table.filter(pl.col("target") == name)
         assert rows["unit"].to_list() == ["none"] + ["head"] * (len(answers) - 1)
@@ -119,6 +122,45 @@ def test_ablation_equals_whole_passes(shards: Path, weights: Path, vhs) -> None:
     assert vhs("plot", "a.csv", "-o", "a.png")[0] == 0
     code, out, _ = vhs("ablate", reference, "--data", shards / "val", "--fill", "mean", "--fill-data", shards / "train")
     assert code == 0 and "numbers/train clean" in out
+
+
+def test_contrasts_of_targets_are_differences_of_errors(shards: Path, weights: Path, vhs) -> None:
+    """Head by head and target by target; the interval is the fold jackknife of the difference, by the test's own."""
+    reference = f"timm:test_vit@{weights}"
+    options = ("ablate", reference, "--data", shards / "val", "--shift", "brightness:5")
+    assert vhs(*options, "-o", "a.csv")[0] == 0
+    code, _, err = vhs("compare", "a.csv", "--contrast", "c.csv", "-o", "r.csv")
+    assert code == 0, err
+    table, folds, contrast = pl.read_csv("a.csv"), pl.read_parquet("a.folds.parquet"), pl.read_csv("c.csv")
+    heads = table.filter(pl.col("unit") == "head")
+    for target in ("brightness", "order"):
+        clean, shifted = (
+            heads.filter((pl.col("target") == target) & (pl.col("severity") == severity)) for severity in (0, 5)
+        )
+        for scale, column in (("error", "dmse"), ("relative_error", "dmse_rel")):
+            rows = contrast.filter((pl.col("target") == target) & (pl.col("scale") == scale))
+            assert np.allclose(rows["diff"], shifted[column].to_numpy() - clean[column].to_numpy(), atol=1e-9)
+            assert (rows["lo"] <= rows["diff"]).all() and (rows["diff"] <= rows["hi"]).all()
+    of_head = (pl.col("target") == "order") & (pl.col("layer") == 0) & (pl.col("head") == 1)
+    change, n = (
+        np.stack([folds.filter(of_head & (pl.col("severity") == s)).sort("fold")[column] for s in (0, 5)])
+        for column in ("dse_sum", "n")
+    )
+    left_out = (change.sum(1)[:, None] - change) / 2**24 / (n.sum(1)[:, None] - n)
+    diff = left_out[1] - left_out[0]
+    error = np.sqrt(19 / 20 * ((diff - diff.mean()) ** 2).sum())
+    row = contrast.filter(
+        (pl.col("scale") == "error") & (pl.col("target") == "order") & (pl.col("layer") == 0) & (pl.col("head") == 1)
+    )
+    assert np.isclose(row["hi"][0] - row["diff"][0], stats.t.ppf(0.975, 19) * error, rtol=1e-9)
+    for name in ("c.csv", "r.csv"):
+        assert vhs("plot", name, "-o", "x.png")[0] == 0
+    code, out, _ = vhs("info", "--say", "c.csv")
+    assert code == 0 and "two scales" in out
+    code, _, err = vhs("compare", "a.csv", "--scale", "accuracy")
+    assert code == 2 and "--scale accuracy: these tables have error or relative_error." in err
+    code, _, err = vhs("compare", "a.csv", "--summary", "redundancy")
+    assert code == 2 and "counts answers" in err
 
 
 def test_what_does_not_go_with_targets(shards: Path, weights: Path, numbers: Path, vhs, toy_checkpoint: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vhs.formats.tables import Table
 
 FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
-SCALES = ("accuracy", "lost_rate", "loss", "log_odds")
+SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "error", "relative_error")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 OF_FOLDS, OF_SHIFT = (
     tuple(

@@ -30,7 +30,7 @@ Scales = Annotated[
         "--scale",
         metavar="SCALE",
         autocompletion=completion.words(options.SCALES),
-        help=f"{choices(options.SCALES)}; repeats.  [default: accuracy and loss]",
+        help=f"{choices(options.SCALES)}; repeats.  [default: accuracy and loss; of targets error and relative_error]",
     ),
 ]
 Summary = Annotated[

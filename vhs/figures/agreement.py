@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from vhs.errors import InputError
 from vhs.figures import effects, style
@@ -13,7 +15,8 @@ from vhs.grid import head_name
 
 SCALE_WORDS = {
     "accuracy": "drop in accuracy (points)", "lost_rate": "lost rate (points)", "loss": "added loss (nats)",
-    "log_odds": "drop in log-odds (nats)",
+    "log_odds": "drop in log-odds (nats)", "error": "added squared error (deviations²)",
+    "relative_error": "added squared error (%)",
 }  # fmt: skip
 
 
@@ -22,13 +25,16 @@ def correlations(table: pl.DataFrame, metric: str = "all") -> Figure:
     table = table if metric == "all" else table.filter(pl.col("metric") == metric)
     if not len(table):
         raise InputError(f"the table has no metric {metric}.")
-    metrics = table["metric"].unique(maintain_order=True).to_list()
+    metrics = table.select("metric", "target").unique(maintain_order=True).rows()
+    several = table["target"].n_unique() > 1
     conditions = table["b"].unique(maintain_order=True).to_list()
     figure = style.new(2.2 + 3.0 * len(metrics), 0.2 * len(conditions) + 1.6)
     grid = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for place, name in zip(grid, metrics, strict=True):
-        _correlation_panel(place, table.filter(pl.col("metric") == name), conditions)
-        place.set_title(f"importance by {name.replace('_', ' ')}", loc="left")
+    for place, (name, target) in zip(grid, metrics, strict=True):
+        own = (pl.col("metric") == name) & pl.col("target").eq_missing(target)
+        _correlation_panel(place, table.filter(own), conditions)
+        told = f"{target}, by " if several else "importance by "
+        place.set_title(f"{told}{name}".replace("_", " "), loc="left")
     grid[0].set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
     grid[0].set_ylim(len(conditions) - 0.5, -0.5)
     handles, labels = grid[0].get_legend_handles_labels()
@@ -45,20 +51,30 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
         )
     heads = rows.select("layer", "head").unique().sort("layer", "head").rows()
     conditions = rows["b"].unique(maintain_order=True).to_list()
-    factor = 100 if metric in ("accuracy", "lost_rate") else 1
+    targets = rows["target"].unique(maintain_order=True).to_list()
+    factor = 1 if metric in ("loss", "log_odds", "error") else 100
+    norm = style.symmetric_norm(rows["diff"].to_numpy() * factor)
+    figure = style.new((0.2 * len(heads) + 0.4) * len(targets) + 3.0, 0.2 * len(conditions) + 1.5)
+    grid = figure.subplots(1, len(targets), squeeze=False, sharey=True)[0]
+    for axes, target in zip(grid, targets, strict=True):
+        image = _contrast_panel(axes, rows.filter(pl.col("target").eq_missing(target)), heads, conditions, factor, norm)
+        axes.set_title(target.replace("_", " ") if len(targets) > 1 else "", loc="left")
+    grid[0].set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
+    figure.supxlabel("head   (dot: q < 0.05)", fontsize=9)
+    label = f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more"
+    style.colour_bar(image, list(grid), label=label, share=0.04)
+    return figure
+
+
+def _contrast_panel(
+    axes: Axes, rows: pl.DataFrame, heads: list[tuple[int, int]], conditions: list[str], factor: float, norm: Normalize
+) -> AxesImage:  # fmt: skip
     values, marked = np.full((len(conditions), len(heads)), np.nan), np.zeros((len(conditions), len(heads)), bool)
     for layer, head, b, diff, q in rows.select("layer", "head", "b", "diff", "q").iter_rows():
         place = conditions.index(b), heads.index((layer, head))
         values[place], marked[place] = diff * factor, q < effects.ALPHA
-    figure = style.new(0.2 * len(heads) + 3.4, 0.2 * len(conditions) + 1.5)
-    axes = figure.subplots()
-    image = style.heat_map(axes, values, norm=style.symmetric_norm(values), marked=marked, dot=3)
-    axes.set_yticks(range(len(conditions)), [name.partition("/")[2] or name for name in conditions])
     axes.set_xticks(range(len(heads)), [head_name(layer, head) for layer, head in heads], rotation=90)
-    axes.set_xlabel("head   (dot: q < 0.05)")
-    label = f"{SCALE_WORDS[metric]}\nunder shift minus clean; red: matters more"
-    style.colour_bar(image, [axes], label=label, share=0.04)
-    return figure
+    return style.heat_map(axes, values, norm=norm, marked=marked, dot=3)
 
 
 def _correlation_panel(axes: Axes, rows: pl.DataFrame, conditions: list[str]) -> None:

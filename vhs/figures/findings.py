@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
-from vhs.figures import effects
+from vhs.figures import effects, head_findings
 from vhs.figures.style import short
 from vhs.formats.tables import condition_name
 from vhs.grid import head_name
@@ -84,7 +84,7 @@ def _agreement(table: pl.DataFrame) -> str:
 
 def _contrast(table: pl.DataFrame) -> str:
     signed = table.filter(pl.col("q") < 0.05).with_columns(sign=pl.col("diff").sign())
-    hits = signed.group_by("model_id", "layer", "head", "b", "sign").agg(pl.col("scale").n_unique())
+    hits = signed.group_by("model_id", "target", "layer", "head", "b", "sign").agg(pl.col("scale").n_unique())
     hits = hits.filter(pl.col("scale") >= 2).sort("layer", "head", "b")
     if not len(hits):
         return "No head's effect under a shift differs from its effect on clean images on two scales (q < 0.05)."
@@ -122,4 +122,4 @@ SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "compare": _agreement,
     "contrast": _contrast,
     "kinds": _kinds,
-}
+} | head_findings.SENTENCES

@@ -23,10 +23,12 @@ from vhs.figures import (
     regression,
     restored,
     rollup,
+    routing,
     style,
     trajectory,
 )
 
+SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "relative_error", "error")
 Draw = Callable[[pl.DataFrame, str], Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
@@ -55,10 +57,11 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "kinds": {"kinds": (kinds.by_layer, ("effect",))},
     "train_regression": {"training": (learning.regression, ("r2",))},
     "train": {"training": (learning.classification, ("top1",))},
-    "compare": {"correlation": (agreement.correlations, ("all", "accuracy", "lost_rate", "loss", "log_odds"))},
-    "rollup": {"rollup": (rollup.heat_maps, ("accuracy", "lost_rate", "loss", "log_odds"))},
+    "compare": {"correlation": (agreement.correlations, ("all", *SCALES))},
+    "rollup": {"rollup": (rollup.heat_maps, SCALES)},
     "redundancy": {"redundancy": (rollup.redundancy, ("accuracy",))},
-    "contrast": {"contrast": (agreement.contrasts, ("accuracy", "lost_rate", "loss", "log_odds"))},
+    "routing": {"parts": (routing.split, SCALES)},
+    "contrast": {"contrast": (agreement.contrasts, SCALES)},
 }
 """table -> kind of figure -> (function, metrics it can draw); the first of each is the default."""
 
@@ -75,11 +78,17 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
         raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
     try:
         with style.house_style():
-            return function(table, metric or metrics[0])
+            return function(table, metric or _usual(metrics, table))
     except findings.MISFITS as error:
         raise InputError(
             f"the {name} table cannot be drawn: its rows do not fit together ({error}). Was it edited?"
         ) from error
+
+
+def _usual(metrics: tuple[str, ...], table: pl.DataFrame) -> str:
+    """The first of the metrics; of scales, the first that the table has."""
+    scales = table["scale"].unique().to_list() if "scale" in table.columns else metrics
+    return next((metric for metric in metrics if metric in scales), metrics[0])
 
 
 def unusual(name: str, kind: str | None, metric: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
 UNITS = {
     "accuracy": ("accuracy lost without the head (points)", 100.0), "loss": ("loss added (nats)", 1.0),
     "lost_rate": ("right answers lost (%)", 100.0), "log_odds": ("log-odds of being right lost (nats)", 1.0),
+    "error": ("squared error added (deviations²)", 1.0), "relative_error": ("squared error added (%)", 100.0),
 }  # fmt: skip
 COLUMNS = 6
 SHARES = (("n_redundant", "dispensable alone", 0), ("n_undecided", "undecided", None), ("n_needed", "needed", 1))
@@ -34,7 +35,7 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     names = _order(rows["over"].unique(maintain_order=True).to_list())
     words, factor = UNITS[scale]
     first = rows.filter(pl.col("over") == names[0])
-    panels = [("clean", first, "clean")] + [(name, rows.filter(pl.col("over") == name), "value") for name in names]
+    panels = [panel for target in rows["target"].unique(maintain_order=True) for panel in _panels(rows, target, names)]
     norm = style.symmetric_norm(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
     columns = min(len(panels), COLUMNS)
     lines = -(-len(panels) // columns)
@@ -43,7 +44,7 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, part, column) in zip(grid.flat, panels, strict=False):
         image = _heat_map(axes, part, column, factor, norm)
-        count = "" if name == "clean" else f"\nmean of {part['n_conditions'][0]}"
+        count = "" if column == "clean" else f"\nmean of {part['n_conditions'][0]}"
         axes.set_title(name.replace("_", " ") + count, loc="left", fontsize=9)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
@@ -55,6 +56,15 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     style.colour_bar(image, list(grid.flat), label=words, aspect=25)
     figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
     return figure
+
+
+def _panels(rows: pl.DataFrame, target: str | None, names: list[str]) -> list[tuple[str, pl.DataFrame, str]]:
+    """(name, rows, column) of what is drawn of one target: clean, then every roll-up."""
+    own = rows.filter(pl.col("target").eq_missing(target))
+    told = "" if rows["target"].n_unique() == 1 or target is None else f", {target}"
+    parts = [own.filter(pl.col("over") == name) for name in names]
+    drawn = [(name + told, part, "value") for name, part in zip(names, parts, strict=True)]
+    return [("clean" + told, parts[0], "clean"), *drawn]
 
 
 def _order(names: list[str]) -> list[str]:

@@ -79,6 +79,9 @@ MEASURED = (
 )
 """What every measured row starts with: whose, on what, under which condition."""
 
+TARGET = _text("target", "`class`, or the regression target", nullable=True)
+SCALE_NAMES = "`accuracy`, `lost_rate`, `loss` or `log_odds`; of targets `error` or `relative_error`"
+
 EVALSHIFT = Schema(
     "evalshift",
     "one model under one condition",
@@ -204,6 +207,22 @@ ABLATE_REGRESSION = Schema(
     ("dmse_rel", "mse_intact"),
     "ablate",
 )  # fmt: skip
+
+FOLDS_REGRESSION = Schema(
+    "folds_regression",
+    "one row of the ablate_regression table on one fold of the samples; integers, exact sums",
+    (
+        *MEASURED,
+        *_UNIT,
+        _count("fold", "hash(sample id) mod 20; the same samples in every condition", ""),
+        _count("n", "samples scored"),
+        _count("se_intact_sum", "sum of the intact squared error", "2^-24 deviations²"),
+        _count("dse_sum", "sum of the change of the squared error", "2^-24 deviations²"),
+        _count("dse_sq_sum", "sum of its square, rounded per sample", "2^-24 deviations⁴"),
+    ),
+    ("fold", "dse_sum"),
+    "ablate",
+)
 
 EVALSHIFT_REGRESSION = Schema(
     "evalshift_regression",
@@ -366,8 +385,9 @@ COMPARE = Schema(
         _text("model_id", "hash of the model's weights"),
         _text("a", "first condition, `shift/corruption:severity`"),
         _text("b", "second condition"),
-        _text("metric", "scale of the importances: `accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _text("metric", f"scale of the importances: {SCALE_NAMES}"),
         _text("fill", "fill of the ablations compared"),
+        TARGET,
         Column("within_layer", FLAG, "", "whether depth is taken out: heads ranked and permuted within their layer"),
         _real("r", "", "cross-fold rank correlation: a on one half of the samples, b on the other"),
         _real("lo", "", "lower 95 % bound of r"),
@@ -415,11 +435,12 @@ ROLLUP = Schema(
         _text("model", "name of the model"),
         _text("model_id", "hash of the model's weights"),
         _text("fill", "fill of the ablations"),
+        TARGET,
         _text("over", "the conditions averaged: a family, a category or a corruption (over severities)"),
         _count("n_conditions", "how many conditions that is", "conditions"),
         _count("layer", "block, 0-based", ""),
         _count("head", "head, 0-based", ""),
-        _text("scale", "`accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _text("scale", SCALE_NAMES),
         _real("value", "of the scale", "mean effect of removing the head; positive: it helped"),
         _real("lo", "of the scale", "lower 95 % bound of value, fold jackknife: clustered by sample"),
         _real("hi", "of the scale", "upper 95 % bound of value"),
@@ -460,11 +481,12 @@ CONTRAST = Schema(
         _text("model", "name of the model"),
         _text("model_id", "hash of the model's weights"),
         _text("fill", "fill of the ablations compared"),
+        TARGET,
         _count("layer", "block, 0-based", ""),
         _count("head", "head, 0-based", ""),
         _text("a", "first condition, `shift/corruption:severity`"),
         _text("b", "second condition"),
-        _text("scale", "`accuracy`, `lost_rate`, `loss` or `log_odds`"),
+        _text("scale", SCALE_NAMES),
         _real("value_a", "of the scale", "effect of removing the head under a; positive: it helped"),
         _real("value_b", "of the scale", "the same under b"),
         _real("diff", "of the scale", "value_b - value_a; positive: the head matters more under b"),
@@ -477,6 +499,36 @@ CONTRAST = Schema(
     ("value_a", "value_b", "diff"),
     "compare --summary contrast",
 )
+
+ROUTING = Schema(
+    "routing",
+    "one head under one condition: its effect, split into its routing and its fixed part",
+    (
+        *(column for column in MEASURED if column.name not in ("step", "seed", "origin", "group", "label_set")),
+        TARGET,
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("scale", SCALE_NAMES),
+        _real("total", "of the scale", "effect of `mean-flat`: the head's output exchanged for one vector"),
+        *_interval("total", "of the scale"),
+        _real("routing", "of the scale", "effect of `mean-map`: its map alone exchanged for the average one"),
+        *_interval("routing", "of the scale"),
+        _real("fixed", "of the scale", "total - routing: what it gives whatever it looks at; may be negative"),
+        *_interval("fixed", "of the scale"),
+        _real("donor", "of the scale", "effect of `donor-map`: its map exchanged for another image's", nullable=True),
+        *_interval("donor", "of the scale", nullable=True),
+        _count("n", "samples scored"),
+        _text("class", "over all conditions of the table: `unused`, `static`, `routing` or `undecided`"),
+        _real("q_unused", "probability", "that it is unused: total below the tolerance in all conditions; over heads"),
+        _real("q_static", "probability", "static: routing and donor below it in all, total above it in some"),
+        _real("q_routing", "probability", "routing: above it in some condition"),
+        _real("images_needed", "samples", "about how many a condition would decide the head, if effects are as seen; "
+              "empty where it is decided", nullable=True),
+        _real("tolerance", "fraction", "of answers, or of the intact squared error"),
+    ),
+    ("total", "routing", "fixed"),
+    "compare --summary routing",
+)  # fmt: skip
 
 TRAIN = Schema(
     "train",
@@ -591,18 +643,20 @@ SCHEMAS = {
         EVALSHIFT,
         ABLATE,
         FOLDS,
+        FOLDS_REGRESSION,
         HEADS,
         PAIRS,
         KINDS,
         COMPARE,
         CONTRAST,
+        ROUTING,
         TRAIN_REGRESSION,
         TRAIN,
     )
 }
 
 
-ADDED = ("score_lo", "score_hi")
+ADDED = ("score_lo", "score_hi", "target")
 """Columns that tables of older versions lack; they are read as empty."""
 
 

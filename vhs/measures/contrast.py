@@ -33,6 +33,16 @@ def log_odds(sums: Counts) -> np.ndarray:
     return _logit(sums["n_correct_intact"], sums["n"]) - _logit(sums["n_correct"], sums["n"])
 
 
+def error(sums: Counts) -> np.ndarray:
+    """Mean change of the squared error of a target, deviations²."""
+    return from_fixed(sums["dse"]) / sums["n"]
+
+
+def relative_error(sums: Counts) -> np.ndarray:
+    """The same relative to the intact model's squared error."""
+    return sums["dse"] / np.maximum(sums["se_intact"], 1)
+
+
 def differences(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
     """Effect of each head under `a` and `b` and their difference b - a, with a fold-jackknife interval.
 
@@ -41,8 +51,8 @@ def differences(a: Counts, b: Counts, scale: str) -> dict[str, np.ndarray]:
     degrees of freedom. Returns value_a, value_b, diff, lo, hi, p, each [H].
     """
     value = SCALES[scale]
-    value_a, value_b = value(_sum(a)), value(_sum(b))
-    without = _leave_one_out(value, b) - _leave_one_out(value, a)
+    value_a, value_b = value(summed(a)), value(summed(b))
+    without = leave_one_out(value, b) - leave_one_out(value, a)
     diff = value_b - value_a
     lo, hi, p = jackknife_test(diff, without)
     return {"value_a": value_a, "value_b": value_b, "diff": diff, "lo": lo, "hi": hi, "p": p}
@@ -56,9 +66,9 @@ def averages(clean: Counts, shifted: Sequence[Counts], scale: str) -> dict[str, 
     Returns value, lo, hi, clean, diff, diff_lo, diff_hi, p, each [H].
     """
     value = SCALES[scale]
-    mean = np.mean([value(_sum(counts)) for counts in shifted], axis=0)
-    mean_without = np.mean([_leave_one_out(value, counts) for counts in shifted], axis=0)
-    base, base_without = value(_sum(clean)), _leave_one_out(value, clean)
+    mean = np.mean([value(summed(counts)) for counts in shifted], axis=0)
+    mean_without = np.mean([leave_one_out(value, counts) for counts in shifted], axis=0)
+    base, base_without = value(summed(clean)), leave_one_out(value, clean)
     lo, hi, _ = jackknife(mean, mean_without)
     diff_lo, diff_hi, p = jackknife_test(mean - base, mean_without - base_without)
     return {
@@ -81,11 +91,12 @@ def _logit(correct: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.log((correct + 0.5) / (n - correct + 0.5))
 
 
-def _sum(counts: Counts) -> Counts:
+def summed(counts: Counts) -> Counts:
+    """The tallies of all folds together, without the axis of folds."""
     return Counts(counts.values.sum(-2), counts.fields)
 
 
-def _leave_one_out(value: Callable[[Counts], np.ndarray], counts: Counts) -> np.ndarray:
+def leave_one_out(value: Callable[[Counts], np.ndarray], counts: Counts) -> np.ndarray:
     """[F, H]: the statistic without each fold."""
     rest = counts.values.sum(-2, keepdims=True) - counts.values
     return np.moveaxis(value(Counts(rest, counts.fields)), -1, 0)
@@ -96,4 +107,9 @@ SCALES: dict[str, Callable[[Counts], np.ndarray]] = {
     "lost_rate": lost_rate,
     "loss": loss,
     "log_odds": log_odds,
+    "error": error,
+    "relative_error": relative_error,
 }
+OF_CLASSES, OF_TARGETS = tuple(SCALES)[:4], tuple(SCALES)[4:]
+USUAL = ("accuracy", "loss", *OF_TARGETS)
+"""What is taken where no scale is named."""

@@ -51,9 +51,12 @@ def ablate(run: Run, keeping: Keeping = NOTHING_KEPT, *, outcomes: bool = False)
 
     for condition, results in sweep(run, make, keeping, {"measure": "ablate", "per_sample": outcomes}):
         if numbers:
-            pairs = zip(run.models, results, strict=True)
-            rows = [regression.ablation_frame(run, condition, model, tallies["units"]) for model, tallies in pairs]
-            yield Ablated(pl.concat(rows), frame(schemas.FOLDS, []), frame(schemas.OUTCOMES, []))
+            pairs = [(model, tallies["units"]) for model, tallies in zip(run.models, results, strict=True)]
+            rows, folds = (
+                pl.concat([make_frame(run, condition, *pair) for pair in pairs])
+                for make_frame in (regression.ablation_frame, regression.fold_frame)
+            )
+            yield Ablated(rows, folds, frame(schemas.OUTCOMES, []))
         else:
             yield _frames(run, condition, results, keep=outcomes)
 

@@ -45,6 +45,19 @@ def evaluate(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame
         yield frame(schemas.EVALSHIFT_REGRESSION, rows)
 
 
+def fold_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
+    """The folds_regression rows of one model under one condition: by fill and target, by unit, then by fold."""
+    rows = []
+    for kind, part in by_fill(run, model, sums):
+        keys = list(unit_keys(run, condition, model, kind))
+        for index, target in enumerate(run.data.manifest.targets):
+            by_unit = tallied.error_folds(Counts(part.values[:, index], part.fields))
+            rows += [
+                key | {"target": target} | row for key, own in zip(keys, by_unit, strict=True) for row in own
+            ]  # fmt: skip
+    return frame(schemas.FOLDS_REGRESSION, rows)
+
+
 def ablation_frame(run: Run, condition: Condition, model: Model, sums: Counts) -> pl.DataFrame:
     """The ablate_regression rows of one model under one condition: by fill and target the sham, then the units."""
     rows = []

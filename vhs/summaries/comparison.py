@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 
 from vhs.counts import Counts
-from vhs.errors import InputError, MismatchError
+from vhs.errors import InputError, MismatchError, UsageError, choices
 from vhs.formats import schemas, tables
 from vhs.formats.tables import Table, condition_name, frame
 from vhs.measures import contrast, correlation
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
 
-RUN_KEYS = ["model", "model_id", "group", "fill", "method"]
+RUN_KEYS = ["model", "model_id", "group", "fill", "method", "target"]
 CONDITION = ["shift", "corruption", "severity"]
 KEYS = [*RUN_KEYS, "label_set", "data", *CONDITION, "unit", "layer", "head", "fold"]
 
@@ -43,10 +43,13 @@ def read_folds(
 ) -> pl.DataFrame:  # fmt: skip
     """The folds of all `paths`: folds tables, or ablation tables with `.folds.parquet` beside them.
 
-    Equal duplicate rows are dropped; rows that share keys and differ, and folds that were written beside another
-    table, are a MismatchError.
+    Equal duplicate rows are dropped; rows that share keys and differ, folds that were written beside another table, and
+    folds of classes beside those of targets, are a MismatchError.
     """
-    joined = pl.concat([_folds_of(path, read) for path in paths]).unique(maintain_order=True)
+    parts = [_folds_of(path, read) for path in paths]
+    if len({tuple(part.columns) for part in parts}) > 1:
+        raise MismatchError("the tables are of classes and of targets. Compare them apart.")
+    joined = pl.concat(parts).unique(maintain_order=True)
     twice = joined.filter(pl.struct(KEYS).is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -61,6 +64,7 @@ def correlations(
 ) -> pl.DataFrame:  # fmt: skip
     """The compare table: clean against each shifted condition, overall and within layers."""
     rows = []
+    scales = scales_of(folds, scales)
     found = list(pairs(folds, disjoint=True))
     for number, pair in enumerate(found):
         progress("correlating", number, len(found))
@@ -78,7 +82,7 @@ def correlations(
 def contrasts(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
     """The contrast table: each head, clean against each shifted condition, paired; q over a whole scale."""
     parts = []
-    for scale in scales:
+    for scale in scales_of(folds, scales):
         rows = [row for pair in pairs(folds) for row in _contrast_rows(pair, scale)]
         q = benjamini_hochberg([row["p"] for row in rows])
         parts.append(frame(schemas.CONTRAST, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
@@ -93,6 +97,15 @@ def _contrast_rows(pair: Pair, scale: str) -> Iterator[dict[str, Any]]:
             "layer": int(pair.layers[index]), "head": int(pair.heads[index]), "a": pair.a, "b": pair.b,
             "scale": scale, "n": int(pair.counts_a["n"][0].sum()),
         }  # fmt: skip
+
+
+def scales_of(folds: pl.DataFrame, scales: Sequence[str]) -> tuple[str, ...]:
+    """The scales asked for, or the usual ones, of these folds. Raises UsageError for a scale that they have not."""
+    among = contrast.OF_CLASSES if "n_lost" in folds.columns else contrast.OF_TARGETS
+    odd = next((name for name in scales if name not in among), None)
+    if odd is not None:
+        raise UsageError(f"--scale {odd}: these tables have {choices(among)}.")
+    return tuple(scales) or tuple(name for name in contrast.USUAL if name in among)
 
 
 def unpaired_shifts(folds: pl.DataFrame) -> list[str]:
@@ -133,11 +146,11 @@ def _pair(keys: dict[str, Any], clean: pl.DataFrame, part: pl.DataFrame) -> Pair
 
 def _folds_of(path: str | pl.DataFrame, read: Callable[[Any], Table]) -> pl.DataFrame:
     schema, table, _ = read(path)
-    if schema is schemas.FOLDS:
+    if schema in (schemas.FOLDS, schemas.FOLDS_REGRESSION):
         return table
     if not isinstance(path, str):
         raise InputError(f"the table is of kind {schema.name}; folds were expected.")
-    if schema is not schemas.ABLATE:
+    if schema not in (schemas.ABLATE, schemas.ABLATE_REGRESSION):
         raise InputError(f"{path}: is of kind {schema.name}; an ablation or folds table was expected.")
     beside = Path(path).with_suffix(".folds.parquet")
     if path == "-" or not beside.exists():

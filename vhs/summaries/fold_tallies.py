@@ -9,6 +9,7 @@ from vhs.counts import Counts
 from vhs.errors import MismatchError
 from vhs.formats.tables import condition_name
 
+ERRORS = ("n", "se_intact", "dse", "dse_sq")
 FIELDS = ("n", "n_correct_intact", "n_correct", "n_lost", "n_gained", "dloss", "dloss_sq")
 
 
@@ -25,6 +26,7 @@ def fold_counts(rows: pl.DataFrame) -> Counts:
             f"{name}: the folds table has {len(rows)} rows for {heads} heads and {folds} folds, {heads * folds} were "
             f"expected. Was it cut off, filtered or edited?"
         )
-    columns = [f"{name}_sum" if name.startswith("dloss") else name for name in FIELDS]
+    fields = FIELDS if "n_lost" in rows.columns else ERRORS
+    columns = [name if name in rows.columns else f"{name}_sum" for name in fields]
     values = ordered.select(columns).to_numpy().astype(np.int64)
-    return Counts(values.reshape(heads, folds, len(FIELDS)), FIELDS)
+    return Counts(values.reshape(heads, folds, len(fields)), fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from vhs.errors import UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import redundancy
@@ -13,6 +14,8 @@ from vhs.summaries.fold_tallies import fold_counts
 
 def redundancies(folds: pl.DataFrame, tolerance: float, *, seed: int = 0) -> pl.DataFrame:
     """The redundancy table: a row a model and condition."""
+    if "n_lost" not in folds.columns:
+        raise UsageError("--summary redundancy: counts answers; these tables are of targets.")
     heads = folds.filter(pl.col("unit") == "head")
     rows = []
     for _, part in heads.group_by([*RUN_KEYS, "data", *CONDITION], maintain_order=True):

@@ -13,7 +13,7 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import contrast
 from vhs.measures.intervals import benjamini_hochberg
-from vhs.summaries.comparison import Pair, pairs
+from vhs.summaries.comparison import Pair, pairs, scales_of
 
 
 def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
@@ -21,7 +21,7 @@ def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
     parts, found = [], list(_members(folds))
     if not found:
         raise InputError("--summary rollup: no two conditions of one corruption, category or family to average.")
-    for scale in scales:
+    for scale in scales_of(folds, scales):
         rows = [row for name, members in found for row in _rollup_rows(name, members, scale)]
         q = benjamini_hochberg([row["p"] for row in rows])
         parts.append(frame(schemas.ROLLUP, [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]))
@@ -32,7 +32,7 @@ def _members(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
     """(what is averaged, its pairs with clean), by model: corruptions, categories, families of two or more."""
     by_model: dict[str, list[Pair]] = {}
     for pair in pairs(folds):
-        by_model.setdefault(pair.keys["model_id"] + pair.keys["fill"], []).append(pair)
+        by_model.setdefault("/".join(pair.keys[name] for name in ("model_id", "fill", "target")), []).append(pair)
     for found in by_model.values():
         for key in ("corruption", "category", "shift"):
             names = dict.fromkeys(pair.condition[key] for pair in found if pair.condition[key] is not None)

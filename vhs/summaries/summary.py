@@ -14,6 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
+from vhs.roles import routing
 from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
@@ -41,7 +42,7 @@ class Asked:
     beside: pl.DataFrame | None = None
 
     def check(self, *, of_shift: bool = False) -> Asked:
-        """With the usual scales, where none is named. of_shift: whether only summaries of shift tables can be had.
+        """Itself. of_shift: whether only summaries of shift tables can be had.
 
         Raises UsageError for what there is not, or what does not go together.
         """
@@ -58,7 +59,7 @@ class Asked:
         for name in self.scales:
             if name not in SCALES:
                 raise UsageError(f"--scale {name}: expected {choices(SCALES)}.")
-        return replace(self, scales=tuple(self.scales) or ("accuracy", "loss"))
+        return self
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,10 @@ SUMMARIES = {
     "redundancy": Summary(
         schemas.REDUNDANCY, None,
         lambda rows, asked, _read, _progress: redundancy.redundancies(rows, asked.tolerance, seed=asked.seed),
+    ),
+    "routing": Summary(
+        schemas.ROUTING, None,
+        lambda rows, asked, _read, _progress: routing.routes(rows, asked.scales, asked.tolerance),
     ),
     "mce": Summary(schemas.MCE, schemas.EVALSHIFT, _mce),
     "groups": Summary(

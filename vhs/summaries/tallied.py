@@ -149,6 +149,16 @@ def error_ablation_rows(sums: Counts, *, adaptive: bool) -> Iterator[Row]:
         }  # fmt: skip
 
 
+def error_folds(sums: Counts) -> Iterator[list[Row]]:
+    """By unit a row a fold, of Counts [U, F]."""
+    columns = {"n": "n", "se_intact_sum": "se_intact", "dse_sum": "dse", "dse_sq_sum": "dse_sq"}
+    for unit in range(len(sums.values)):
+        yield [
+            {"fold": fold} | {column: int(sums[field][unit, fold]) for column, field in columns.items()}
+            for fold in range(sums.values.shape[1])
+        ]
+
+
 def number(value: Any) -> float | None:
     """A float for a table; NaN is null."""
     return None if math.isnan(value) else float(value)
