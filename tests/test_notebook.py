@@ -141,6 +141,8 @@ OTHERWISE = {
 }  # fmt: skip
 OF_MAPS = {"maps": "out", "full": "full", "image": "images", "sample": "samples", "top_images": "top_images"}
 """Options of specialize that `vhs.maps` has, and their names there."""
+OF_FUNCTIONS = {"probe", "against"}
+"""Options of specialize that are functions of their own: `vhs.probe` and `vhs.match`."""
 SETTINGS = {"depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora"}
 
 
@@ -156,7 +158,7 @@ def test_functions_take_all_that_the_commands_take(name: str) -> None:
     wanted = {OTHERWISE.get(option, option) for option in inspect.signature(command).parameters} - ELSEWHERE
     wanted -= {"pairs"} if name != "shard" else set()
     wanted -= SETTINGS if name == "train" else set()
-    wanted -= set(OF_MAPS) if name == "specialize" else set()
+    wanted -= set(OF_MAPS) | OF_FUNCTIONS if name == "specialize" else set()
     assert set(OF_MAPS.values()) <= set(inspect.signature(notebook.maps).parameters)
     missing = wanted - offered
     assert not missing, f"vhs.{name} lacks {sorted(missing)}"

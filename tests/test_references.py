@@ -65,8 +65,8 @@ def test_sizes_are_told_by_tensors_or_by_arguments(case: str, tmp_path: Path) ->
     pixels = torch.randn(2, own.channels, height, width)
     with torch.inference_mode():
         assert torch.equal(loaded.model.net(pixels), net(pixels))
-    spec = spec_from_json(json.loads(json.dumps(loaded.spec.to_json())), "x")
-    assert spec == loaded.spec
+    spec = spec_from_json(json.loads(json.dumps(loaded.model.spec.to_json())), "x")
+    assert spec == loaded.model.spec
     assert parameter_shapes(spec) == {key: tuple(value.shape) for key, value in net.state_dict().items()}
 
 

@@ -11,6 +11,10 @@ from vhs.seeds import FOLDS
 RNG = np.random.default_rng(7)
 
 
+def agreement(a: Counts, b: Counts, layers: np.ndarray | None) -> correlation.Correlation:
+    return correlation.correlate(*(correlation.Importances([part], "loss", layers=layers, seed=0) for part in (a, b)))
+
+
 @pytest.mark.parametrize(("successes", "n"), [(0, 9), (9, 9), (3, 17), (850, 1000)])
 def test_wilson_is_scipys(successes: int, n: int) -> None:
     want = stats.binomtest(successes, n).proportion_ci(method="wilson")
@@ -119,7 +123,7 @@ def test_cross_fold_correlation_is_unmoved_by_shared_errors() -> None:
         a, b = simulated(effect[0], effect[1], 400, 0.9, rng)
         means = [counts["dloss"].sum(-1) for counts in (a, b)]
         plain.append(stats.spearmanr(*means).statistic)
-        ours.append(correlation.correlate(a, b, "loss", layers=None, seed=0).r)
+        ours.append(agreement(a, b, None).r)
     assert np.mean(plain) > 0.3, "the trap is there"
     assert abs(np.mean(ours)) < 0.08
 
@@ -131,13 +135,13 @@ def test_disattenuated_correlation_recovers_the_true_one() -> None:
         first = rng.normal(0, 0.1, 40)
         second = 0.8 * first + 0.6 * rng.normal(0, 0.1, 40)
         a, b = simulated(first, second, 600, 0.7, rng)
-        found.append(correlation.correlate(a, b, "loss", layers=None, seed=0).disattenuated)
+        found.append(agreement(a, b, None).disattenuated)
     assert np.mean(found) == pytest.approx(0.79, abs=0.06)  # Spearman's of a normal .8 is .786
 
 
 def test_correlation_says_nothing_where_there_is_only_noise() -> None:
     a, b = simulated(np.zeros(12), np.zeros(12), 200, 0.5, np.random.default_rng(5))
-    result = correlation.correlate(a, b, "loss", layers=None, seed=0)
+    result = agreement(a, b, None)
     assert result.disattenuated is None and result.p > 0.01
 
 
@@ -145,8 +149,8 @@ def test_within_layers_depth_is_taken_out() -> None:
     rng = np.random.default_rng(6)
     layers = np.repeat(np.arange(6), 5)
     a, b = simulated(layers * 0.5, layers * 0.5, 300, 0.0, rng)
-    overall = correlation.correlate(a, b, "loss", layers=None, seed=0)
-    within = correlation.correlate(a, b, "loss", layers=layers, seed=0)
+    overall = agreement(a, b, None)
+    within = agreement(a, b, layers)
     assert overall.r > 0.9 and abs(within.r) < 0.45
     assert overall.p < 0.01 < within.p
 

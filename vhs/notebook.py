@@ -25,6 +25,7 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
+from vhs.notebook_heads import probe
 from vhs.notebook_maps import Heads, drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
@@ -37,7 +38,8 @@ from vhs.summaries import summary as summaries
 from vhs.viewing import contact, specialization
 
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "read_images",
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "probe",
+    "read_images",
     "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 
@@ -169,7 +171,8 @@ def _run(
 
 def compare(
     *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
-    against: Any = None, exact: Any = None, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
+    against: Any = None, exact: Any = None, attributes: Names = (), seed: int = 0,
+    progress: Progress | None = None, quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 
@@ -180,7 +183,7 @@ def compare(
         asked = summaries.Asked(
             summary=summary, scales=accepted.names(scale),
             tolerance=tolerance, normalise_by=normalise_by, against=against,
-            exact=exact, seed=seed,
+            exact=exact, seed=seed, attributes=accepted.names(attributes),
         ).check()  # fmt: skip
         folds = summaries.of(asked).of is None
         found = [_source(source, folds=folds) for source in sources]

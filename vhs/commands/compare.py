@@ -62,6 +62,13 @@ Tolerance = Annotated[
         "or percent), below which a head is dispensable.",
     ),
 ]
+Attributes = Annotated[
+    str | None,
+    typer.Option(
+        "--attributes", metavar="A,B", help="Of --summary exclusivity: the robust and the spurious attribute.  "
+        "[default: robust,spurious]",
+    ),
+]  # fmt: skip
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
 
 
@@ -78,6 +85,7 @@ def compare(
     normalise_by: options.NormaliseBy = None,
     against: Against = None,
     exact: Exact = None,
+    attributes: Attributes = None,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -107,6 +115,7 @@ def compare(
     asked = Asked(
         summary="contrast" if instead and summary is None else summary, scales=scale or [], tolerance=tolerance,
         normalise_by=normalise_by, against=against, exact=exact, seed=seed,
+        attributes=attributes.split(",") if attributes else (),
     ).check()  # fmt: skip
     wanted = of(asked)
     main = output.TableOutput(wanted.schema, out, form, in_words)

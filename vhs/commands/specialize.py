@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from vhs import options, output
 from vhs.errors import UsageError
-from vhs.formats.schemas import HEADS, PAIRS
+from vhs.formats.schemas import HEADS, PAIRS, PROBES
 from vhs.world import world
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ TopImages = Annotated[
     int, typer.Option("--top-images", metavar="K", min=0, help="--maps: of the K images that drive each head most and "
                       "least, by what it writes for their class."),
 ]  # fmt: skip
+Probe = Annotated[
+    Path | None,
+    typer.Option(
+        "--probe", metavar="FILE", help="What can be decoded from each head: linear probes of the label and of every "
+        "attribute of the data, instead of the table (with -o beside it); - sends them down the pipe.",
+    ),
+]  # fmt: skip
 WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
 
 
@@ -59,6 +67,7 @@ def specialize(
     within_layer: WithinLayer = False,
     regions: Regions = False,
     activity: Activity = 0,
+    probe: Probe = None,
     maps: MapsFile = None,
     full: Full = False,
     image: Images = None,
@@ -87,6 +96,8 @@ def specialize(
 
     Example: vhs specialize vit.safetensors --image photo.jpg --shift fog:3 --maps - | vhs plot -o maps.png
 
+    Example: vhs specialize dom.safetensors --data dominoes/randomised --probe - | vhs compare --summary exclusivity
+
     Example: vhs specialize chirps.safetensors --shift data/chirps/val-bare --regions -o regions.csv
     """
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
@@ -97,17 +108,21 @@ def specialize(
     instead = pairs == "-"
     main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
     beside = output.companion(PAIRS, out, pairs, "pairs")
-    check_outputs([out, beside.out if beside else None, maps], models)
+    check_outputs([out, beside.out if beside else None, maps, probe], models)
     asked = opening.Options(
         shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
         precision=precision, skip_bad=skip_bad, verify=not no_verify,
     )  # fmt: skip
     shown = _shown(maps, image or [], sample or [], top_images, full=full, activity=activity)
-    if maps is not None and shown is not None and out is None:
-        _refuse_beside_maps({
-            "pairs": pairs, "within-layer": within_layer, "regions": regions, "format": form, "resume": resume,
-            "dry-run": dry_run,
+    if (maps is not None or probe is not None) and out is None:
+        _refuse_beside("--maps" if maps is not None else "--probe", {
+            "pairs": pairs, "within-layer": within_layer, "regions": regions, "resume": resume, "dry-run": dry_run,
+            "activity": activity if maps is None else 0, "format": form if maps is not None else None,
+            "probe": probe if maps is not None else None,
         })  # fmt: skip
+        if probe is not None:
+            return _write_probes(models, data, asked, probe, form, console)
+        assert maps is not None and shown is not None
         return _write_maps(models, data, asked, shown, maps, console)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
@@ -130,6 +145,8 @@ def specialize(
         keep.discard()
     if maps is not None and shown is not None:
         _write_maps(models, data, asked, shown, maps, console)
+    if probe is not None:
+        _write_probes(models, data, asked, probe, None, console)
 
 
 def _shown(
@@ -147,13 +164,34 @@ def _shown(
     return Asked(samples=samples, images=images, whole=full, activity=activity, top=top)
 
 
-def _refuse_beside_maps(given: dict[str, object]) -> None:
-    """Raises UsageError for options of the table where only maps are made."""
+def _refuse_beside(option: str, given: dict[str, object]) -> None:
+    """Raises UsageError for options of the table where only maps or probes are made."""
     lone = next((name for name, value in given.items() if value), None)
     if lone is not None:
         raise UsageError(
-            f"--{lone}: is of the table, which --maps stands for. Name a file for it with -o, or drop one."
+            f"--{lone}: is of the table, which {option} stands for. Name a file for it with -o, or drop one."
         )
+
+
+def _write_probes(
+    models: list[str], data: Path | None, asked: Options, target: Path, form: str | None, console: Console
+) -> None:  # fmt: skip
+    """The probes table into a file, down the pipe, or in words on a terminal."""
+    from vhs.figures.terminal import summary
+    from vhs.formats import locks
+    from vhs.formats.atomic import is_ordinary
+    from vhs.runs import opening
+    from vhs.viewing import probes
+
+    probes.check()
+    table = output.TableOutput(PROBES, target, form, summary)
+    file = [target] if target != Path("-") and is_ordinary(target) else []
+    with locks.hold(file, console.note), console.progress() as progress:
+        run = opening.open_named(models, data, replace(asked, by=None), progress=progress, note=console.note)
+        for part in probes.probe(run):
+            table.add(part)
+        progress.end()
+        output.finish(table, provenance={"command": output.command_line()} | run.provenance())
 
 
 def _write_maps(

@@ -110,6 +110,14 @@ def _with_q(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     return pl.concat(parts)
 
 
+def first_condition(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows under the first condition of a table, which is clean where it was measured; of all models."""
+    first = table.select(CONDITION).row(0)
+    return table.filter(
+        pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(CONDITION, first, strict=True))
+    )
+
+
 def grid(rows: pl.DataFrame, column: str) -> np.ndarray:
     """[L, H] of `column` by layer and head, NaN where there is no head."""
     depth, width = int(rows["layer"].max()) + 1, int(rows["head"].max()) + 1  # type: ignore[arg-type]

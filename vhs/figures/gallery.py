@@ -20,6 +20,7 @@ from vhs.figures import (
     learning,
     looks,
     mce,
+    probes,
     regression,
     restored,
     rollup,
@@ -60,6 +61,8 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "compare": {"correlation": (agreement.correlations, ("all", *SCALES))},
     "rollup": {"rollup": (rollup.heat_maps, SCALES)},
     "redundancy": {"redundancy": (rollup.redundancy, ("accuracy",))},
+    "probes": {"heads": (probes.accuracies, ("output", "direct"))},
+    "exclusivity": {"heads": (probes.exclusivity, ("direct", "output"))},
     "routing": {"parts": (routing.split, SCALES)},
     "contrast": {"contrast": (agreement.contrasts, SCALES)},
 }

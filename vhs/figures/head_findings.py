@@ -9,6 +9,7 @@ import polars as pl
 
 from vhs.figures import effects
 from vhs.figures.style import short
+from vhs.grid import head_name
 
 
 def _routing(table: pl.DataFrame) -> str:
@@ -33,4 +34,38 @@ def _routing(table: pl.DataFrame) -> str:
     )
 
 
-SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {"routing": _routing}
+def _probes(table: pl.DataFrame) -> str:
+    rows = effects.first_condition(table.filter(pl.col("model_id") == table["model_id"][0]))
+    heads = rows.select("layer", "head").unique().height
+    told = []
+    for (attribute,), own in rows.filter(pl.col("source") == "output").group_by("attribute", maintain_order=True):
+        beyond = own.filter(pl.col("q") < effects.ALPHA)
+        best = own.sort("excess", descending=True).row(0, named=True)
+        most = f"most {best['excess'] * 100:+.1f} points ({head_name(best['layer'], best['head'])})"
+        told.append(f"{attribute} from {len(beyond)} ({most})")
+    return (
+        f"Of the {heads} heads of {short(rows['model'][0])}, beyond random directions, the untrained network and "
+        f"shuffled values (q < 0.05), can be decoded: {', '.join(told)}."
+    )
+
+
+def _exclusivity(table: pl.DataFrame) -> str:
+    rows = effects.first_condition(table)
+    source = "direct" if "direct" in rows["source"] else "output"
+    rows = rows.filter(pl.col("source") == source)
+    counts = {kind: rows.filter(pl.col("kind") == kind).height for kind in ("robust", "spurious", "both", "neither")}
+    models = rows["model_id"].n_unique()
+    whose = short(rows["model"][0]) if models == 1 else f"{models} models"
+    how = "give the logits" if source == "direct" else "hold"
+    return (
+        f"Of the {len(rows)} heads of {whose}, {counts['robust']} {how} the {rows['robust'][0]} attribute only, "
+        f"{counts['spurious']} the {rows['spurious'][0]} one only, {counts['both']} both and {counts['neither']} "
+        f"neither (q < 0.05)."
+    )
+
+
+SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
+    "routing": _routing,
+    "probes": _probes,
+    "exclusivity": _exclusivity,
+}

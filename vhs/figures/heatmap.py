@@ -16,8 +16,6 @@ from vhs.grid import head_name
 
 NAMED = 5
 """How many heads the scatter names: those farthest from zero, as far as the names do not touch."""
-NAME_GAP = (0.15, 0.07)
-"""How near, across and down, as a share of the axes, a name may stand to another."""
 
 
 def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
@@ -111,7 +109,7 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     spread = [np.clip(x - clean.low_LH[layers, heads], 0, None), np.clip(clean.high_LH[layers, heads] - x, 0, None)]
     axes.errorbar(x, y, xerr=spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
     points = axes.scatter(x, y, c=layers, cmap=style.SEQUENTIAL, s=24, edgecolors="white", linewidths=0.5, zorder=2)
-    for index in _apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
+    for index in style.apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
         axes.annotate(
             head_name(layers[index], heads[index]),
             (x[index], y[index]),
@@ -149,14 +147,3 @@ def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> AxesImag
     axes.set_xticks([])
     axes.set_yticks([])
     return image
-
-
-def _apart(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> list[int]:
-    """Of `wanted`, in order, those whose points are not too near one already taken."""
-    spread = np.array([np.ptp(x) or 1.0, np.ptp(y) or 1.0])
-    points = np.stack([x, y], axis=1) / spread
-    taken: list[int] = []
-    for index in wanted.tolist():
-        if all((np.abs(points[index] - points[other]) > NAME_GAP).any() for other in taken):
-            taken.append(index)
-    return taken

@@ -24,6 +24,8 @@ DIVERGING = "RdBu_r"
 SEQUENTIAL = "viridis"
 MISSING = "0.85"
 """Grey, for a cell of which the table says nothing: white would be no effect."""
+NAME_GAP = (0.15, 0.07)
+"""How near, across and down, as a share of the axes, a name may stand to another."""
 RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
@@ -155,3 +157,14 @@ def mark(figure: Figure, words: str) -> None:
 def short(name: str) -> str:
     """A model's name as a label: the file's stem."""
     return name.rsplit("/", 1)[-1].removesuffix(".safetensors")
+
+
+def apart(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> list[int]:
+    """Of `wanted`, in order, those whose points are not too near one already taken."""
+    spread = np.array([np.ptp(x) or 1.0, np.ptp(y) or 1.0])
+    points = np.stack([x, y], axis=1) / spread
+    taken: list[int] = []
+    for index in wanted.tolist():
+        if all((np.abs(points[index] - points[other]) > NAME_GAP).any() for other in taken):
+            taken.append(index)
+    return taken

@@ -157,8 +157,8 @@ def _try(spec: TimmSpec) -> None:
 
 
 def _spec(reference: str, loaded: Loaded) -> Spec:
-    if loaded.spec is not None:
-        return loaded.spec
+    if loaded.model.spec is not None:
+        return loaded.model.spec
     preprocess, classes = loaded.model.preprocess, len(loaded.model.classes)
     plain = loaded.model.plain
     if plain is None:

@@ -16,7 +16,7 @@ from vhs.formats.stdin import read_stdin
 from vhs.models import arguments
 from vhs.models.building import build
 from vhs.models.model import Model, Preprocess
-from vhs.models.spec import Spec, TimmSpec, ViTSpec
+from vhs.models.spec import TimmSpec, ViTSpec
 
 if TYPE_CHECKING:
     import torch
@@ -28,15 +28,11 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, repr=False)
 class Loaded:
-    """A model with the file it came from and that file's description, where it is a vhs checkpoint.
-
-    spec: its architecture, of a checkpoint or a timm reference.
-    """
+    """A model with the file it came from and that file's description, where it is a vhs checkpoint."""
 
     model: Model
     path: Path | None = None
     info: CheckpointInfo | None = None
-    spec: Spec | None = None
 
     def __repr__(self) -> str:
         return repr(self.model)
@@ -69,7 +65,7 @@ def _spool(data: bytes, name: str, device: torch.device, precision: str) -> Load
             loaded = _checkpoint(Path(spool.name), name, device, precision)
         except InputError as error:
             raise InputError(str(error).replace(spool.name, name)) from error
-    return Loaded(loaded.model, None, loaded.info, loaded.spec)
+    return Loaded(loaded.model, None, loaded.info)
 
 
 def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> Loaded:
@@ -85,9 +81,9 @@ def _checkpoint(path: Path, name: str, device: torch.device, precision: str) -> 
     model = Model(
         net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=info.classes, name=name,
         weights_id=info.weights_id or checkpoints.weights_id(state), step=info.step, seed=info.seed,
-        precision=precision,
+        precision=precision, spec=info.spec,
     )  # fmt: skip
-    return Loaded(model, path, info, info.spec)
+    return Loaded(model, path, info)
 
 
 def _check_kind(path: Path, reference: str) -> None:
@@ -126,15 +122,14 @@ def _timm(reference: str, device: torch.device, precision: str, *, trained: bool
         std=_levels(config["std"], channels), crop_share=float(config["crop_pct"]), interpolation=mode,
     )  # fmt: skip
     classes = _class_names(cast(int, net.num_classes))
-    model = Model(
-        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=classes,
-        name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision,
-    )  # fmt: skip
     others = arguments.text_of((key, value) for key, value in given.items() if key not in arguments.SPEC)
     spec = TimmSpec(
         name=name, height=height, width=width, channels=channels, classes=len(classes), arguments=others
     )  # fmt: skip
-    return Loaded(model, spec=spec)
+    return Loaded(Model(
+        net=net.to(device).eval().requires_grad_(False), preprocess=preprocess, classes=classes,
+        name=reference, weights_id=checkpoints.weights_id(net.state_dict()), precision=precision, spec=spec,
+    ))  # fmt: skip
 
 
 def _levels(levels: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -377,6 +377,67 @@ KINDS = Schema(
     "compare --summary kinds",
 )
 
+PROBES = Schema(
+    "probes",
+    "a linear probe of one attribute on one head under one condition",
+    (
+        *MEASURED,
+        _text("module", "attention module inside the block"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("attribute", "what is decoded: an attribute of the data, or `label`"),
+        _text("source", "what it is decoded from: `output` of the head, or `direct`, what it gives the logits"),
+        _text("token", "the token whose output is read: `class`, or `patches` (their mean); `logits` of direct"),
+        _count("values", "values told apart", ""),
+        _count("dimensions", "features read of every head, equally many", ""),
+        _count("n", "samples answered, none of which fitted the probe"),
+        _real("n_effective", "samples", "how many of equal weight tell as much"),
+        _real(
+            "accuracy",
+            "fraction",
+            "share answered right, each value counting alike whatever the other attributes; of "
+            "`direct` whether the output that the head gives most to is the value's",
+        ),
+        *_interval("accuracy", "fraction"),
+        _real(
+            "control",
+            "fraction",
+            "the same from as many random directions of what the head's block received; of `direct` chance",
+        ),
+        _real("untrained", "fraction", "the same from the same head of the untrained network"),
+        _real("shuffled", "fraction", "the same after fitting to shuffled values; of `direct` chance"),
+        _real("excess", "fraction", "accuracy - the largest of control, untrained and shuffled"),
+        *_interval("excess", "fraction"),
+        _real("p", "probability", "one-sided, that the excess over any of the three is not above 0"),
+        _real("q", "probability", "p after Benjamini-Hochberg over the heads of attribute, source and condition"),
+    ),
+    ("attribute", "control", "untrained"),
+    "specialize --probe",
+)
+
+EXCLUSIVITY = Schema(
+    "exclusivity",
+    "one head under one condition: which of two attributes it holds",
+    (
+        *(column for column in MEASURED if column.name not in ("origin", "group", "label_set")),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("source", "`direct`: what the head gives the logits; `output`: what can be decoded from it"),
+        _text("robust", "name of the attribute that stays with the label"),
+        _text("spurious", "name of the attribute that does not"),
+        _real("robust_excess", "fraction", "of the robust attribute: accuracy beyond the baselines"),
+        *_interval("robust_excess", "fraction"),
+        _real("spurious_excess", "fraction", "the same of the spurious one"),
+        *_interval("spurious_excess", "fraction"),
+        _real("exclusivity", "", "accuracy of the robust less that of the spurious attribute, each from chance to 1; "
+              "-1 to 1"),
+        *_interval("exclusivity", ""),
+        _text("kind", "`robust`, `spurious`, `both` or `neither`: whose q is below 0.05"),
+    ),
+    ("robust_excess", "exclusivity"),
+    "compare --summary exclusivity",
+)  # fmt: skip
+
 COMPARE = Schema(
     "compare",
     "agreement of head importances between two conditions",
@@ -647,6 +708,8 @@ SCHEMAS = {
         HEADS,
         PAIRS,
         KINDS,
+        PROBES,
+        EXCLUSIVITY,
         COMPARE,
         CONTRAST,
         ROUTING,

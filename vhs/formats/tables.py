@@ -239,19 +239,28 @@ def _rename_heads(heads: pl.Series) -> pl.Series:
     return heads.str.replace_all(r"(\d+)\.(\d+)", "L${1}H${2}")
 
 
+def _second_header(table: pl.DataFrame, schema: Schema) -> int | None:
+    """The first row that repeats the names of the columns: of all that hold text, the two first at least."""
+    names = [name for name in schema.names if name in table.columns and table[name].dtype == pl.String]
+    if not names:
+        return None
+    repeated = table.select(pl.all_horizontal(pl.col(name) == name for name in names[:3])).to_series()
+    return int(repeated.arg_max() or 0) if repeated.any() else None
+
+
 def _check(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     """Cast every column, naming the first row whose value does not fit or is missing."""
     if not len(table):
         raise InputError(f"{where}: the {schema.name} table has no rows.")
     columns = []
+    again = _second_header(table, schema)
+    if again is not None:
+        raise InputError(f"{where}: row {again + 1} is a second header; tables were joined. Name them one by one.")
     for column in schema.columns:
         if column.name not in table.columns:  # of an older version of vhs
             columns.append(pl.Series(column.name, [None] * len(table), DTYPES[column.kind]))
             continue
         raw = table[column.name]
-        if raw.dtype == pl.String and (raw == column.name).any():
-            row = int((raw == column.name).arg_max() or 0)
-            raise InputError(f"{where}: row {row + 1} is a second header; tables were joined. Name them one by one.")
         cast = _cast(raw, column.kind)
         bad = cast.is_null() & (raw.is_not_null() if column.nullable else pl.repeat(True, len(raw), eager=True))
         if bad.any():

@@ -9,12 +9,12 @@ cross-fold estimator correlates importances measured on disjoint halves of the i
 It holds as well where the conditions share no images (errors are independent then, and a fold left
 out leaves other images out of each), so that there is one estimator and no classical one beside it.
 
-Letters: H heads, F folds, S splits.
+Letters: H heads, F folds, S splits, J = 1 + F (all folds, then without each), K conditions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,67 +43,73 @@ class Correlation:
     p: float
 
 
-def correlate(a: Counts, b: Counts, scale: str, *, layers: np.ndarray | None, seed: int) -> Correlation:
-    """Rank correlation of head importances under conditions a and b.
+class Importances:
+    """How much each head matters under a condition, or on average over several, on many random halves of the images.
 
-    a, b: Counts [H, F] of the same heads and folds. scale: a key of contrast.SCALES. layers: int [H]
-    for the within-layer version (ranks are centred within layers and permuted there), None for the
-    overall one. Intervals are over images (fold jackknife).
+    first, second: [J, S, H] ranks on each half, centred (within layers) and of length 1. layers: int [H] for the
+    within-layer version, None for the overall one.
     """
-    halves = _halves(a.values.shape[-2], seed)
-    statistic = _Statistic(SCALES[scale], a, b, layers)
-    whole = statistic(halves)
-    folds = range(a.values.shape[-2])
-    left_out = np.array([statistic(halves, without=fold) for fold in folds])
-    lo, hi, _ = jackknife(whole, left_out)
-    r, own_a, own_b = whole
-    steady = lo[1] > 0 and lo[2] > 0
+
+    def __init__(self, conditions: Sequence[Counts], scale: str, *, layers: np.ndarray | None, seed: int) -> None:
+        """conditions: Counts [H, F] of the same heads and folds; scale: a key of contrast.SCALES."""
+        self.layers, self._seed = layers, seed
+        folds = conditions[0].values.shape[-2]
+        halves_SF = _halves(folds, seed)
+        keep_JF = np.concatenate([np.ones((1, folds), bool), ~np.eye(folds, dtype=bool)])
+        self.first, self.second = (
+            np.stack([_ranks(conditions, scale, half & keep, layers) for keep in keep_JF])
+            for half in (halves_SF, ~halves_SF)
+        )
+
+    @property
+    def reliability_J(self) -> np.ndarray:
+        """Split-half rank correlation with itself: the ceiling of any other."""
+        return _mean_dot(self.first, self.second)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the reliability's interval is above 0."""
+        return bool(jackknife(self.reliability_J[0], self.reliability_J[1:])[0] > 0)
+
+
+def correlate(a: Importances, b: Importances) -> Correlation:
+    """Rank correlation of head importances under two conditions; intervals are over images (fold jackknife)."""
+    cross_J = (_mean_dot(a.first, b.second) + _mean_dot(a.second, b.first)) / 2
+    lo, hi, _ = jackknife(cross_J[0], cross_J[1:])
+    r, own_a, own_b = (float(part[0]) for part in (cross_J, a.reliability_J, b.reliability_J))
     return Correlation(
-        r=float(r), lo=float(lo[0]), hi=float(hi[0]), reliability_a=float(own_a), reliability_b=float(own_b),
-        disattenuated=float(r / np.sqrt(own_a * own_b)) if steady else None,
-        p=statistic.permutation_p(halves, float(r), seed),
+        r=r, lo=float(lo), hi=float(hi), reliability_a=own_a, reliability_b=own_b,
+        disattenuated=r / float(np.sqrt(own_a * own_b)) if a.steady and b.steady else None, p=_permutation_p(a, b, r),
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Statistic:
-    value: Callable[[Counts], np.ndarray]
-    a: Counts
-    b: Counts
-    layers: np.ndarray | None
+def _permutation_p(a: Importances, b: Importances, r: float) -> float:
+    """How often |r| is reached when the heads of b are permuted (within layers, where given)."""
+    rng = np.random.default_rng(hash64(a._seed, "permute"))
+    a1, a2, b1, b2 = a.first[0], a.second[0], b.first[0], b.second[0]
+    cross_HH = (np.einsum("sh,sk->hk", a1, b2) + np.einsum("sh,sk->hk", a2, b1)) / (2 * len(a1))
+    heads = np.arange(a1.shape[1])
+    groups = np.zeros_like(heads) if a.layers is None else a.layers
+    hits = sum(
+        abs(cross_HH[heads, shuffle(heads, groups, rng)].sum()) >= abs(r) - 1e-12 for _ in range(PERMUTATIONS)
+    )  # fmt: skip
+    return float((hits + 1) / (PERMUTATIONS + 1))
 
-    def __call__(self, halves_SF: np.ndarray, without: int | None = None) -> np.ndarray:
-        """[3]: cross-fold r, reliability of a, reliability of b."""
-        keep = np.ones(halves_SF.shape[1], bool)
-        if without is not None:
-            keep[without] = False
-        a1, a2 = (self._ranks(self.a, half & keep) for half in (halves_SF, ~halves_SF))
-        b1, b2 = (self._ranks(self.b, half & keep) for half in (halves_SF, ~halves_SF))
-        cross = (_dot(a1, b2) + _dot(a2, b1)) / 2
-        return np.array([cross.mean(), _dot(a1, a2).mean(), _dot(b1, b2).mean()])
 
-    def permutation_p(self, halves_SF: np.ndarray, r: float, seed: int) -> float:
-        """How often |r| is reached when the heads of b are permuted (within layers, where given)."""
-        rng = np.random.default_rng(hash64(seed, "permute"))
-        a1, a2 = self._ranks(self.a, halves_SF), self._ranks(self.a, ~halves_SF)
-        b1, b2 = self._ranks(self.b, halves_SF), self._ranks(self.b, ~halves_SF)
-        cross_HH = (np.einsum("sh,sk->hk", a1, b2) + np.einsum("sh,sk->hk", a2, b1)) / (2 * len(a1))
-        heads = np.arange(a1.shape[1])
-        groups = np.zeros_like(heads) if self.layers is None else self.layers
-        hits = sum(
-            abs(cross_HH[heads, _shuffle(heads, groups, rng)].sum()) >= abs(r) - 1e-12 for _ in range(PERMUTATIONS)
-        )
-        return float((hits + 1) / (PERMUTATIONS + 1))
+def _ranks(
+    conditions: Sequence[Counts], scale: str, half_SF: np.ndarray, layers: np.ndarray | None
+) -> np.ndarray:  # fmt: skip
+    """[S, H]: ranks of the (mean) importances on each half, centred (within layers) and of length 1."""
+    from scipy.stats import rankdata
 
-    def _ranks(self, counts: Counts, half_SF: np.ndarray) -> np.ndarray:
-        """[S, H]: ranks of the importances on each half, centred (within layers) and of length 1."""
-        from scipy.stats import rankdata
-
-        sums = np.einsum("sf,hfk->shk", half_SF.astype(np.int64), counts.values)
-        ranks = rankdata(self.value(Counts(sums, counts.fields)), axis=1)
-        ranks = ranks - ranks.mean(1, keepdims=True) if self.layers is None else _centre(ranks, self.layers)
-        length = np.linalg.norm(ranks, axis=1, keepdims=True)
-        return np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
+    values = [
+        SCALES[scale](Counts(np.einsum("sf,hfk->shk", half_SF.astype(np.int64), counts.values), counts.fields))
+        for counts in conditions
+    ]
+    ranks = rankdata(np.mean(values, axis=0), axis=1)
+    ranks = ranks - ranks.mean(1, keepdims=True) if layers is None else _centre(ranks, layers)
+    length = np.linalg.norm(ranks, axis=1, keepdims=True)
+    return np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)
 
 
 def _halves(folds: int, seed: int) -> np.ndarray:
@@ -120,11 +126,12 @@ def _centre(ranks_SH: np.ndarray, layers_H: np.ndarray) -> np.ndarray:
     return out
 
 
-def _dot(a_SH: np.ndarray, b_SH: np.ndarray) -> np.ndarray:
-    return (a_SH * b_SH).sum(1)
+def _mean_dot(a_JSH: np.ndarray, b_JSH: np.ndarray) -> np.ndarray:
+    """[J]: the mean over splits of the products of ranks."""
+    return np.einsum("jsh,jsh->j", a_JSH, b_JSH) / a_JSH.shape[1]
 
 
-def _shuffle(heads: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def shuffle(heads: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`heads` permuted within groups: sorting by (group, random) after by (group, own order)."""
     order = np.lexsort((rng.random(len(heads)), groups))
     out = np.empty_like(heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -9,10 +10,12 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, MismatchError, UsageError
 from vhs.models import arguments, seam
+from vhs.models.model import Model
 from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, ShiftedPatchEmbed
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
+from vhs.seeds import seed_generators
 
 
 def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> nn.Module:
@@ -36,6 +39,22 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     if not spec.last_residual:
         net.blocks[-1].__class__ = BareBlock  # its weights are those of any block
     return net
+
+
+def untrained(model: Model, seed: int) -> nn.Module:
+    """The network of `model` with initial weights, drawn by the seed: what its training may have begun with.
+
+    Raises MismatchError for a network that nobody says how to build.
+    """
+    with seed_generators(seed, "untrained"):
+        if model.spec is not None:
+            net = build(model.spec)
+        elif isinstance(model.net, VisionTransformer):
+            net = copy.deepcopy(model.net)
+            net.init_weights()
+        else:
+            raise MismatchError(f"{model.name}: how it was built is not known, so it has no untrained twin.")
+    return net.to(model.device).eval().requires_grad_(False)
 
 
 def _of_timm(spec: TimmSpec, drop_path: float) -> nn.Module:

@@ -19,6 +19,7 @@ from vhs.grid import HeadGrid
 from vhs.models import seam
 from vhs.models.engine import Engine, Fast, engine_of
 from vhs.models.prefix import EAGER, Kernels
+from vhs.models.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,8 @@ def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Model:
-    """A network in eval mode on its device. `name` and `weights_id` are what tables call it."""
+    """A network in eval mode on its device. `name` and `weights_id` are what tables call it; spec: what it is built
+    from, of a checkpoint or a timm reference."""
 
     net: nn.Module
     preprocess: Preprocess
@@ -81,6 +83,7 @@ class Model:
     seed: int | None = None
     precision: str = "float32"
     kernels: Kernels = EAGER
+    spec: Spec | None = None
 
     def __repr__(self) -> str:
         """One line; heads are named where that costs nothing."""

@@ -80,6 +80,12 @@ def _tiled(net: nn.Module, whole: tuple[int, int]) -> bool:
     return own is None or all(side % part == 0 for side, part in zip(own, whole, strict=True))
 
 
+def special_of(net: nn.Module, tokens: int, size: tuple[int, int]) -> tuple[str, ...]:
+    """The names of the tokens before the patches, of so many tokens of an image of `size` px; none where the numbers do
+    not tell."""
+    return _special(net, tokens, size)[0]
+
+
 def _special(net: nn.Module, queries: int, size: tuple[int, int]) -> tuple[tuple[str, ...], tuple[int, int] | None]:
     """(the names of the tokens before the patches, the patches' grid or None)."""
     said = getattr(net, "num_prefix_tokens", None)

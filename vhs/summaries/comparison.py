@@ -14,6 +14,7 @@ from vhs.errors import InputError, MismatchError, UsageError, choices
 from vhs.formats import schemas, tables
 from vhs.formats.tables import Table, condition_name, frame
 from vhs.measures import contrast, correlation
+from vhs.measures.correlation import Importances
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
 
@@ -66,12 +67,17 @@ def correlations(
     rows = []
     scales = scales_of(folds, scales)
     found = list(pairs(folds, disjoint=True))
+    clean: dict[Any, Importances] = {}  # of each run once
     for number, pair in enumerate(found):
         progress("correlating", number, len(found))
         images = min(pair.counts_a["n"][0].sum(), pair.counts_b["n"][0].sum())
         for scale in scales:
             for layers in (None, pair.layers):
-                result = correlation.correlate(pair.counts_a, pair.counts_b, scale, layers=layers, seed=seed)
+                key = (*pair.keys.values(), scale, layers is None, pair.counts_a.values.tobytes())
+                if key not in clean:
+                    clean[key] = Importances([pair.counts_a], scale, layers=layers, seed=seed)
+                shifted = Importances([pair.counts_b], scale, layers=layers, seed=seed)
+                result = correlation.correlate(clean[key], shifted)
                 rows.append(pair.keys | vars(result) | {
                     "a": pair.a, "b": pair.b, "metric": scale, "within_layer": layers is not None, "over": "images",
                     "n_heads": len(pair.heads), "n_images": int(images),

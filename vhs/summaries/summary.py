@@ -14,7 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.roles import routing
+from vhs.roles import exclusivity, routing
 from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
@@ -25,7 +25,8 @@ Read = Callable[[Any], Table]
 class Asked:
     """The options of a summary, as they are typed.
 
-    summary: one of SUMMARIES; against, exact: a further table, which decides what is made; classes, folds, shares: what
+    summary: one of SUMMARIES; attributes: a robust and a spurious one; against, exact: a further table, which decides
+    what is made; classes, folds, shares: what
     a run knows beside its shift table (worst_groups.Shares, mce.Folds); beside: rows of other tables that were named.
     """
 
@@ -35,6 +36,7 @@ class Asked:
     normalise_by: str | None = None
     against: Any = None
     exact: Any = None
+    attributes: Sequence[str] = ()
     seed: int = 0
     classes: int | None = None
     folds: mce.Folds | None = None
@@ -55,6 +57,8 @@ class Asked:
         if further and (self.summary is not None or len(further) > 1):
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
+        if self.attributes and self.summary != "exclusivity":
+            raise UsageError("--attributes: belongs to --summary exclusivity.")
         check_range("tolerance", self.tolerance, 0, 1)
         for name in self.scales:
             if name not in SCALES:
@@ -143,6 +147,10 @@ SUMMARIES = {
     "routing": Summary(
         schemas.ROUTING, None,
         lambda rows, asked, _read, _progress: routing.routes(rows, asked.scales, asked.tolerance),
+    ),
+    "exclusivity": Summary(
+        schemas.EXCLUSIVITY, schemas.PROBES,
+        lambda rows, asked, _read, _progress: exclusivity.exclusive(rows, asked.attributes),
     ),
     "mce": Summary(schemas.MCE, schemas.EVALSHIFT, _mce),
     "groups": Summary(

@@ -1,0 +1,62 @@
+"""From the probes table to the exclusivity table: which heads hold the robust attribute, which the spurious one.
+
+As DiverseViT counts heads (Nicolicioiu et al. 2023, arXiv:2308.16274), with baselines and false discovery rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vhs.errors import UsageError, choices
+from vhs.formats import schemas
+from vhs.formats.tables import frame
+
+KEYS = ["model", "model_id", "step", "seed", "data", "shift", "category", "corruption", "severity"]
+USUAL = ("robust", "spurious")
+LEVEL = 0.05
+
+
+def exclusive(probes: pl.DataFrame, pair: Sequence[str] = ()) -> pl.DataFrame:
+    """The exclusivity table. pair: the names of the robust and the spurious attribute; `label` stands for a robust one
+    that says the same. Raises UsageError for what the table has not."""
+    held = probes["attribute"].unique(maintain_order=True).to_list()
+    names = tuple(pair) or USUAL
+    if len(names) != 2 or names[0] == names[1]:
+        raise UsageError(f"--attributes {','.join(names)}: expected two, the robust one first.")
+    missing = next((name for name in names if name not in held), None)
+    if missing is not None:
+        raise UsageError(
+            f"--summary exclusivity: the table has no attribute {missing}, it has {choices(held)}. Name two with "
+            f"--attributes ROBUST,SPURIOUS."
+        )
+    parts = probes.group_by([*KEYS, "layer", "head", "source"], maintain_order=True)
+    return frame(schemas.EXCLUSIVITY, [row for _, part in parts for row in _rows(part, names)])
+
+
+def _rows(part: pl.DataFrame, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    found = [part.filter(pl.col("attribute") == name).rows(named=True) for name in names]
+    if not all(found):
+        return
+    robust, spurious = (rows[0] for rows in found)
+    holds = [row["q"] < LEVEL for row in (robust, spurious)]
+    kind = {(True, True): "both", (True, False): "robust", (False, True): "spurious"}.get(tuple(holds), "neither")
+    levels = [_from_chance(row) for row in (robust, spurious)]
+    value = levels[0][0] - levels[1][0]
+    half = float(np.hypot(levels[0][1], levels[1][1]))  # the two taken as independent
+    yield {name: part[name][0] for name in [*KEYS, "layer", "head", "source"]} | {
+        "robust": names[0], "spurious": names[1], "exclusivity": value, "exclusivity_lo": value - half,
+        "exclusivity_hi": value + half, "kind": kind,
+    } | {f"robust_{name}": robust[name] for name in ("excess", "excess_lo", "excess_hi")} | {
+        f"spurious_{name}": spurious[name] for name in ("excess", "excess_lo", "excess_hi")
+    }  # fmt: skip
+
+
+def _from_chance(row: dict[str, Any]) -> tuple[float, float]:
+    """(accuracy from 0 at chance to 1, half its interval)."""
+    chance = 1 / row["values"]
+    half = (row["accuracy_hi"] - row["accuracy_lo"]) / 2 / (1 - chance)
+    return (row["accuracy"] - chance) / (1 - chance), half
