@@ -109,7 +109,7 @@ def test_contrast_scales_by_hand() -> None:
     nothing = np.zeros((1, 40), bool)
     a = folds_of(nothing, nothing, right, np.zeros((1, 40)))
     b = folds_of(lost, nothing, right, np.full((1, 40), 0.25))
-    values = {scale: contrast.differences(a, b, scale)["value_b"][0] for scale in contrast.SCALES}
+    values = {scale: contrast.differences(a, b, scale)["value_b"][0] for scale in contrast.OF_CLASSES}
     assert values["accuracy"] == 0.1 and values["lost_rate"] == 0.2 and values["loss"] == pytest.approx(0.25)
     assert values["log_odds"] == pytest.approx(np.log(20.5 / 20.5) - np.log(16.5 / 24.5))
 

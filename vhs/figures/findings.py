@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
-from vhs.figures import effects, head_findings
+from vhs.figures import effects, head_findings, model_findings
 from vhs.figures.style import short
 from vhs.formats.tables import condition_name
 from vhs.grid import head_name
@@ -116,10 +116,14 @@ def _range(row: dict[str, float]) -> str:
     return f"95 % {row['drop_lo'] * 100:.1f} to {row['drop_hi'] * 100:.1f}"
 
 
-SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
-    "evalshift": _evaluation,
-    "ablate": _ablation,
-    "compare": _agreement,
-    "contrast": _contrast,
-    "kinds": _kinds,
-} | head_findings.SENTENCES
+SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = (
+    {
+        "evalshift": _evaluation,
+        "ablate": _ablation,
+        "compare": _agreement,
+        "contrast": _contrast,
+        "kinds": _kinds,
+    }
+    | head_findings.SENTENCES
+    | model_findings.SENTENCES
+)

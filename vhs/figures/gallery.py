@@ -20,16 +20,20 @@ from vhs.figures import (
     learning,
     looks,
     mce,
+    metrics,
+    models,
     probes,
     regression,
     restored,
     rollup,
     routing,
+    shifts,
     style,
     trajectory,
 )
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "relative_error", "error")
+BY_LOSS = ("loss", *SCALES)
 Draw = Callable[[pl.DataFrame, str], Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
@@ -61,6 +65,14 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "compare": {"correlation": (agreement.correlations, ("all", *SCALES))},
     "rollup": {"rollup": (rollup.heat_maps, SCALES)},
     "redundancy": {"redundancy": (rollup.redundancy, ("accuracy",))},
+    "shifts": {
+        "corruptions": (shifts.by_corruption, BY_LOSS),
+        "categories": (shifts.by_category, BY_LOSS),
+    },
+    "metrics": {"metrics": (metrics.by_condition, BY_LOSS)},
+    "trajectory": {"trajectory": (trajectory.summary, BY_LOSS)},
+    "effective": {"effective": (models.effective, ("effective",))},
+    "models": {"answers": (models.answers, ("value",))},
     "probes": {"heads": (probes.accuracies, ("output", "direct"))},
     "exclusivity": {"heads": (probes.exclusivity, ("direct", "output"))},
     "routing": {"parts": (routing.split, SCALES)},
@@ -76,22 +88,25 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
     kinds = FIGURES[name]
     if kind is not None and kind not in kinds:
         raise UsageError(f"--kind {kind}: {_a(name)} {name} table can be drawn as {choices(kinds)}.")
-    function, metrics = kinds[kind or next(iter(kinds))]
-    if metric is not None and metric not in metrics:
-        raise UsageError(f"--metric {metric}: this figure draws {choices(metrics)}.")
+    function, drawn = kinds[kind or next(iter(kinds))]
+    if metric is not None and metric not in drawn:
+        raise UsageError(f"--metric {metric}: this figure draws {choices(drawn)}.")
     try:
         with style.house_style():
-            return function(table, metric or _usual(metrics, table))
+            return function(table, metric or _usual(drawn, table))
     except findings.MISFITS as error:
         raise InputError(
             f"the {name} table cannot be drawn: its rows do not fit together ({error}). Was it edited?"
         ) from error
 
 
-def _usual(metrics: tuple[str, ...], table: pl.DataFrame) -> str:
+def _usual(names: tuple[str, ...], table: pl.DataFrame) -> str:
     """The first of the metrics; of scales, the first that the table has."""
-    scales = table["scale"].unique().to_list() if "scale" in table.columns else metrics
-    return next((metric for metric in metrics if metric in scales), metrics[0])
+    column = next((name for name in ("scale", "metric") if name in table.columns), None)
+    if column is None or names[0] not in SCALES:
+        return names[0]
+    held = table[column].unique().to_list()
+    return next((name for name in names if name in held), names[0])
 
 
 def unusual(name: str, kind: str | None, metric: str | None) -> list[str]:

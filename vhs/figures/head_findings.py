@@ -64,8 +64,29 @@ def _exclusivity(table: pl.DataFrame) -> str:
     )
 
 
+def _shifts(table: pl.DataFrame) -> str | None:
+    rows = table.filter((pl.col("model_id") == table["model_id"][0]) & ~pl.col("within_layer"))
+    scale = "loss" if "loss" in rows["metric"] else rows["metric"][0]
+    rows = rows.filter((pl.col("metric") == scale) & (pl.col("level") == "corruption"))
+    alone, pairs = rows.filter(pl.col("a") == pl.col("b")), rows.filter(pl.col("a") != pl.col("b"))
+    known = pairs.drop_nulls("disattenuated").sort("disattenuated")
+    steady = alone.drop_nulls("disattenuated").height
+    who = f"{steady} of {len(alone)} conditions of {short(rows['model'][0])}"
+    if not len(known):
+        return f"There are too few images to compare shifts: importances (by {scale}) repeat themselves in {who}."
+    least, most, middle = known.row(0, named=True), known.row(-1, named=True), known["disattenuated"].to_numpy()
+    groups = len(set(alone["cluster_a"].drop_nulls().to_list()))
+    return (
+        f"Between shifts the importances of heads (by {scale}, noise taken out) correlate by a median of "
+        f"{np.median(middle):.2f}, from {least['disattenuated']:.2f} ({least['a']} and {least['b']}) to "
+        f"{most['disattenuated']:.2f} ({most['a']} and {most['b']}), in {groups} cluster{'s' * (groups != 1)}; {who} "
+        f"are measured well enough."
+    )
+
+
 SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "routing": _routing,
+    "shifts": _shifts,
     "probes": _probes,
     "exclusivity": _exclusivity,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -61,3 +62,38 @@ def _legend(figure: Figure, heads: pl.DataFrame, colours: list[str]) -> None:
         handles += [axes.plot([], [], stroke, color="0.3")[0] for stroke in CONDITIONS.values()]
         labels += ["clean", f"mean of {count} shifted conditions" if count > 1 else "shifted"]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+
+
+def summary(table: pl.DataFrame, scale: str = "loss") -> Figure:
+    """Over the updates of each run: how unequal heads are (Gini), and how their importances go with the end's."""
+    rows = table.filter(pl.col("scale") == scale)
+    if not len(rows):
+        raise InputError(f"the table has no scale {scale}; it has {', '.join(table['scale'].unique().sort())}.")
+    runs = rows["run"].unique(maintain_order=True).to_list()
+    figure = style.new(6.2, 2.9)
+    panels = figure.subplots(1, 2)
+    words = ("inequality of importances (Gini)", "rank correlation with the end")
+    for axes, (column, label) in zip(panels, zip(("gini", "r"), words, strict=True), strict=True):
+        for run, colour in zip(runs, style.colours(len(runs)), strict=True):
+            own = rows.filter(pl.col("run") == run)
+            for shifted, part in own.group_by(pl.col("shift") != "clean", maintain_order=True):
+                mean = part.group_by("step").agg(pl.col(column, f"{column}_lo", f"{column}_hi").mean()).sort("step")
+                stroke = CONDITIONS["shifted" if shifted[0] else "clean"]
+                axes.plot(mean["step"], mean[column], stroke, marker="o", ms=3, color=colour, lw=1.2,
+                          label=style.short(run) + (", under shift" if shifted[0] else ""))  # fmt: skip
+                if not shifted[0]:
+                    low, high = mean[f"{column}_lo"], mean[f"{column}_hi"]
+                    axes.fill_between(mean["step"], low, high, color=colour, alpha=0.15, lw=0)
+        axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_title(label, loc="left", fontsize=9)
+        axes.set_xlabel("updates (log scale)")
+    ceiling = (
+        rows.filter(pl.col("shift") == "clean").group_by("step").agg(pl.col("reliability", "reliability_end").mean())
+    )
+    ceiling = ceiling.sort("step")
+    product = (ceiling["reliability"] * ceiling["reliability_end"]).to_numpy()
+    panels[1].plot(ceiling["step"], np.sqrt(np.clip(product, 0, None)), ":", color="0.4", lw=1, label="ceiling (noise)")
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5)
+    return figure

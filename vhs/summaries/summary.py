@@ -14,7 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.roles import exclusivity, routing
+from vhs.roles import exclusivity, importance, models, robustness, routing, shifts, trajectory
 from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
@@ -108,21 +108,32 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     wanted = of(asked)
     if not wanted.beside:
         return join(sources, wanted.of, read), asked
-    tables = [read(source) for source in sources]  # once: one may come through a pipe
-    other = [table for table in tables if table.schema in wanted.beside]
-    first = [table for table in tables if table.schema not in wanted.beside]
+    tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
+    other = [pair for pair in tables if pair[1].schema in wanted.beside]
+    first = [table for _, table in tables if table.schema not in wanted.beside]
     if not other or not first:
         assert wanted.of is not None
-        names = " or ".join(schema.name for schema in wanted.beside)
+        names = " or ".join(schema.name for schema in wanted.beside[:2])
         raise UsageError(f"--summary {asked.summary}: takes a {wanted.of.name} table and an {names} table together.")
-    rows, further = (
-        join(part, schema, _read_already) for part, schema in ((first, wanted.of), (other, other[0].schema))
-    )
+    rows = join(first, wanted.of, _read_already)
+    if schemas.FOLDS not in wanted.beside:
+        further = join([table for _, table in other], other[0][1].schema, _read_already)
+    else:
+        further = comparison.read_folds([source for source, _ in other], _remembering(other, read))
     return rows, replace(asked, beside=further)
 
 
 def _read_already(table: Table) -> Table:
     return table
+
+
+def _remembering(tables: Sequence[tuple[Any, Table]], read: Read) -> Read:
+    """Reads what was read already no more than once."""
+
+    def again(source: Any) -> Table:
+        return next((table for known, table in tables if known is source), None) or read(source)
+
+    return again
 
 
 def summarise(sources: Sequence[Any], asked: Asked, read: Read, progress: Progress = silent) -> pl.DataFrame:
@@ -131,10 +142,18 @@ def summarise(sources: Sequence[Any], asked: Asked, read: Read, progress: Progre
     return of(asked).make(rows, asked, read, progress)
 
 
+def beside(asked: Asked) -> pl.DataFrame:
+    """The rows of the tables that stand beside the first."""
+    assert asked.beside is not None
+    return asked.beside
+
+
 def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
     return mce.summarise(rows, mce.normaliser(asked.normalise_by, rows, classes=asked.classes), asked.folds)
 
 
+WITH_FOLDS = (schemas.ABLATE, schemas.ABLATE_REGRESSION, schemas.FOLDS, schemas.FOLDS_REGRESSION)
+"""Tables that are folds or have them beside them."""
 SUMMARIES = {
     "contrast": Summary(
         schemas.CONTRAST, None, lambda rows, asked, _read, _progress: comparison.contrasts(rows, asked.scales)
@@ -147,6 +166,31 @@ SUMMARIES = {
     "routing": Summary(
         schemas.ROUTING, None,
         lambda rows, asked, _read, _progress: routing.routes(rows, asked.scales, asked.tolerance),
+    ),
+    "metrics": Summary(
+        schemas.METRICS, schemas.HEADS,
+        lambda rows, asked, _read, progress: importance.metrics(
+            rows, beside(asked), asked.scales, seed=asked.seed, progress=progress
+        ), WITH_FOLDS,
+    ),
+    "models": Summary(
+        schemas.MODELS, schemas.HEADS,
+        lambda rows, asked, _read, _progress: models.models(rows, beside(asked), seed=asked.seed),
+        (schemas.EVALSHIFT,),
+    ),
+    "trajectory": Summary(
+        schemas.TRAJECTORY, None,
+        lambda rows, asked, _read, progress: trajectory.trajectories(
+            rows, asked.scales, seed=asked.seed, progress=progress
+        ),
+    ),
+    "effective": Summary(
+        schemas.EFFECTIVE, schemas.EVALSHIFT,
+        lambda rows, asked, _read, _progress: robustness.effective(rows, seed=asked.seed),
+    ),
+    "shifts": Summary(
+        schemas.SHIFTS, None,
+        lambda rows, asked, _read, progress: shifts.shifts(rows, asked.scales, seed=asked.seed, progress=progress),
     ),
     "exclusivity": Summary(
         schemas.EXCLUSIVITY, schemas.PROBES,

@@ -1,0 +1,124 @@
+"""What tables of many models and of training say, in sentences made from their numbers; as figures/findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from vhs.figures import effects
+from vhs.figures.style import short
+
+PRIMARY = "jsd_layer"
+"""The measure of specialization that is named beforehand."""
+
+
+def _metrics(table: pl.DataFrame) -> str:
+    rows = table.filter(pl.col("model_id") == table["model_id"][0])
+    scale = "loss" if "loss" in rows["scale"] else rows["scale"][0]
+    rows = effects.first_condition(rows.filter(pl.col("scale") == scale))
+    top = (
+        rows.with_columns(size=pl.col("r").abs()).sort("size", descending=True, maintain_order=True).row(0, named=True)
+    )
+    beyond = rows.filter(pl.col("q") < effects.ALPHA).height
+    name = " ".join([top["metric"], *([top["of"]] if top["of"] else [])])
+    return (
+        f"Of {len(rows)} measures {beyond} go with how much heads matter on clean images (by {scale}, q < 0.05), most "
+        f"of all {name}: rank correlation {top['r']:.2f} (95 % over {top['n_heads']} heads {top['lo']:.2f} to "
+        f"{top['hi']:.2f}), {top['r_within']:.2f} within layers; it adds {top['r2_added']:.0%} of variance to the "
+        f"{top['r2_layer']:.0%} of depth, and importances repeat themselves at {top['reliability']:.2f}."
+    )
+
+
+def _trajectory(table: pl.DataFrame) -> str:
+    scale = "loss" if "loss" in table["scale"] else table["scale"][0]
+    rows = effects.first_condition(table.filter((pl.col("scale") == scale) & (pl.col("run") == table["run"][0])))
+    rows = rows.sort("step")
+    first, last = rows.row(0, named=True), rows.row(-1, named=True)
+    near = rows.filter((pl.col("r") >= 0.8 * last["r"]) & (pl.col("step") < last["step"]))
+    when = (
+        f"from update {near['step'][0]:,} on" if len(near) else "only at the end"
+    )  # fmt: skip
+    return (
+        f"From update {first['step']:,} to {last['step']:,} of {short(first['run'])} the inequality of heads' "
+        f"importances (Gini, by {scale}, clean) goes from {first['gini']:.2f} ({first['gini_lo']:.2f} to "
+        f"{first['gini_hi']:.2f}) to "
+        f"{last['gini']:.2f} ({last['gini_lo']:.2f} to {last['gini_hi']:.2f}); four fifths of the repeatable ranks of "
+        f"the end (r = {last['r']:.2f}) are there {when}."
+    )
+
+
+def _effective(table: pl.DataFrame) -> str:
+    rows = table.filter(pl.col("shift") == "mean")
+    known = rows.drop_nulls("effective").sort("effective")
+    if not len(known):
+        return f"Of {len(rows)} models none has 20 of other runs around its clean accuracy: no effective robustness."
+    low, high = known.row(0, named=True), known.row(-1, named=True)
+    told = [
+        f"{row['effective'] * 100:+.1f} points ({short(row['model'])}"
+        + (f", 95 % over seeds {row['effective_lo'] * 100:+.1f} to {row['effective_hi'] * 100:+.1f})"
+           if row["effective_lo"] is not None else ")")
+        for row in (low, high)
+    ]  # fmt: skip
+    return (
+        f"Beyond what clean accuracy gives, {len(known)} of {len(rows)} models can be compared (20 of other runs "
+        f"around them): from {told[0]} to {told[1]} under shift on average."
+    )
+
+
+def _models(table: pl.DataFrame) -> str | None:
+    """Three sentences: do heads specialize, does it predict robustness, does the number of heads matter?"""
+    of_named = table.filter((pl.col("what") == PRIMARY) & (pl.col("statistic") == "mean"))
+    said = [_specialize(of_named), _predict(of_named), _number(table)]
+    return " ".join(part for part in said if part) or None
+
+
+def _specialize(rows: pl.DataFrame) -> str | None:
+    found = rows.filter((pl.col("question") == "learned") & (pl.col("recipe") == "all"))
+    if not len(found):
+        return None
+    row = found.row(0, named=True)
+    sure = row["lo"] is not None and row["lo"] > 0
+    verb = "specialize" if sure else "cannot be said to specialize"
+    return (
+        f"Heads {verb} in training: a head's map moves away from those of its layer by {row['value']:+.3f} nats "
+        f"({_seeds(row)}, {row['n_models']} runs)."
+    )
+
+
+def _predict(rows: pl.DataFrame) -> str | None:
+    found = rows.filter(pl.col("question") == "predicts")
+    if not len(found):
+        return None
+    row = found.row(0, named=True)
+    sure = row["lo"] is not None and (row["lo"] > 0 or row["hi"] < 0) and row["p"] < effects.ALPHA
+    verb = "goes" if sure else "cannot be shown to go"
+    few = " (under 40 checkpoints say little)" if row["n_models"] < 40 else ""
+    return (
+        f"At equal clean accuracy that {verb} with accuracy under shift: partial correlation {row['value']:+.2f} "
+        f"({_seeds(row)}, p = {row['p']:.2g}, {row['n_models']} checkpoints){few}."
+    )
+
+
+def _number(table: pl.DataFrame) -> str | None:
+    found = table.filter((pl.col("question") == "difference") & (pl.col("what") == "shifted"))
+    if not len(found):
+        return None
+    told = [
+        f"{row['recipe']} against {row['against']} {row['value'] * 100:+.1f} points of accuracy under shift "
+        f"({row['lo'] * 100:+.1f} to {row['hi'] * 100:+.1f}, p = {row['p']:.2g})" for row in found.iter_rows(named=True)
+    ]  # fmt: skip
+    sure = ((found["lo"] > 0) | (found["hi"] < 0)).any()
+    return f"Recipes {'differ' if sure else 'cannot be told apart'}: {'; '.join(told)}."
+
+
+def _seeds(row: dict[str, float]) -> str:
+    return f"95 % over {row['over']} {row['lo']:+.3f} to {row['hi']:+.3f}" if row["lo"] is not None else "one seed"
+
+
+SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
+    "metrics": _metrics,
+    "trajectory": _trajectory,
+    "effective": _effective,
+    "models": _models,
+}

@@ -1,0 +1,102 @@
+"""From shift tables of many models to the effective table: robustness beyond what clean accuracy gives.
+
+Taori et al. 2020 (arXiv:2007.00644): accuracy under shift against clean accuracy, both on the probit scale, fitted over
+reference models; a model's effective robustness is how far it lies above that line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vhs.errors import MismatchError
+from vhs.formats import schemas
+from vhs.formats.tables import frame
+from vhs.roles.recipes import recipe_of, run_of
+from vhs.seeds import hash64
+from vhs.summaries.tallied import number
+
+FEWEST = 20
+"""Reference models, the model's own run left out."""
+DRAWS = 500
+MEAN = "mean"
+Row = dict[str, Any]
+
+
+def accuracies(shift: pl.DataFrame) -> pl.DataFrame:
+    """A row a model and condition: clean and shifted accuracy, as shares with half an answer added to each side; the
+    condition `mean` is the mean over all shifted ones."""
+    rows = shift.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
+    top1 = (pl.col("n_correct") + 0.5) / (pl.col("n") + 1)
+    named = rows.with_columns(
+        run=pl.col("model").map_elements(run_of, return_dtype=pl.String), accuracy=top1,
+        recipe=pl.struct("model", "seed").map_elements(
+            lambda item: recipe_of(item["model"], item["seed"]), return_dtype=pl.String
+        ),
+    )  # fmt: skip
+    keys = ["model", "model_id", "run", "recipe", "step", "seed"]
+    clean = named.filter(pl.col("shift") == "clean").select("model_id", "data", clean="accuracy")
+    shifted = named.filter(pl.col("shift") != "clean")
+    columns = [*keys, "data", "shift", "corruption", "severity", pl.col("accuracy").alias("shifted"), "n"]
+    single = shifted.select(columns)
+    mean = single.group_by([*keys, "data"], maintain_order=True).agg(
+        pl.col("shifted").mean(), pl.col("n").min(), shift=pl.lit(MEAN), corruption=pl.lit(None, pl.String),
+        severity=pl.lit(0, pl.Int64),
+    )  # fmt: skip
+    both = pl.concat([mean.select(single.columns), single])
+    return both.join(clean.drop("data"), on="model_id", how="inner", maintain_order="left")
+
+
+def effective(shift: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+    """The effective table: every model under every shifted condition, and under their mean.
+
+    `effective` is empty where fewer than FEWEST models of other runs are there, or where the model's clean accuracy is
+    beyond theirs. Raises MismatchError for fewer than two models or without shifted conditions.
+    """
+    table = accuracies(shift)
+    if table["model_id"].n_unique() < 2:
+        raise MismatchError("--summary effective: takes shift tables of many models, clean and shifted; this is one.")
+    parts = table.group_by("data", "shift", "corruption", "severity", maintain_order=True)
+    return frame(schemas.EFFECTIVE, [row for _, part in parts for row in _of_condition(part, seed)])
+
+
+def _of_condition(part: pl.DataFrame, seed: int) -> Iterator[Row]:
+    from scipy.special import ndtr, ndtri
+
+    clean, shifted = (ndtri(part[name].to_numpy()) for name in ("clean", "shifted"))
+    runs, seeds = part["run"].to_numpy(), part["seed"].fill_null(-1).to_numpy()
+    for index, row in enumerate(part.iter_rows(named=True)):
+        others = runs != runs[index]
+        made = {name: row[name] for name in schemas.EFFECTIVE.names if name in row}
+        made |= {"n_models": int(others.sum()), "expected": None, "effective": None}
+        x, y = clean[others], shifted[others]
+        if others.sum() >= FEWEST and x.min() <= clean[index] <= x.max() and np.ptp(x) > 0:
+            expected = float(ndtr(_line(x, y, clean[index])))
+            rng = np.random.default_rng(hash64(seed, "effective", row["model_id"]))
+            draws = [float(ndtr(_line(*_drawn(x, y, seeds[others], rng), clean[index]))) for _ in range(DRAWS)]
+            several = len(np.unique(seeds[others])) > 2
+            lo, hi = np.quantile(draws, [0.025, 0.975]) if several else (np.nan, np.nan)
+            made |= {
+                "expected": expected, "effective": row["shifted"] - expected,
+                "effective_lo": number(row["shifted"] - hi), "effective_hi": number(row["shifted"] - lo),
+            }  # fmt: skip
+        yield made
+
+
+def _drawn(
+    x: np.ndarray, y: np.ndarray, seeds: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The models of seeds drawn with replacement."""
+    known = np.unique(seeds)
+    places = np.concatenate([np.flatnonzero(seeds == one) for one in rng.choice(known, len(known))])
+    return x[places], y[places]
+
+
+def _line(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    """The least-squares line's value."""
+    centred = x - x.mean()
+    spread = centred @ centred
+    return float(y.mean() + (centred @ y / spread if spread > 0 else 0.0) * (at - x.mean()))
