@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "probe",
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot", "probe",
     "read_images",
     "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip

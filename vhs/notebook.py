@@ -25,7 +25,7 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
 from vhs.measures import ablation_options, intervention
-from vhs.notebook_heads import probe
+from vhs.notebook_heads import match, probe
 from vhs.notebook_maps import Heads, drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
@@ -38,7 +38,7 @@ from vhs.summaries import summary as summaries
 from vhs.viewing import contact, specialization
 
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "open_shards", "plot", "probe",
+    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot", "probe",
     "read_images",
     "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip

@@ -10,12 +10,18 @@ import typer
 
 from vhs import options, output
 from vhs.errors import UsageError
-from vhs.formats.schemas import HEADS, PAIRS, PROBES
+from vhs.formats.schemas import HEADS, MATCHES, PAIRS, PROBES
 from vhs.world import world
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polars import DataFrame
+
     from vhs.console import Console
+    from vhs.runs.journal import Keeping
     from vhs.runs.opening import Options
+    from vhs.runs.run import Run
     from vhs.viewing.maps import Asked
 
 Pairs = Annotated[
@@ -55,6 +61,13 @@ Probe = Annotated[
         "attribute of the data, instead of the table (with -o beside it); - sends them down the pipe.",
     ),
 ]  # fmt: skip
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against", metavar="MODEL", help="Which head of MODEL each head is most like, instead of the table: another "
+        "seed, a teacher, a model of more heads.",
+    ),
+]  # fmt: skip
 WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
 
 
@@ -68,6 +81,7 @@ def specialize(
     regions: Regions = False,
     activity: Activity = 0,
     probe: Probe = None,
+    against: Against = None,
     maps: MapsFile = None,
     full: Full = False,
     image: Images = None,
@@ -98,6 +112,8 @@ def specialize(
 
     Example: vhs specialize dom.safetensors --data dominoes/randomised --probe - | vhs compare --summary exclusivity
 
+    Example: vhs specialize seed0.safetensors --against seed1.safetensors | vhs plot -o matches.png
+
     Example: vhs specialize chirps.safetensors --shift data/chirps/val-bare --regions -o regions.csv
     """
     console = options.console("specialize", quiet=quiet, verbose=verbose, debug=debug)
@@ -106,15 +122,21 @@ def specialize(
     from vhs.runs import journal, opening
 
     instead = pairs == "-"
-    main = output.TableOutput(PAIRS if instead else HEADS, out, form, summary)
-    beside = output.companion(PAIRS, out, pairs, "pairs")
+    schema = MATCHES if against is not None else PAIRS if instead else HEADS
+    main = output.TableOutput(schema, out, form, summary)
+    beside = output.companion(PAIRS, out, pairs, "pairs") if against is None else None
     check_outputs([out, beside.out if beside else None, maps, probe], models)
     asked = opening.Options(
         shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
         precision=precision, skip_bad=skip_bad, verify=not no_verify,
     )  # fmt: skip
     shown = _shown(maps, image or [], sample or [], top_images, full=full, activity=activity)
-    if (maps is not None or probe is not None) and out is None:
+    if against is not None:
+        _refuse_beside("--against", {
+            "pairs": pairs, "within-layer": within_layer, "regions": regions, "activity": activity, "maps": maps,
+            "probe": probe,
+        }, "Run them apart.")  # fmt: skip
+    elif (maps is not None or probe is not None) and out is None:
         _refuse_beside("--maps" if maps is not None else "--probe", {
             "pairs": pairs, "within-layer": within_layer, "regions": regions, "resume": resume, "dry-run": dry_run,
             "activity": activity if maps is None else 0, "format": form if maps is not None else None,
@@ -126,20 +148,19 @@ def specialize(
         return _write_maps(models, data, asked, shown, maps, console)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
-        run = opening.open_named(models, data, asked, progress=progress, note=console.note)
+        named = models if against is None else [*models, against]
+        run = opening.open_named(named, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
             from vhs.runs import plan
 
             progress.end()
             return output.write(plan.in_words(run, ablating=False).encode())
-        from vhs.viewing import specialization
-
-        wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity)
-        for part in specialization.specialize(run, keep, wanted):
-            main.add(part.pairs if instead else part.heads)
+        wanted = (not within_layer, regions, activity)
+        for rows, divergences in _measured(run, keep, wanted, matching=against is not None):
+            main.add(divergences if instead else rows)
             if beside:
-                beside.add(part.pairs)
+                beside.add(divergences)
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()
@@ -147,6 +168,22 @@ def specialize(
         _write_maps(models, data, asked, shown, maps, console)
     if probe is not None:
         _write_probes(models, data, asked, probe, None, console)
+
+
+def _measured(
+    run: Run, keep: Keeping, wanted: tuple[bool, bool, int], *, matching: bool
+) -> Iterator[tuple[DataFrame, DataFrame]]:  # fmt: skip
+    """By finished condition the rows of the table and the divergences beside them; matches have none."""
+    if matching:
+        from vhs.viewing.matching import match
+
+        yield from ((part, part.clear()) for part in match(run, keep))
+        return
+    from vhs.viewing import specialization
+
+    across, regions, activity = wanted
+    for part in specialization.specialize(run, keep, specialization.Asked(across, regions, activity)):
+        yield part.heads, part.pairs
 
 
 def _shown(
@@ -164,13 +201,13 @@ def _shown(
     return Asked(samples=samples, images=images, whole=full, activity=activity, top=top)
 
 
-def _refuse_beside(option: str, given: dict[str, object]) -> None:
-    """Raises UsageError for options of the table where only maps or probes are made."""
+def _refuse_beside(
+    option: str, given: dict[str, object], advice: str = "Name a file for it with -o, or drop one."
+) -> None:  # fmt: skip
+    """Raises UsageError for options of the table where something else is made."""
     lone = next((name for name, value in given.items() if value), None)
     if lone is not None:
-        raise UsageError(
-            f"--{lone}: is of the table, which {option} stands for. Name a file for it with -o, or drop one."
-        )
+        raise UsageError(f"--{lone}: is of the table, which {option} stands for. {advice}")
 
 
 def _write_probes(

@@ -30,6 +30,21 @@ def _metrics(table: pl.DataFrame) -> str:
     )
 
 
+def _matches(table: pl.DataFrame) -> str:
+    rows = effects.first_condition(table.filter(pl.col("model_id") == table["model_id"][0]))
+    matched = rows.drop_nulls("similarity")
+    specific = matched.filter(pl.col("q_specific") < effects.ALPHA).height
+    above = matched.filter(pl.col("q_above") < effects.ALPHA).height
+    left = len(rows) - len(matched)
+    text = (
+        f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} that is "
+        f"more like them than a random partner, {specific} one that agrees about what is in the image (q < 0.05); mean "
+        f"similarity {matched['similarity'].to_numpy().mean():.2f}, {matched['across'].to_numpy().mean():.2f} across images, "
+        f"{matched['random'].to_numpy().mean():.2f} with a random partner"
+    )
+    return f"{text}; {left} heads are left over." if left else f"{text}."
+
+
 def _trajectory(table: pl.DataFrame) -> str:
     scale = "loss" if "loss" in table["scale"] else table["scale"][0]
     rows = effects.first_condition(table.filter((pl.col("scale") == scale) & (pl.col("run") == table["run"][0])))
@@ -118,6 +133,7 @@ def _seeds(row: dict[str, float]) -> str:
 
 SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "metrics": _metrics,
+    "matches": _matches,
     "trajectory": _trajectory,
     "effective": _effective,
     "models": _models,

@@ -354,6 +354,37 @@ PAIRS = Schema(
     "specialize --pairs",
 )  # fmt: skip
 
+MATCHES = Schema(
+    "matches",
+    "one head and its match in another model under one condition, assigned on half of the images, scored on the others",
+    (
+        *MEASURED,
+        _text("module", "attention module inside the block", nullable=True),
+        _count("layer", "block of the head, 0-based; empty for a head of the other model that is left over", "",
+               nullable=True),
+        _count("head", "head", "", nullable=True),
+        _text("model_b", "name of the other model"),
+        _text("model_b_id", "hash of its weights"),
+        _count("layer_b", "block of the match; empty where none is left", "", nullable=True),
+        _count("head_b", "head that is the match", "", nullable=True),
+        _real("similarity", "", "1 - JSD / ln 2 of the two maps, mean over queries and images; 0 to 1", nullable=True),
+        *_interval("similarity", "", nullable=True),
+        _real("across", "", "the same of one's map of an image and the other's map of another image", nullable=True),
+        _real("specific", "", "similarity - across: agreement about what is in the image", nullable=True),
+        *_interval("specific", "", nullable=True),
+        _real("p_specific", "probability", "one-sided, t over folds, that it is not above 0", nullable=True),
+        _real("q_specific", "probability", "that after Benjamini-Hochberg over heads", nullable=True),
+        _real("random", "", "mean similarity with all heads that it could have been assigned", nullable=True),
+        _real("above", "", "similarity - random: any agreement", nullable=True),
+        *_interval("above", "", nullable=True),
+        _real("p_above", "probability", "one-sided, that it is not above 0", nullable=True),
+        _real("q_above", "probability", "that after Benjamini-Hochberg over heads", nullable=True),
+        _count("n", "samples of both halves"),
+    ),
+    ("model_b_id", "similarity", "across"),
+    "specialize --against",
+)  # fmt: skip
+
 KINDS = Schema(
     "kinds",
     "what one head looks at of an image's regions, and whether it matters, under one condition",
@@ -849,6 +880,7 @@ SCHEMAS = {
         FOLDS_REGRESSION,
         HEADS,
         PAIRS,
+        MATCHES,
         KINDS,
         PROBES,
         EXCLUSIVITY,

@@ -1,0 +1,47 @@
+"""Which heads of two models match, and by how much more than chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from vhs.errors import InputError
+from vhs.figures import effects, style
+from vhs.grid import head_name
+
+
+def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
+    """A dot a head: similarity with its match, beside the same across images and with a random partner. Filled where it
+    is beyond that of other images; ringed where beyond a random partner only."""
+    rows = effects.first_condition(table).drop_nulls("similarity").sort("layer", "head")
+    if not len(rows):
+        raise InputError("the table has no matched heads.")
+    if rows.select("model_id", "model_b_id").unique().height > 1:
+        raise InputError("the table holds several pairs of models; this figure draws one. Name one with --model.")
+    x = np.arange(len(rows))
+    figure = style.new(max(3.6, 0.19 * len(rows) + 1.0), 2.9)
+    axes = figure.subplots()
+    value, lo, hi = (rows[name].to_numpy() for name in ("similarity", "similarity_lo", "similarity_hi"))
+    axes.errorbar(x, value, yerr=[value - lo, hi - value], fmt="none", ecolor=style.COLOURS[0], elinewidth=0.8)
+    specific, above = ((rows[f"q_{name}"] < effects.ALPHA).to_numpy() for name in ("specific", "above"))
+    kinds = (
+        (specific, style.COLOURS[0], "match, of the same image"), (above & ~specific, style.COLOURS[5], "match, of any image"),
+        (~above & ~specific, "white", "no match"),
+    )  # fmt: skip
+    for chosen, face, label in kinds:
+        axes.plot(x[chosen], value[chosen], "o", ms=4.5, mec=style.COLOURS[0], mfc=face, label=label)
+    axes.plot(x, rows["across"], "_", ms=6, color=style.COLOURS[1], label="match, of another image")
+    axes.plot(x, rows["random"], "x", ms=4, color="0.4", label="random partner")
+    names = [
+        f"{head_name(*row[:2])} - {head_name(*row[2:])}"
+        for row in rows.select("layer", "head", "layer_b", "head_b").rows()
+    ]
+    axes.set_xticks(x, names, rotation=90, fontsize=7)
+    axes.set_ylabel("similarity of maps\n(1 - JSD / ln 2)")
+    axes.set_xlabel("head and its match")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
+    first = rows.row(0, named=True)
+    axes.set_title(f"{style.short(first['model'])} and {style.short(first['model_b'])}, n = {first['n']:,}", loc="left",
+                   fontsize=9)  # fmt: skip
+    return figure
