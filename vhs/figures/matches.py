@@ -26,17 +26,16 @@ def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
     axes.errorbar(x, value, yerr=[value - lo, hi - value], fmt="none", ecolor=style.COLOURS[0], elinewidth=0.8)
     specific, above = ((rows[f"q_{name}"] < effects.ALPHA).to_numpy() for name in ("specific", "above"))
     kinds = (
-        (specific, style.COLOURS[0], "match, of the same image"), (above & ~specific, style.COLOURS[5], "match, of any image"),
+        (specific, style.COLOURS[0], "match, of the same image"),
+        (above & ~specific, style.COLOURS[5], "match, of any image"),
         (~above & ~specific, "white", "no match"),
     )  # fmt: skip
     for chosen, face, label in kinds:
         axes.plot(x[chosen], value[chosen], "o", ms=4.5, mec=style.COLOURS[0], mfc=face, label=label)
     axes.plot(x, rows["across"], "_", ms=6, color=style.COLOURS[1], label="match, of another image")
     axes.plot(x, rows["random"], "x", ms=4, color="0.4", label="random partner")
-    names = [
-        f"{head_name(*row[:2])} - {head_name(*row[2:])}"
-        for row in rows.select("layer", "head", "layer_b", "head_b").rows()
-    ]
+    pairs = rows.select("layer", "head", "layer_b", "head_b").rows()
+    names = [f"{head_name(*pair[:2])} - {head_name(*pair[2:])}" for pair in pairs]
     axes.set_xticks(x, names, rotation=90, fontsize=7)
     axes.set_ylabel("similarity of maps\n(1 - JSD / ln 2)")
     axes.set_xlabel("head and its match")

@@ -47,13 +47,13 @@ def rows(measure: Matching, sums: Counts) -> list[Row]:
     return [row | {"n": n} for row in (*sorted((*matched, *alone), key=lambda row: (row["layer"], row["head"])), *left)]
 
 
-def _groups(measure: Matching) -> list[list]:  # type: ignore[type-arg]
+def _groups(measure: Matching) -> list[list]:
     """Blocks among which heads are assigned: each layer alone, or all where every layer is compared with every."""
     paired = all(block.layer == block.other for block in measure.blocks)
     return [[block] for block in measure.blocks] if paired else [list(measure.blocks)]
 
 
-def _of_group(measure: Matching, sums: Counts, blocks: list) -> Iterator[Row]:  # type: ignore[type-arg]
+def _of_group(measure: Matching, sums: Counts, blocks: list) -> Iterator[Row]:
     from scipy.optimize import linear_sum_assignment
 
     places = {}

@@ -207,7 +207,7 @@ SUMMARIES = {
         (schemas.ABLATE, schemas.ABLATE_REGRESSION),
     ),
 }  # fmt: skip
-OF_SHIFT = tuple(name for name, summary in SUMMARIES.items() if summary.of is schemas.EVALSHIFT)
+OF_SHIFT = tuple(name for name, summary in SUMMARIES.items() if summary.schema.writer.startswith("evalshift"))
 """Those that `vhs evalshift` can make of its own rows."""
 
 _CORRELATIONS = Summary(
