@@ -15,8 +15,8 @@ from vhs.counts import SCALE
 from vhs.errors import VhsError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.measures import association
-from vhs.roles import importance, models, robustness, shifts, trajectory
+from vhs.measures import association, role_rules
+from vhs.roles import importance, models, robustness, roles, shifts, trajectory
 from vhs.roles.recipes import recipe_of, run_of
 from vhs.seeds import FOLDS
 
@@ -301,3 +301,114 @@ def test_summaries_from_the_command_line(toy_checkpoint: Path, vhs) -> None:
     metrics = pl.read_csv("s.csv")
     assert set(metrics.filter(pl.col("corruption") == "fog")["measured_under"]) == {"the same"}
     assert set(metrics.filter(pl.col("corruption") == "contrast")["measured_under"]) == {"clean"}
+
+
+# --- a name for each head ---
+
+
+def role_tables(rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Heads of which the first few are surely something: positional, local, follower of edges, sink, reader, chirp; the
+    eighth carries noise."""
+    count = 12
+    values = {
+        "positional": np.full(count, 0.2), "distance_ratio": np.full(count, 1.0), "sink_mass": np.full(count, 0.1),
+        "class_mass": np.full(count, 0.1), "offset": np.full(count, 0.3),
+    }  # fmt: skip
+    values["positional"][0], values["distance_ratio"][1] = 0.9, 0.2
+    values["sink_mass"][3], values["class_mass"][4] = 0.8, 0.7
+    heads = [heads_of(values)]
+    for metric, of, planted, band in (("follows", "edges", 2, 0.02), ("follows", "brightness", None, 0.02),
+                                      ("region_excess", "chirp", 5, None), ("follows", "centre", 6, 0.02)):  # fmt: skip
+        own = np.full(count, 0.02)
+        if planted is not None:
+            own[planted] = 0.9
+        heads.append(heads_of({metric: own}, of=of, null_lo=None if band is None else -band, null_hi=band))
+    lost = np.full((3, count), 0)
+    lost[1:, 7] = 8  # of 40 in a fold
+    folds = []
+    for index, (shift, category, corruption, severity) in enumerate(
+        (("clean", None, None, 0), ("imagenet-c", "noise", "shot_noise", 1), ("imagenet-c", "noise", "shot_noise", 3))
+    ):
+        for head in range(count):
+            for fold in range(FOLDS):
+                n = int(lost[index, head] and lost[index, head] + rng.integers(-2, 3))
+                folds.append(RUN | UNIT | place(head) | {
+                    "shift": shift, "category": category, "corruption": corruption, "severity": severity, "fold": fold,
+                    "n_lost": n, "n_correct": 30 - n, "dloss_sum": n,
+                })  # fmt: skip
+    return pl.concat(heads), frame(schemas.FOLDS, folds)
+
+
+def test_planted_heads_are_called_what_they_are_and_others_nothing() -> None:
+    table = roles.roles(*role_tables(np.random.default_rng(9)), 0.01)
+    found = {
+        (row[0] * PER_LAYER + row[1], row[2], row[3]) for row in table.select("layer", "head", "role", "of").iter_rows()
+    }
+    assert found == {
+        (0, "positional", None), (1, "local", None), (2, "follower", "edges"), (3, "sink", None),
+        (4, "class-token reader", None), (5, "region detector", "chirp"), (6, "none", None), (7, "carrier", "noise"),
+        (8, "none", None), (9, "none", None), (10, "none", None), (11, "none", None),
+    }  # fmt: skip
+    positional = table.filter(pl.col("role") == "positional").row(0, named=True)
+    assert (
+        positional["words"] == "looks at one displacement from 90% of patches (offset 0.30)" and positional["q"] < 0.01
+    )
+    assert (table.filter(pl.col("role") != "none")["q"] < 0.05).all()
+    heads, folds = role_tables(np.random.default_rng(9))
+    with pytest.raises(VhsError, match="share no model"):
+        roles.roles(heads.with_columns(model_id=pl.lit("x")), folds, 0.01)
+
+
+def test_unused_and_static_heads_have_names_where_their_fills_were_measured() -> None:
+    heads, folds = role_tables(np.random.default_rng(10))
+    routed = []
+    for fill, lost_by in (("mean-flat", {8: 0, 9: 8}), ("mean-map", {8: 0, 9: 0}), ("donor-map", {8: 0, 9: 0})):
+        own = folds.with_columns(fill=pl.lit(fill), n_lost=pl.lit(8))
+        for head, lost in lost_by.items():
+            is_head = (pl.col("layer") == head // PER_LAYER) & (pl.col("head") == head % PER_LAYER)
+            own = own.with_columns(n_lost=pl.when(is_head).then(lost).otherwise(pl.col("n_lost")).cast(pl.Int64))
+        routed.append(own)
+    table = roles.roles(heads, pl.concat([folds, *routed]), 0.02)
+    assert (2, 0, "unused") in table.select("layer", "head", "role").rows()
+    assert (2, 1, "static") in table.select("layer", "head", "role").rows()
+    assert table.filter(pl.col("role").is_in(["unused", "static"])).height == 2
+
+
+@pytest.mark.parametrize("rule", role_rules.RULES, ids=lambda rule: rule.role)
+def test_heads_at_a_threshold_are_rarely_named(rule: role_rules.Rule) -> None:
+    """Twelve heads exactly at the threshold, their intervals as they are made: by folds, or from normal errors."""
+    from scipy.stats import t
+
+    from vhs.measures.intervals import benjamini_hochberg, z_value
+
+    rng, hits, runs = np.random.default_rng(11), 0, 2000
+    for _ in range(runs):
+        if rule.folds:
+            samples = rule.threshold + rng.normal(size=(FOLDS, 12))
+            error, width = samples.std(0, ddof=1) / np.sqrt(FOLDS), t.ppf(0.975, FOLDS - 1)
+        else:
+            samples = rule.threshold + rng.normal(size=(200, 12))
+            error, width = samples.std(0, ddof=1) / np.sqrt(200), z_value()
+        value = samples.mean(0)
+        p = role_rules.p_values(rule, value, value - width * error, value + width * error, np.full(12, 1e-6))
+        hits += bool((benjamini_hochberg(p) < 0.05).any())
+    assert hits / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_roles_from_the_command_line(toy_checkpoint: Path, vhs) -> None:
+    assert vhs("ablate", toy_checkpoint, "--shift", "contrast:3", "-o", "a.csv")[0] == 0
+    assert vhs("specialize", toy_checkpoint, "-o", "h.csv")[0] == 0
+    code, _, err = vhs("compare", "h.csv", "a.csv", "--summary", "roles", "-o", "r.csv")
+    assert code == 0, err
+    table = pl.read_csv("r.csv")
+    assert table.select("layer", "head").unique().height == 6
+    assert vhs("plot", "r.csv", "-o", "r.png")[0] == 0
+    code, out, _ = vhs("info", "--say", "r.csv")
+    assert code == 0 and "Of 6 heads" in out
+    for head in ("L0H1", "0.1"):
+        code, out, _ = vhs("info", "--say", "r.csv", "--head", head)
+        assert code == 0 and out.startswith("L0H1 of toy")
+    code, _, err = vhs("info", "--say", "r.csv", "--head", "L9H9")
+    assert code == 3 and "has no head L9H9" in err
+    code, _, err = vhs("info", "--say", "a.csv", "--head", "L0H1")
+    assert code == 2 and "--head takes a roles table" in err

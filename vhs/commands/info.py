@@ -43,6 +43,9 @@ Drawing = Annotated[
 Env = Annotated[
     bool, typer.Option("--env", help="Versions, devices and threads of this machine, for a report of a fault.")
 ]
+OfHead = Annotated[
+    str | None, typer.Option("--head", metavar="HEAD", help="--say of a roles table: what this head is, L3H1 or 3.1.")
+]
 Say = Annotated[bool, typer.Option("--say", help="Only what each table says, in one sentence.")]
 
 
@@ -51,6 +54,7 @@ def info(
     env: Env = False,
     out: Drawing = None,
     say: Say = False,
+    head: OfHead = None,
     partial: options.Partial = False,
     whole: options.Whole = False,
     debug: options.Debug = False,
@@ -60,6 +64,8 @@ def info(
     Example: vhs info vit.safetensors heads.csv data/fashion
 
     Example: vhs info timm:vit_tiny_patch16_224 -o model.png
+
+    Example: vhs info --say roles.csv --head L3H1
 
     Example: vhs info --env
     """
@@ -73,10 +79,13 @@ def info(
     things = things or []
     if out is not None:
         return _draw(things, out)
+    if head is not None and not say:
+        raise UsageError("--head: says what one head of a roles table is. Add --say.")
     read = options.reader(console, partial=partial, whole=whole)
     for thing in things:
         if say:
-            output.write(f"{printable(_sentence(thing, read))}\n".encode())
+            sentence = _sentence(thing, read) if head is None else _of_head(thing, read, head)
+            output.write(f"{printable(sentence)}\n".encode())
             continue
         lines = [printable(thing), *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing, read))]
         output.write(("\n".join(lines) + "\n").encode())
@@ -242,3 +251,17 @@ def _sentence(thing: str, read: Callable[[str], Table]) -> str:
     if says is None:
         raise UsageError(f"{thing}: there is no sentence for this {schema.name} table. Without --say it is described.")
     return says
+
+
+def _of_head(thing: str, read: Callable[[str], Table], head: str) -> str:
+    """What one head is. Raises UsageError for a table of another kind."""
+    from vhs.figures import head_findings
+    from vhs.grid import named_sets
+
+    schema, table, _ = read(thing)
+    if schema.name != "roles":
+        raise UsageError(f"{thing}: is of kind {schema.name}; --head takes a roles table (compare --summary roles).")
+    ((place, *more),) = named_sets([head]).sets
+    if more:
+        raise UsageError(f"--head {head}: names several heads; expected one.")
+    return head_findings.of_head(table, *place)

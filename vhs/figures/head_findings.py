@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from vhs.errors import InputError
 from vhs.figures import effects
 from vhs.figures.style import short
 from vhs.grid import head_name
@@ -84,7 +85,43 @@ def _shifts(table: pl.DataFrame) -> str | None:
     )
 
 
+def of_head(table: pl.DataFrame, layer: int, head: int) -> str:
+    """What one head of a roles table is, in one sentence. Raises InputError for a head that is not there."""
+    own = table.filter((pl.col("layer") == layer) & (pl.col("head") == head))
+    if not len(own):
+        raise InputError(f"the roles table has no head {head_name(layer, head)}.")
+    said = own.with_columns(name=pl.col("role").str.replace("none", "nothing in particular", literal=True))
+    told = [f"{row['words']} ({row['name']}{_test(row)})" if row["role"] != "none" else row["words"]
+            for row in said.iter_rows(named=True)]  # fmt: skip
+    return (
+        f"{head_name(layer, head)} of {short(own['model'][0])} {'; '.join(told)}."
+        if own["role"][0] != "none"
+        else (f"{head_name(layer, head)} of {short(own['model'][0])} has no role that a rule names.")
+    )
+
+
+def _test(row: dict[str, float]) -> str:
+    bounds = "" if row["lo"] is None else f", 95 % {row['lo']:.3g} to {row['hi']:.3g}"
+    return f"{bounds}, threshold {row['threshold']:g}, q = {row['q']:.2g}"
+
+
+def _roles(table: pl.DataFrame) -> str:
+    rows = table.filter(pl.col("model_id") == table["model_id"][0])
+    heads = rows.select("layer", "head").unique().height
+    held = rows.filter(pl.col("role") != "none")
+    without = heads - held.select("layer", "head").unique().height
+    told = []
+    for (role,), own in held.group_by("role", maintain_order=True):
+        names = own.select("layer", "head", "of").unique(maintain_order=True).rows()
+        shown = ", ".join(head_name(layer, head) + (f" ({of})" if of else "") for layer, head, of in names[:4])
+        told.append(f"{own.select('layer', 'head').unique().height} {role}: {shown}{', …' if len(names) > 4 else ''}")
+    return f"Of {heads} heads of {short(rows['model'][0])} {without} have no role that a rule names" + (
+        f"; {'; '.join(told)}." if told else "."
+    )
+
+
 SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
+    "roles": _roles,
     "routing": _routing,
     "shifts": _shifts,
     "probes": _probes,

@@ -38,9 +38,9 @@ def _matches(table: pl.DataFrame) -> str:
     left = len(rows) - len(matched)
     means = [matched[name].to_numpy().mean() for name in ("similarity", "across", "random")]
     text = (
-        f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} that "
-        f"is more like them than a random partner, {specific} one that agrees about what is in the image (q < 0.05); "
-        f"mean similarity {means[0]:.2f}, {means[1]:.2f} across images, {means[2]:.2f} with a random partner"
+        f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} "
+        f"that is more like them than a random partner, {specific} one that agrees about what is in the image "
+        f"(q < 0.05); mean similarity {means[0]:.2f}, {means[1]:.2f} across images, {means[2]:.2f} with a random partner"
     )
     return f"{text}; {left} heads are left over." if left else f"{text}."
 

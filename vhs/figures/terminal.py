@@ -176,7 +176,10 @@ _TOLD = (
     "shift", "corruption", "severity", "layer", "head", "layer_b", "head_b", "metric", "query", "value", "lo", "hi",
     "in_unit", "heads", "n", "drop", "score", "scale", "b", "value_a", "value_b", "over", "diff", "q", "unit",
     "n_correct_a", "n_correct_b", "worst", "worst_top1", "top1", "adjusted_top1", "n_heads", "n_redundant", "n_needed",
-    "n_undecided", "equal_p", "total", "routing", "fixed", "class", "images_needed",
+    "n_undecided", "equal_p", "total", "routing", "fixed", "class", "images_needed", "role", "of", "kind", "attribute",
+    "source", "accuracy", "excess", "exclusivity", "r", "r_within", "r2_added", "a", "disattenuated", "gini",
+    "effective",
+    "clean", "shifted", "model_b", "similarity", "specific", "above", "question", "recipe", "against", "what", "words",
 )  # fmt: skip
 
 

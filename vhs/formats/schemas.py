@@ -639,6 +639,33 @@ MODELS = Schema(
     "compare --summary models",
 )  # fmt: skip
 
+ROLES = Schema(
+    "roles",
+    "one head and one role that it surely has by a declared rule, or `none`",
+    (
+        *(column for column in MEASURED if column.name in ("model", "model_id", "step", "seed", "data")),
+        _text("module", "attention module inside the block"),
+        _count("layer", "block, 0-based", ""),
+        _count("head", "head, 0-based", ""),
+        _text("role", "`unused`, `static`, `region detector`, `positional`, `follower`, `sink`, `class-token reader`, "
+              "`local`, `carrier` or `none`"),
+        _text("of", "the region, feature or category of shifts that the role is of", nullable=True),
+        _text("metric", "what the rule is about: a measure of the heads table, or an effect", nullable=True),
+        _real("value", "of the metric", "its value", nullable=True),
+        _real("lo", "of the metric", "lower 95 % bound", nullable=True),
+        _real("hi", "of the metric", "upper 95 % bound", nullable=True),
+        _real("threshold", "of the metric", "what the value is surely beyond", nullable=True),
+        _real("p", "probability", "one-sided, that it is not beyond the threshold; empty for unused and static, whose "
+              "q is of many", nullable=True),
+        _real("q", "probability", "after Benjamini-Hochberg over heads and all that the rule may be of; below 0.05",
+              nullable=True),
+        _count("n", "samples", nullable=True),
+        _text("words", "the role in words, after the name of the head"),
+    ),
+    ("role", "threshold", "words"),
+    "compare --summary roles",
+)  # fmt: skip
+
 VERSUS = Schema(
     "versus",
     "two models on the same samples under one condition: intact, and each without the same head",
@@ -886,6 +913,7 @@ SCHEMAS = {
         EXCLUSIVITY,
         COMPARE,
         SHIFTS,
+        ROLES,
         METRICS,
         TRAJECTORY,
         EFFECTIVE,

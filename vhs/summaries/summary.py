@@ -14,7 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.roles import exclusivity, importance, models, robustness, routing, shifts, trajectory
+from vhs.roles import exclusivity, importance, models, robustness, roles, routing, shifts, trajectory
 from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
@@ -172,6 +172,10 @@ SUMMARIES = {
         lambda rows, asked, _read, progress: importance.metrics(
             rows, beside(asked), asked.scales, seed=asked.seed, progress=progress
         ), WITH_FOLDS,
+    ),
+    "roles": Summary(
+        schemas.ROLES, schemas.HEADS,
+        lambda rows, asked, _read, _progress: roles.roles(rows, beside(asked), asked.tolerance), WITH_FOLDS,
     ),
     "models": Summary(
         schemas.MODELS, schemas.HEADS,
