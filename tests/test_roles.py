@@ -257,6 +257,8 @@ def test_models_say_whether_heads_specialize_and_whether_that_predicts_robustnes
 
     learned = row("learned", "jsd_layer", recipe="all", statistic="mean")
     assert 0 < learned["lo"] < 0.02 < learned["hi"] and learned["n_models"] == 10 and learned["q"] is None
+    last = row("predicts", "jsd_layer", statistic="mean", against="last")
+    assert last["n_models"] == 10 and last["lo"] < last["value"] < last["hi"]
     predicts = row("predicts", "jsd_layer", statistic="mean")
     assert predicts["value"] > 0.5 and predicts["lo"] > 0 and predicts["p"] < 0.01 and predicts["n_models"] == 60
     difference = row("difference", "shifted", recipe="6h", against="3h")
@@ -277,7 +279,7 @@ def test_level_of_prediction_where_specialization_is_worth_nothing() -> None:
     for seed in range(40):
         table = models._values(*many(np.random.default_rng(100 + seed))[:2])
         own = table.filter((pl.col("what") == "entropy") & (pl.col("statistic") == "mean"))
-        found += [row["p"] for row in models._predictions(own, 0)]
+        found += [row["p"] for row in models._predictions(own, None, 0)]
     assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 

@@ -20,11 +20,13 @@ AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agr
 TELLING = 0.5
 """Where measurement allows less than this, a low correlation says more of the measurement than of the heads."""
 CONDITION = ["shift", "corruption", "severity"]
+SHIFTED = ("effective", "probes", "exclusivity")
+"""Tables that may well be of shifted conditions only."""
 
 
 def sentence(kind: str, table: pl.DataFrame) -> str | None:
     """One sentence; None for a kind of table that has none, or for a part of one that lacks clean rows."""
-    if kind not in SENTENCES or ("shift" in table.columns and "clean" not in table["shift"]):
+    if kind not in SENTENCES or (kind not in SHIFTED and "shift" in table.columns and "clean" not in table["shift"]):
         return None
     try:
         return SENTENCES[kind](table)

@@ -40,7 +40,7 @@ def _matches(table: pl.DataFrame) -> str:
     text = (
         f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} "
         f"that is more like them than a random partner, {specific} one that agrees about what is in the image "
-        f"(q < 0.05); mean similarity {means[0]:.2f}, {means[1]:.2f} across images, {means[2]:.2f} with a random partner"
+        f"(q < 0.05); mean similarity {means[0]:.2f}, across images {means[1]:.2f}, to a random partner {means[2]:.2f}"
     )
     return f"{text}; {left} heads are left over." if left else f"{text}."
 
@@ -70,7 +70,7 @@ def _effective(table: pl.DataFrame) -> str:
         return f"Of {len(rows)} models none has 20 of other runs around its clean accuracy: no effective robustness."
     low, high = known.row(0, named=True), known.row(-1, named=True)
     told = [
-        f"{row['effective'] * 100:+.1f} points ({short(row['model'])}"
+        f"{row['effective'] * 100:+.1f} points ({row['recipe']}, seed {row['seed']}, update {row['step']}"
         + (f", 95 % over seeds {row['effective_lo'] * 100:+.1f} to {row['effective_hi'] * 100:+.1f})"
            if row["effective_lo"] is not None else ")")
         for row in (low, high)
@@ -102,16 +102,19 @@ def _specialize(rows: pl.DataFrame) -> str | None:
 
 
 def _predict(rows: pl.DataFrame) -> str | None:
-    found = rows.filter(pl.col("question") == "predicts")
+    found = rows.filter((pl.col("question") == "predicts") & pl.col("against").is_null())
     if not len(found):
         return None
     row = found.row(0, named=True)
+    last = rows.filter((pl.col("question") == "predicts") & (pl.col("against") == "last"))
+    ends = "".join(f"; {end['value']:+.2f} ({_seeds(end)}) among the {end['n_models']} at the end of training"
+                   for end in last.iter_rows(named=True))  # fmt: skip
     sure = row["lo"] is not None and (row["lo"] > 0 or row["hi"] < 0) and row["p"] < effects.ALPHA
     verb = "goes" if sure else "cannot be shown to go"
     few = " (under 40 checkpoints say little)" if row["n_models"] < 40 else ""
     return (
         f"At equal clean accuracy that {verb} with accuracy under shift: partial correlation {row['value']:+.2f} "
-        f"({_seeds(row)}, p = {row['p']:.2g}, {row['n_models']} checkpoints){few}."
+        f"({_seeds(row)}, p = {row['p']:.2g}, {row['n_models']} checkpoints){few}{ends}."
     )
 
 

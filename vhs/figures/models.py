@@ -66,18 +66,25 @@ def answers(table: pl.DataFrame, _metric: str = "value") -> Figure:
         )
         _intervals(axes, rows, rows["recipe"].to_list(), factor)
         axes.set_xlabel(words, fontsize=8)
-    rows = table.filter((pl.col("question") == "predicts") & (pl.col("statistic") == "mean"))
+    rows = table.filter(
+        (pl.col("question") == "predicts") & (pl.col("statistic") == "mean") & pl.col("against").is_null()
+    )
     rows = rows.with_columns(size=pl.col("value").abs(), named=pl.col("what") == PRIMARY)
     chosen = rows.sort("named", "size", descending=True, maintain_order=True).head(MOST)
     axes = below.subplots()
-    names = [" ".join([row["what"].replace("_", " "), row["of"] or ""]).strip() for row in chosen.iter_rows(named=True)]
+    names = [_name(row) for row in chosen.iter_rows(named=True)]
     _intervals(axes, chosen, names, 1.0)
     axes.set_xlim(-1.02, 1.02)
     count = chosen["n_models"][0] if len(chosen) else 0
     axes.set_xlabel(
-        f"partial correlation with accuracy under shift, {count} checkpoints (95 % over runs; filled: q < 0.05)"
+        f"partial correlation with accuracy under shift\n{count} checkpoints, 95 % over runs; filled: q < .05"
     )
     return figure
+
+
+def _name(row: dict[str, str | None]) -> str:
+    query = f"({row['query']})" if row["query"] not in ("none", "all", "patches") else None
+    return " ".join(part for part in (str(row["what"]).replace("_", " "), row["of"], query) if part)
 
 
 def _intervals(axes: Axes, rows: pl.DataFrame, names: list[str], factor: float) -> None:

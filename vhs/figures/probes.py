@@ -69,8 +69,9 @@ def exclusivity(table: pl.DataFrame, source: str = "direct") -> Figure:
     if not len(rows):
         raise InputError(f"the table has no source {source}; it has {', '.join(table['source'].unique().sort())}.")
     models = rows["model_id"].n_unique()
-    figure = style.new(4.0, 3.8)
-    axes = figure.subplots()
+    beside = bool(rows["effect"].is_not_null().any())
+    figure = style.new(6.6 if beside else 4.0, 3.8)
+    axes, *right = figure.subplots(1, 1 + beside, squeeze=False)[0]
     for kind, colour in KINDS.items():
         part = rows.filter(pl.col("kind") == kind)
         label = f"{kind}{' only' if kind in ('robust', 'spurious') else ''} ({len(part)})"
@@ -84,8 +85,30 @@ def exclusivity(table: pl.DataFrame, source: str = "direct") -> Figure:
     axes.set_ylabel(f"{names[1]}: beyond baselines (points)")
     name = style.short(rows["model"][0]) if models == 1 else f"{models} models"
     axes.set_title(f"{name}: {WORDS[source]}", loc="left", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2, fontsize=7.5)
+    for place in right:
+        _effects(place, rows)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2, fontsize=7.5
+    )
     return figure
+
+
+def _effects(axes: Axes, rows: pl.DataFrame) -> None:
+    """By kind what removing each head costs on clean images and under the condition, and the means."""
+    shift = rows["shift"][0]
+    for place, (kind, colour) in enumerate(KINDS.items()):
+        part = rows.filter((pl.col("kind") == kind) & pl.col("effect").is_not_null())
+        for offset, column, face in ((-0.17, "effect_clean", "white"), (0.17, "effect", colour)):
+            value = part[column].drop_nulls().to_numpy() * 100
+            spread = np.linspace(-0.09, 0.09, len(value)) if len(value) > 1 else np.zeros(len(value))
+            axes.plot(place + offset + spread, value, "o", ms=3.5, mec=colour, mfc=face, mew=0.8)
+            if len(value):
+                axes.plot([place + offset - 0.13, place + offset + 0.13], [value.mean()] * 2, color="black", lw=1.5)
+    axes.axhline(0, color="0.7", lw=0.8)
+    axes.set_xticks(range(len(KINDS)), list(KINDS))
+    axes.set_ylabel("accuracy lost without the head (points)")
+    axes.set_title(f"hollow: clean; line: mean\nfilled: {shift}", loc="left", fontsize=8)
 
 
 def _names(axes: Axes, rows: pl.DataFrame) -> None:

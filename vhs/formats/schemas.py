@@ -464,6 +464,12 @@ EXCLUSIVITY = Schema(
               "-1 to 1"),
         *_interval("exclusivity", ""),
         _text("kind", "`robust`, `spurious`, `both` or `neither`: whose q is below 0.05"),
+        _real("effect", "fraction", "accuracy lost without the head under this condition, if an ablation was named too",
+              nullable=True),
+        *_interval("effect", "fraction", nullable=True),
+        _real("effect_clean", "fraction", "the same on clean images", nullable=True),
+        _real("effect_lo_clean", "fraction", "lower 95 % bound of effect_clean", nullable=True),
+        _real("effect_hi_clean", "fraction", "upper 95 % bound of effect_clean", nullable=True),
     ),
     ("robust_excess", "exclusivity"),
     "compare --summary exclusivity",
@@ -619,9 +625,11 @@ MODELS = Schema(
     "one value of many models: of a recipe, what training changed, a difference of recipes, or what it predicts",
     (
         _text("question", "`recipe`: a mean over seeds; `learned`: last less first snapshot; `difference`: recipe less "
-              "against; `predicts`: partial correlation with shifted accuracy, clean accuracy held fixed"),
+              "against; `predicts`: partial correlation with shifted accuracy, clean accuracy (probit, and its "
+              "square) held fixed"),
         _text("recipe", "recipe (runs that differ in their seed only), or `all`"),
-        _text("against", "recipe it is compared with, or `first` for the first snapshots", nullable=True),
+        _text("against", "recipe it is compared with; `first`: the first snapshots; `last`: among the last of "
+              "each run only", nullable=True),
         _text("what", "name of a measure of heads, or `clean` and `shifted` accuracy"),
         _text("of", "region or feature the measure is about", nullable=True),
         _text("query", "queries averaged over"),

@@ -100,7 +100,8 @@ class Probing:
         weights = [probing.balanced(attribute, others, half) for half in (halves.fit_N, ~halves.fit_N)]
         for other in others:
             if max(probing.entangled(attribute, other, part) for part in weights) > TOLD_APART:
-                self.entangled.append(f"{attribute.name} and {other.name} cannot be told apart, they go together")
+                names = " and ".join(sorted((attribute.name, other.name)))
+                self.entangled.append(f"{names} cannot be told apart, they go together")
                 return
         both, asked = weights[0] + weights[1], weights[1]
         shuffled = _shuffled(attribute, halves, keys_N, hash64(self._seed, "shuffle", attribute.name))

@@ -16,13 +16,16 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 
 KEYS = ["model", "model_id", "step", "seed", "data", "shift", "category", "corruption", "severity"]
+PLACE = ("model_id", "shift", "corruption", "severity", "layer", "head")
 USUAL = ("robust", "spurious")
 LEVEL = 0.05
 
 
-def exclusive(probes: pl.DataFrame, pair: Sequence[str] = ()) -> pl.DataFrame:
-    """The exclusivity table. pair: the names of the robust and the spurious attribute; `label` stands for a robust one
-    that says the same. Raises UsageError for what the table has not."""
+def exclusive(
+    probes: pl.DataFrame, pair: Sequence[str] = (), ablation: pl.DataFrame | None = None
+) -> pl.DataFrame:  # fmt: skip
+    """The exclusivity table. pair: the names of the robust and the spurious attribute; ablation: what removing each
+    head costs under the same condition and on clean images. Raises UsageError for what the table has not."""
     held = probes["attribute"].unique(maintain_order=True).to_list()
     names = tuple(pair) or USUAL
     if len(names) != 2 or names[0] == names[1]:
@@ -34,7 +37,30 @@ def exclusive(probes: pl.DataFrame, pair: Sequence[str] = ()) -> pl.DataFrame:
             f"--attributes ROBUST,SPURIOUS."
         )
     parts = probes.group_by([*KEYS, "layer", "head", "source"], maintain_order=True)
-    return frame(schemas.EXCLUSIVITY, [row for _, part in parts for row in _rows(part, names)])
+    effects = _effects(ablation)
+    rows = [row for _, part in parts for row in _rows(part, names)]
+    return frame(schemas.EXCLUSIVITY, [row | _costs(row, effects) for row in rows])
+
+
+def _costs(row: dict[str, Any], effects: dict[tuple, dict[str, float]]) -> dict[str, float]:
+    """What removing the head costs under the row's condition, and on clean images."""
+    clean = effects.get((row["model_id"], "clean", None, 0, row["layer"], row["head"]), {})
+    own = effects.get(tuple(row[name] for name in PLACE), {})
+    return own | {f"{name}_clean": value for name, value in clean.items()}
+
+
+def _effects(ablation: pl.DataFrame | None) -> dict[tuple, dict[str, float]]:
+    """(model, condition, head) -> accuracy lost without it, of the first fill."""
+    if ablation is None:
+        return {}
+    rows = ablation.filter(
+        (pl.col("unit") == "head") & (pl.col("group") == "all") & (pl.col("fill") == ablation["fill"][0])
+    )
+    columns = {"effect": "drop", "effect_lo": "drop_lo", "effect_hi": "drop_hi"}
+    return {
+        tuple(row[name] for name in PLACE): {name: row[column] for name, column in columns.items()}
+        for row in rows.iter_rows(named=True)
+    }
 
 
 def _rows(part: pl.DataFrame, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ from vhs.summaries.tallied import number
 PRIMARY = "jsd_layer"
 """The measure of specialization that is named beforehand: how far a head's map lies from those of its layer, nats."""
 DRAWS, PERMUTATIONS = 500, 2000
+LAST = "last"
 FEWEST = 8
 """Checkpoints for a correlation over them; under 40 it says little."""
 WHAT = ["what", "of", "query", "statistic"]
@@ -39,7 +40,10 @@ def models(heads: pl.DataFrame, shift: pl.DataFrame, *, seed: int = 0) -> pl.Dat
         raise MismatchError("--summary models: the tables share fewer than two models. Measure the same ones in both.")
     last = table.filter(pl.col("step").fill_null(0) == pl.col("step").fill_null(0).max().over("run"))
     first = table.filter(pl.col("step").fill_null(0) == pl.col("step").fill_null(0).min().over("run"))
-    rows = [*_recipes(last), *_learned(first, last), *_differences(last), *_predictions(table, seed)]
+    rows = [
+        *_recipes(last), *_learned(first, last), *_differences(last), *_predictions(table, None, seed),
+        *_predictions(last, LAST, seed),
+    ]  # fmt: skip
     return frame(schemas.MODELS, _with_q(rows))
 
 
@@ -120,8 +124,9 @@ def _row(
     }  # fmt: skip
 
 
-def _predictions(table: pl.DataFrame, seed: int) -> Iterator[Row]:
-    """Over all checkpoints: each measure's partial correlation with shifted accuracy, clean accuracy held fixed."""
+def _predictions(table: pl.DataFrame, among: str | None, seed: int) -> Iterator[Row]:
+    """Over all checkpoints, or among the last of each run: each measure's partial correlation with shifted accuracy,
+    clean accuracy held fixed."""
     from scipy.special import ndtri
 
     for names, part in table.filter(pl.col("statistic") != "accuracy").group_by(*WHAT, maintain_order=True):
@@ -139,27 +144,29 @@ def _predictions(table: pl.DataFrame, seed: int) -> Iterator[Row]:
             draws.append(_partial(x[drawn], shifted[drawn], clean[drawn]))
         lo, hi = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
         yield dict(zip(WHAT, names, strict=True)) | {
-            "question": "predicts", "recipe": "all", "against": None, "value": r, "lo": number(lo), "hi": number(hi),
+            "question": "predicts", "recipe": "all", "against": among, "value": r, "lo": number(lo), "hi": number(hi),
             "p": _permuted_p(x, shifted, clean, recipes, rng), "over": "runs", "n_models": len(part),
         }  # fmt: skip
 
 
 def _partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
-    """Pearson's correlation of what a line in `given` leaves of x and y; 0 where nothing is left."""
+    """Pearson's correlation of what a parabola in `given` leaves of x and y; 0 where nothing is left."""
     a, b = _rest(x, given), _rest(y, given)
     length = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / length) if length > 1e-12 else 0.0
 
 
 def _rest(values: np.ndarray, given: np.ndarray) -> np.ndarray:
-    centred, line = values - values.mean(), given - given.mean()
-    return centred - (centred @ line / max(line @ line, 1e-300)) * line
+    """What a parabola leaves: over a whole training run shifted accuracy bends against clean accuracy on the
+    probit scale too, and a line would leave the bend to whatever grows in training."""
+    design = np.stack([np.ones_like(given), given, given**2], 1)
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
 
 
 def _permuted_p(
     x: np.ndarray, y: np.ndarray, given: np.ndarray, groups: np.ndarray, rng: np.random.Generator
 ) -> float:  # fmt: skip
-    """Two-sided: what the line leaves of x permuted within recipes (Freedman and Lane 1983)."""
+    """Two-sided: what the parabola leaves of x permuted within recipes (Freedman and Lane 1983)."""
     from vhs.measures.correlation import shuffle
 
     a, b = _rest(x, given), _rest(y, given)

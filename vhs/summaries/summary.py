@@ -69,12 +69,13 @@ class Asked:
 @dataclass(frozen=True)
 class Summary:
     """schema: of what it gives; of: of what it takes, None for folds; make: from those rows; beside: other tables that
-    it takes, which stand among the first and come to `make` in `Asked.beside`."""
+    it takes, which stand among the first and come to `make` in `Asked.beside`; optional: whether it does without."""
 
     schema: Schema
     of: Schema | None
     make: Callable[[pl.DataFrame, Asked, Read, Progress], pl.DataFrame]
     beside: tuple[Schema, ...] = ()
+    optional: bool = False
 
 
 def of(asked: Asked) -> Summary:
@@ -111,6 +112,8 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
     other = [pair for pair in tables if pair[1].schema in wanted.beside]
     first = [table for _, table in tables if table.schema not in wanted.beside]
+    if not other and wanted.optional:
+        return join(first, wanted.of, _read_already), asked
     if not other or not first:
         assert wanted.of is not None
         names = " or ".join(schema.name for schema in wanted.beside[:2])
@@ -198,7 +201,8 @@ SUMMARIES = {
     ),
     "exclusivity": Summary(
         schemas.EXCLUSIVITY, schemas.PROBES,
-        lambda rows, asked, _read, _progress: exclusivity.exclusive(rows, asked.attributes),
+        lambda rows, asked, _read, _progress: exclusivity.exclusive(rows, asked.attributes, asked.beside),
+        (schemas.ABLATE,), optional=True,
     ),
     "mce": Summary(schemas.MCE, schemas.EVALSHIFT, _mce),
     "groups": Summary(

@@ -45,7 +45,7 @@ def probe(run: Run) -> Iterator[pl.DataFrame]:
         for model, measure, tallies in zip(run.models, made, results, strict=True):
             keys = measured_keys(run, condition, model)
             parts.append(frame(schemas.PROBES, [keys | row for row in rows(measure.entries, tallies["probes"])]))
-            for entangled in measure.entangled:
+            for entangled in dict.fromkeys(measure.entangled):
                 run.note(f"{model.name}, {condition.name}: {entangled}; they are left out")
         made.clear()
         told += sum(map(len, parts))
