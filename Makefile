@@ -89,6 +89,7 @@ docs: $(READY)  ## generate docs/cli.md and docs/tables.md
 bench: $(READY) bench-tools  ## our code against the alternative, alternating in one process
 	$(PYTHON) -m tests.bench.sweep
 	$(PYTHON) -m tests.bench.looking
+	$(PYTHON) -m tests.bench.roles
 	$(PYTHON) -m tests.bench.reading
 	$(PYTHON) -m tests.bench.training
 	PYTHONPATH=$(TOOLS) $(PYTHON) -m tests.bench.shifts
@@ -97,13 +98,16 @@ bench-tools: $(READY)  # apart from the environment: its frost photographs would
 	test -d $(TOOLS) || $(PYTHON) -m pip install --quiet --no-deps --target $(TOOLS) -c constraints.txt \
 	  imagecorruptions-imaug opencv-python-headless numba llvmlite
 
-bench-gpu: bench-gpu-sweep bench-gpu-looking bench-gpu-shifts bench-gpu-train  ## the benchmarks on one GPU; need torch and timm only
+bench-gpu: bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train  ## the benchmarks on one GPU; need torch and timm only
 
 bench-gpu-sweep:  ## the sweep on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.sweep --device cuda
 
 bench-gpu-looking:  ## what heads look at, on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.looking --device cuda
+
+bench-gpu-roles:  ## what heads carry, on one GPU
+	$(or $(PYTHON_GPU),python3) -m tests.bench.roles --device cuda
 
 bench-gpu-shifts:  ## the corruptions on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.shifts --device cuda
@@ -114,4 +118,4 @@ bench-gpu-train:  ## training on one GPU
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-shifts bench-gpu-train clean
+.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train clean

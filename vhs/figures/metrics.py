@@ -41,10 +41,10 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     for side in (-ceiling, ceiling):
         left.axvline(side, color="0.5", lw=0.8, ls=":", label="noise of importances" if side < 0 else None)
     left.set_xlim(-1.02, 1.02)
-    left.set_yticks(y, [_words(name) for name in names], fontsize=7)
-    left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("rank correlation (95 % over heads)")
     _matrix(right, rows, names, conditions)
+    left.set_yticks(y, [_words(name) for name in names], fontsize=7)  # after the matrix, which thins them
+    left.set_ylim(len(names) - 0.5, -0.5)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=7)
     row = rows.row(0, named=True)
