@@ -21,6 +21,7 @@ from vhs.formats.shards import ShardSet
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
+from vhs.measures.routes import Routes
 from vhs.measures.scoring import Scope, View
 from vhs.measures.steadiness import settle
 from vhs.models.building import build
@@ -90,6 +91,7 @@ def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
         for make in (Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True)):
             list(sweep(replace(run, conditions=run.conditions[:1]), make))
         settle(run.models[0], images(16, 1, 42, 28), 3)
+        Routes(run.models[0])
         _logged()
         product_rate(DEVICE)
     assert watch.seen == LISTED

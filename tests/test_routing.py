@@ -140,7 +140,7 @@ def drawn(rng: np.random.Generator, drops_KH: np.ndarray, rate: float, n: int) -
 
 def test_levels_of_the_classes() -> None:
     """Heads exactly at the margin in one condition and far below in the others are rarely called what they are not."""
-    rng, margin, heads, runs = np.random.default_rng(1), 0.02, 8, 60
+    rng, margin, heads, runs = np.random.default_rng(1), 0.02, 6, 40
     wrong = dict.fromkeys(("unused", "static", "routing"), 0)
     for _ in range(runs):
         at_margin = np.zeros((4, heads))

@@ -61,8 +61,22 @@ def _exclusivity(table: pl.DataFrame) -> str:
     return (
         f"Of the {len(rows)} heads of {whose}, {counts['robust']} {how} the {rows['robust'][0]} attribute only, "
         f"{counts['spurious']} the {rows['spurious'][0]} one only, {counts['both']} both and {counts['neither']} "
-        f"neither (q < 0.05)."
+        f"neither (q < 0.05){_costs(rows)}."
     )
+
+
+def _costs(rows: pl.DataFrame) -> str:
+    """What removing heads of each kind costs, where that is known."""
+    known = rows.drop_nulls(["effect", "effect_clean"])
+    if not len(known):
+        return ""
+    means = known.group_by("kind").agg(pl.col("effect", "effect_clean").mean() * 100)
+    told = [
+        f"{kind} {effect:+.1f} points (clean {clean:+.1f})"
+        for name in ("robust", "spurious", "both", "neither")
+        for kind, effect, clean in means.filter(pl.col("kind") == name).iter_rows()
+    ]
+    return f"; without one accuracy under {known['shift'][0]} falls by a mean of {', '.join(told)}"
 
 
 def _shifts(table: pl.DataFrame) -> str | None:

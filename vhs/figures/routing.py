@@ -32,10 +32,10 @@ def split(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     figure = style.new(max(1.3, 0.26 * width + 0.5) * 4 + 1.2, max(1.6, 0.22 * depth + 0.9) * len(lines) + 0.9)
     panels = figure.subplots(len(lines), 4, squeeze=False, sharex=True, sharey=True)
     norm = style.symmetric_norm([grid for line in grids for grid in line])
-    for axes, (name, _), line in zip(panels, lines, grids, strict=True):
+    for row, (axes, (name, _), line) in enumerate(zip(panels, lines, grids, strict=True)):
         for place, grid, words in zip(axes, line, PARTS.values(), strict=False):
             image = style.heat_map(place, grid, norm=norm)
-            place.set_title(words if axes is panels[0] else "", loc="left", fontsize=9)
+            place.set_title(words if row == 0 else "", loc="left", fontsize=9)
         axes[0].set_ylabel(f"{name}\nlayer")
     _classes(panels[0, 3], lines[0][1])
     for axes in panels[1:, 3]:
@@ -43,7 +43,8 @@ def split(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     style.colour_bar(image, list(panels[:, :3].flat), label=SCALE_WORDS[scale])
     handles = [Patch(facecolor=colour, edgecolor="0.4", label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=7.5)
-    figure.supxlabel("head", fontsize=9)
+    for axes in (*panels[-1, :3], panels[0, 3]):
+        axes.set_xlabel("head")
     told = f"{style.short(rows['model'][0])}, n = {rows['n'][0]:,} a condition, tolerance {rows['tolerance'][0]:.1%}"
     figure.suptitle(told, fontsize=10)
     return figure
@@ -64,4 +65,7 @@ def _classes(axes: Axes, rows: pl.DataFrame) -> None:
     grid = np.ma.masked_invalid(effects.grid(codes, "code"))
     axes.imshow(grid, cmap=colours, norm=BoundaryNorm(np.arange(-0.5, 4), 4), aspect="auto")
     axes.set_title("class", loc="left", fontsize=9)
-    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(grid.shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(grid.shape[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", lw=1.5)
+    axes.tick_params(which="both", length=0, labelbottom=True)

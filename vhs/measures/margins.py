@@ -23,14 +23,21 @@ RATES = 48
 NEGLIGIBLE = 1e-12
 
 
-def below_p(lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float) -> np.ndarray:
-    """p of the hypothesis that the true drop is `margin` or more; small: it is surely below. Any shape."""
-    return _each(lost, gained, n, margin, upper=False)
+def below_p(
+    lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float, *, gamma: float = GAMMA
+) -> np.ndarray:  # fmt: skip
+    """p of the hypothesis that the true drop is `margin` or more; small: it is surely below. Any shape.
+
+    No p is below `gamma`: where many tests are made, it must be so much smaller than the level.
+    """
+    return _each(lost, gained, n, margin, gamma, upper=False)
 
 
-def above_p(lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float) -> np.ndarray:
+def above_p(
+    lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float, *, gamma: float = GAMMA
+) -> np.ndarray:  # fmt: skip
     """p of the hypothesis that the true drop is `margin` or less; small: it is surely above. Any shape."""
-    return _each(lost, gained, n, margin, upper=True)
+    return _each(lost, gained, n, margin, gamma, upper=True)
 
 
 def images_needed(drop: ArrayLike, discordant: ArrayLike, margin: float, conditions: int) -> np.ndarray:
@@ -49,24 +56,26 @@ def holm(p: np.ndarray) -> np.ndarray:
     return np.minimum(p.min(-1) * p.shape[-1], 1.0)
 
 
-def _each(lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float, *, upper: bool) -> np.ndarray:
+def _each(
+    lost: ArrayLike, gained: ArrayLike, n: ArrayLike, margin: float, gamma: float, *, upper: bool
+) -> np.ndarray:  # fmt: skip
     lost, gained, n = np.broadcast_arrays(*(np.asarray(part, np.int64) for part in (lost, gained, n)))
     triples = zip(lost.flat, gained.flat, n.flat, strict=True)
-    found = [_one(int(a), int(b), int(c), float(margin), upper) for a, b, c in triples]
+    found = [_one(int(a), int(b), int(c), float(margin), gamma, upper) for a, b, c in triples]
     return np.array(found, float).reshape(lost.shape)
 
 
 @cache
-def _one(lost: int, gained: int, n: int, margin: float, upper: bool) -> float:
+def _one(lost: int, gained: int, n: int, margin: float, gamma: float, upper: bool) -> float:
     from scipy.special import betaincinv
 
     assert 0 < margin < 1
     count = lost + gained
-    highest = float(betaincinv(count + 1, n - count, 1 - GAMMA)) if count < n else 1.0
+    highest = float(betaincinv(count + 1, n - count, 1 - gamma)) if count < n else 1.0
     if highest < margin:  # so few answers changed that no drop of the margin fits them
-        return 1.0 if upper else GAMMA
+        return 1.0 if upper else gamma
     rates_Q = np.linspace(margin, highest, RATES)
-    return min(GAMMA + float(_tail(rates_Q, float(score(lost, gained, n, margin)), n, margin, upper=upper).max()), 1.0)
+    return min(gamma + float(_tail(rates_Q, float(score(lost, gained, n, margin)), n, margin, upper=upper).max()), 1.0)
 
 
 def score(lost: ArrayLike, gained: ArrayLike, n: float, margin: float) -> np.ndarray:

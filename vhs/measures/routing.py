@@ -87,7 +87,11 @@ def _answers(counts: Sequence[Counts], margin: float) -> tuple[np.ndarray, ...]:
     lost, gained, n = (np.stack([part.total(name) for part in counts]) for name in ("n_lost", "n_gained", "n"))
     drop = (lost - gained) / n
     needed = margins.images_needed(drop, (lost + gained) / n, margin, len(counts))
-    return margins.below_p(lost, gained, n, margin), margins.above_p(lost, gained, n, margin), drop < margin, needed
+    gamma = margins.GAMMA / n.size  # all of these tests are corrected for
+    below, above = (
+        test(lost, gained, n, margin, gamma=gamma) for test in (margins.below_p, margins.above_p)
+    )  # fmt: skip
+    return below, above, drop < margin, needed
 
 
 def _errors(counts: Sequence[Counts], margin: float) -> tuple[np.ndarray, ...]:
