@@ -176,8 +176,8 @@ def compare(
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 
-    sources: frames, files, or what `ablate` and `evalshift` gave; folds for correlations, `contrast`, `rollup` and
-    `redundancy`, a shift table for `mce` and `groups`.
+    sources: frames, files, or what `ablate`, `evalshift` and `specialize` gave; folds, shift or heads tables, as each
+    summary takes them (docs/cli.md).
     """
     with spoken(progress, quiet=quiet) as talk:
         asked = summaries.Asked(
@@ -185,7 +185,7 @@ def compare(
             tolerance=tolerance, normalise_by=normalise_by, against=against,
             exact=exact, seed=seed, attributes=accepted.names(attributes),
         ).check()  # fmt: skip
-        folds = summaries.of(asked).of is None
+        folds = summaries.of(asked).takes_folds
         found = [_source(source, folds=folds) for source in sources]
         return summaries.summarise(found, asked, _table, talk.progress)
 

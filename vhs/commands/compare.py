@@ -13,8 +13,8 @@ from vhs.formats.schemas import COMPARE, CONTRAST
 Tables = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TABLE]...", help="Ablation tables with their .folds.parquet beside them, or folds tables; "
-        "stdin when none is named.", show_default=False, autocompletion=completion.files(completion.TABLES),
+        metavar="[TABLE]...", help="Ablation tables with their .folds.parquet beside them, or folds tables; what "
+        "--summary takes; stdin when none is named.", show_default=False, autocompletion=completion.files(completion.TABLES),
     ),
 ]  # fmt: skip
 Contrast = Annotated[
@@ -38,7 +38,10 @@ Summary = Annotated[
     typer.Option(
         "--summary", metavar="KIND", autocompletion=completion.words((*options.OF_FOLDS, *options.OF_SHIFT)),
         help="Of folds: contrast (head by head), rollup (heads over severities, categories, families), redundancy "
-        "(how many are dispensable). Of shift tables: mce, groups.",
+        "(how many are dispensable), shifts (which shifts the same heads serve), routing (where a head looks or what it "
+        "passes on), trajectory (snapshots). Of shift tables: mce, groups, effective (robustness at equal clean "
+        "accuracy). Of a heads table and an ablation: metrics (which measure goes with importance), roles (a name for "
+        "each head), kinds (regions). Of heads and shift tables: models (recipes, seeds). Of probes: exclusivity.",
     ),
 ]  # fmt: skip
 Against = Annotated[
@@ -58,8 +61,8 @@ Tolerance = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Of --summary redundancy and kinds: drop in accuracy, or share of squared error added (.005: half a point "
-        "or percent), below which a head is dispensable.",
+        help="Of --summary redundancy, kinds, routing and roles: drop in accuracy, or share of squared error added "
+        "(.005: half a point or percent), below which a head is dispensable.",
     ),
 ]
 Attributes = Annotated[
@@ -98,6 +101,10 @@ def compare(
     Example: vhs compare heads.csv -o agreement.csv
 
     Example: vhs compare heads.csv --summary rollup -o rollup.csv
+
+    Example: vhs compare heads.csv --summary shifts | vhs plot -o shifts.png
+
+    Example: vhs compare looks.csv heads.csv --summary roles -o roles.csv
 
     Example: vhs compare regions.csv heads.csv --summary kinds -o kinds.csv
 

@@ -77,6 +77,11 @@ class Summary:
     beside: tuple[Schema, ...] = ()
     optional: bool = False
 
+    @property
+    def takes_folds(self) -> bool:
+        """Whether it is made of folds, or of something beside folds."""
+        return self.of is None or schemas.FOLDS in self.beside
+
 
 def of(asked: Asked) -> Summary:
     """The summary that is asked for; correlations without any other word."""
