@@ -22,6 +22,9 @@ FEW = "--shift gaussian_noise:3 --shift contrast:4 --shift fog:3 --max-samples 5
 COMMANDS = {
     "rollup.csv": "compare demo/heads.csv --summary rollup",
     "redundancy.csv": "compare demo/heads.csv --summary redundancy",
+    "shifts.csv": "compare demo/heads.csv --summary shifts",
+    "metrics.csv": "compare demo/attention.csv demo/heads.csv --summary metrics",
+    "roles.csv": "compare demo/attention.csv demo/heads.csv --summary roles --tolerance .01",
     "taylor.csv": f"ablate demo/vit.safetensors {FEW} --method taylor",
     "direct.csv": f"ablate demo/vit.safetensors {FEW} --method direct",
     "exact.csv": f"ablate demo/vit.safetensors {FEW} --fill zero,mean,resample",
@@ -36,12 +39,13 @@ COMMANDS = {
 FIGURES = {
     "heads.csv": ("heads", "conditions"), "shift.csv": ("severity",), "agreement.csv": ("correlation",),
     "attention.csv": ("layers", "features"), "attention.pairs.parquet": ("matrix",), "vit.train.csv": ("training",),
-    "rollup.csv": ("rollup",), "redundancy.csv": ("redundancy",), "taylor-exact.csv": ("scatter",),
+    "rollup.csv": ("rollup",), "redundancy.csv": ("redundancy",), "shifts.csv": ("corruptions",),
+    "metrics.csv": ("metrics",), "taylor-exact.csv": ("scatter",),
     "direct-exact.csv": ("scatter",), "twins.csv twin-layers.csv": ("restored",),
 }  # fmt: skip
 COPIED = ("maps.png",)
 """Of `make demo` itself."""
-NAMES = {"correlation": "agreement", "layers": "attention", "matrix": "jsd"}
+NAMES = {"corruptions": "shifts", "correlation": "agreement", "layers": "attention", "matrix": "jsd"}
 
 
 def read(name: str) -> pl.DataFrame:
@@ -82,6 +86,8 @@ def page() -> str:
         "![Heads](figures/heads.png)", "![Conditions](figures/conditions.png)",
         "## Dispensable heads", dispensable(), "![Dispensable heads](figures/redundancy.png)",
         "![Effects by category](figures/rollup.png)",
+        "## Heads across shifts, and what goes with importance", carried(), "![Shifts](figures/shifts.png)",
+        "![Measures](figures/metrics.png)",
         "## Estimates beside exact effects", estimates(), "![First-order](figures/taylor.png)",
         "![Direct](figures/direct.png)",
         "## Other fills", fills(),
@@ -151,6 +157,11 @@ def dispensable() -> str:
         f"Of {row['n_heads']} heads {row['n_redundant']} are dispensable one at a time (less than half a point by the 95 % "
         f"bound), {row['n_needed']} are needed, and {row['n_undecided']} cannot be told on {row['n']} clean images."
     )
+
+
+def carried() -> str:
+    said = [findings.sentence(kind, read(f"{kind}.csv")) for kind in ("shifts", "metrics", "roles")]
+    return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
 def estimates() -> str:

@@ -14,7 +14,8 @@ Tables = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[TABLE]...", help="Ablation tables with their .folds.parquet beside them, or folds tables; what "
-        "--summary takes; stdin when none is named.", show_default=False, autocompletion=completion.files(completion.TABLES),
+        "--summary takes; stdin when none is named.", show_default=False,
+        autocompletion=completion.files(completion.TABLES),
     ),
 ]  # fmt: skip
 Contrast = Annotated[
@@ -38,8 +39,8 @@ Summary = Annotated[
     typer.Option(
         "--summary", metavar="KIND", autocompletion=completion.words((*options.OF_FOLDS, *options.OF_SHIFT)),
         help="Of folds: contrast (head by head), rollup (heads over severities, categories, families), redundancy "
-        "(how many are dispensable), shifts (which shifts the same heads serve), routing (where a head looks or what it "
-        "passes on), trajectory (snapshots). Of shift tables: mce, groups, effective (robustness at equal clean "
+        "(how many are dispensable), shifts (which shifts the same heads serve), routing (where a head looks or what "
+        "it passes on), trajectory (snapshots). Of shift tables: mce, groups, effective (robustness at equal clean "
         "accuracy). Of a heads table and an ablation: metrics (which measure goes with importance), roles (a name for "
         "each head), kinds (regions). Of heads and shift tables: models (recipes, seeds). Of probes: exclusivity.",
     ),
