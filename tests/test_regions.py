@@ -18,8 +18,8 @@ from vhs.measures.layer import Layer
 from vhs.measures.observation import Observation
 from vhs.measures.region_tally import RegionTally
 from vhs.models.tokens import GLOBAL, Layout
+from vhs.roles.kinds import EXCESS, kinds
 from vhs.sources import chirps
-from vhs.summaries.kinds import EXCESS, kinds
 
 GRID = (16, 16)
 LAYOUT = Layout(GLOBAL, 257, 257, 1, ("class",), GRID, (8.0, 8.0))

@@ -230,7 +230,7 @@ def test_compiled_counts_are_those_of_eager(vhs, toy_checkpoint: Path) -> None:
 def test_the_shell_offers_the_summaries_there_are() -> None:
     from vhs import options
     from vhs.measures.contrast import SCALES
-    from vhs.summaries.summary import OF_SHIFT, SUMMARIES
+    from vhs.summary import OF_SHIFT, SUMMARIES
 
     assert set(options.SCALES) == set(SCALES)
     assert set(SUMMARIES) == {*options.OF_FOLDS, *options.OF_SHIFT} and set(OF_SHIFT) == set(options.OF_SHIFT)

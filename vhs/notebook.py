@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from vhs import accepted
+from vhs import summary as summaries
 from vhs.accepted import Data, Models, Names
 from vhs.console import Talk, spoken
 from vhs.figures import gallery, selection, style
@@ -34,7 +35,6 @@ from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
 from vhs.runs.run import Run
 from vhs.sources import packing
-from vhs.summaries import summary as summaries
 from vhs.viewing import contact, specialization
 
 __all__ = [

@@ -117,7 +117,7 @@ def compare(
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
-    from vhs.summaries.summary import Asked, of, read_all
+    from vhs.summary import Asked, of, read_all
 
     sources, instead = tables or ["-"], contrast == "-"
     asked = Asked(

@@ -73,7 +73,7 @@ def evalshift(
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.runs import journal, opening
-    from vhs.summaries.summary import Asked, of
+    from vhs.summary import Asked, of
 
     wanted = Asked(summary=summary, normalise_by=normalise_by).check(of_shift=True)
     if summary and calibration:

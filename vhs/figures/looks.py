@@ -11,7 +11,7 @@ from vhs.errors import InputError
 from vhs.figures import style
 from vhs.figures.heads import one_model
 from vhs.grid import head_name
-from vhs.summaries.kinds import EXCESS
+from vhs.roles.kinds import EXCESS
 
 ROWS = 48
 """Heads down a panel; more go into the next one."""

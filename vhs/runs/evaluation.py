@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from vhs import summary
 from vhs.formats import schemas, tables
 from vhs.formats.tables import frame
 from vhs.measures.evaluation import Evaluation
@@ -15,9 +16,8 @@ from vhs.runs import regression
 from vhs.runs.frames import evaluation_frames
 from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
-from vhs.summaries import summary
 from vhs.summaries.mce import Folds
-from vhs.summaries.summary import Asked
+from vhs.summary import Asked
 
 
 @dataclass(frozen=True)

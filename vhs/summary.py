@@ -14,8 +14,8 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.roles import exclusivity, importance, models, robustness, roles, routing, shifts, trajectory
-from vhs.summaries import comparison, estimated, kinds, mce, redundancy, rollup, versus, worst_groups
+from vhs.roles import exclusivity, importance, kinds, models, robustness, roles, routing, shifts, trajectory
+from vhs.summaries import comparison, estimated, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
 """A table's name (or the table itself, from Python) -> its kind and rows."""
