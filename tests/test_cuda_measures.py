@@ -24,11 +24,14 @@ from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
 from vhs.measures.head_values import Others
 from vhs.measures.head_values import Wanted as Looking
+from vhs.measures.matching import Matching
 from vhs.measures.observation import Observer
+from vhs.measures.probe_tally import Probing
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
+from vhs.models import building
 from vhs.models.building import build
 from vhs.models.model import Model, Preprocess
 
@@ -196,3 +199,22 @@ def test_specialization(name: str, asked: str) -> None:
         measure.add(batch)
     with on_cuda(LISTED):
         assert {"means", "jsd"} < set(measure.results())
+
+
+@pytest.mark.parametrize("name", [*LOOKING])
+def test_matching_and_the_features_of_probes(name: str) -> None:
+    """Images are seen without a wait; what is fitted to them is read once a condition."""
+    net, size = LOOKING[name]
+    observer, model = looking(net(), size)
+    with on_cuda(LISTED):
+        batch = batch_of(model)
+        with patch("vhs.measures.matching.Observer", return_value=observer):
+            matching = Matching(model, model)
+        scope = replace(Scope.whole(5, DEVICE), groups=("a=1", "a=2"))
+        with patch.object(building, "untrained", lambda known, _seed: known.net):
+            probing = Probing(model, scope, 0)
+    with on_cuda():
+        matching.add(batch)
+        probing.add(batch)
+    with on_cuda(LISTED):
+        assert set(matching.results()) == {"pairs"}

@@ -57,10 +57,10 @@ class Probing:
         self._names = list(dict.fromkeys(name.partition("=")[0] for name in scope.groups))
         place = {name: index for index, name in enumerate(model.classes)}
         self._outputs = [place.get(name.partition("=")[2], -1) for name in scope.groups]
-        self._places = scope.views[0].places_C.cpu().tolist()
+        self._places_C = scope.views[0].places_C
         self._twin = replace(model, net=building.untrained(model, seed))
         self._kept: list[tuple[Features, Features]] = []
-        self._batches: list[tuple[np.ndarray, ...]] = []
+        self._batches: list[tuple[Tensor, ...]] = []
         self.entries: list[Entry] = []
         self.entangled: list[str] = []
 
@@ -69,16 +69,18 @@ class Probing:
         images = batch.images_BCHW
         self._kept.append((_cut(features(self.model, images), size), _cut(features(self._twin, images), size)))
         told = (batch.groups_AB.T, batch.labels_B, batch.folds_B, batch.keys_B)
-        self._batches.append(tuple(part[:size].cpu().numpy() for part in told))
+        self._batches.append(tuple(part[:size] for part in told))
 
     def results(self) -> dict[str, Counts]:
         """probes: int64 [E, 1, FIELDS]; `n` as it is, all else in 2^-24."""
-        groups_NA, labels_N, folds_N, keys_N = (np.concatenate(part) for part in zip(*self._batches, strict=True))
+        groups_NA, labels_N, folds_N, keys_N = (
+            torch.cat(part).cpu().numpy() for part in zip(*self._batches, strict=True)
+        )
         halves = Halves.of(folds_N, FOLDS)
         columns: dict[str, probing.Column] = {
             name: (groups_NA[:, index], self._outputs) for index, name in enumerate(self._names)
         }
-        columns[LABEL] = labels_N, self._places
+        columns[LABEL] = labels_N, self._places_C.tolist()
         found = probing.attributes(columns, halves)
         named = [attribute for attribute in found if attribute.name != LABEL]
         attributes = named + [
