@@ -283,6 +283,46 @@ def test_level_of_prediction_where_specialization_is_worth_nothing() -> None:
     assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
+def test_whole_runs_are_permuted_not_their_checkpoints() -> None:
+    """Runs that differ by more than their checkpoints do, and a measure that has nothing to do with it."""
+    rng, rejected, total = np.random.default_rng(12), 0, 60
+    for _ in range(total):
+        runs, kinds = np.repeat(np.arange(10), 6), np.repeat(np.arange(2), 30)
+        x, y = (3 * rng.normal(size=10)[runs] + rng.normal(size=60) for _ in range(2))
+        p = models._permuted_p(x, y, rng.normal(size=60), (runs, kinds), rng)
+        rejected += p is not None and p <= 0.05
+    assert rejected / total <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / total)
+    assert models._permuted_p(x[1:], y[1:], y[1:] ** 2, (runs[1:], kinds[1:]), rng) is None
+
+
+def test_checkpoints_count_once_and_data_sets_are_kept_apart() -> None:
+    heads, shift, _ = many(np.random.default_rng(13))
+    plain = models.models(heads, shift)
+    name = "runs/3h-0"
+    again = [
+        part.filter(pl.col("model") == f"{name}.safetensors").with_columns(
+            model=pl.lit(f"{name}.snapshots/step-1024.safetensors"), model_id=pl.lit(f"{name}.safetensors")
+        ) for part in (heads, shift)
+    ]  # fmt: skip
+    other = shift.filter(pl.col("shift") != "clean").with_columns(shift=pl.lit("imagenet-r"), data=pl.lit("r/val"))
+    own = shift.filter(pl.col("shift") == "clean").with_columns(shift=pl.lit("clean_c"))
+    one_more = shift.filter((pl.col("shift") != "clean") & pl.col("model").str.contains("6h")).with_columns(
+        severity=pl.lit(5, pl.Int64), n_correct=pl.lit(100, pl.Int64)
+    )  # fmt: skip
+    for further in ((again[1],), (own,), (one_more,)):
+        table = models.models(pl.concat([heads, again[0]]), pl.concat([shift, *further]))
+        assert table.select("value", "n_models").equals(plain.select("value", "n_models"))
+    both = models.models(heads, pl.concat([shift, other]))
+    assert both["n_models"].equals(plain["n_models"]), "another set's images are another condition, not another model"
+    two = pl.concat([shift, shift.with_columns(data=pl.lit("e/val"))])
+    with pytest.raises(VhsError, match=r"has clean images of d/val and of e/val\. Compare them apart\."):
+        robustness.effective(two)
+    effects = {("clean", None, 0): np.arange(24.0), ("imagenet-c", "fog", 1): np.arange(24.0)}
+    folds = folds_of(effects, np.random.default_rng(0), 0.1)
+    with pytest.raises(VhsError, match="has clean images of d/val and of e/val"):
+        shifts.shifts(pl.concat([folds, folds.with_columns(data=pl.lit("e/val"))]), ())
+
+
 # --- from the command line ---
 
 
@@ -359,6 +399,22 @@ def test_planted_heads_are_called_what_they_are_and_others_nothing() -> None:
     heads, folds = role_tables(np.random.default_rng(9))
     with pytest.raises(VhsError, match="share no model"):
         roles.roles(heads.with_columns(model_id=pl.lit("x")), folds, 0.01)
+
+
+def test_what_is_unused_for_one_target_is_so_for_that_target() -> None:
+    heads, folds = role_tables(np.random.default_rng(10))
+    rng, parts = np.random.default_rng(1), []
+    keep = [name for name in schemas.FOLDS_REGRESSION.names if name in folds.columns]
+    for target, cost in (("start", 0.0), ("end", 0.2)):
+        for fill in ("mean-flat", "mean-map", "donor-map"):
+            noise = rng.normal(size=len(folds)) * 1e-3
+            parts.append(folds.select(keep).with_columns(
+                fill=pl.lit(fill), target=pl.lit(target), se_intact_sum=pl.lit(int(40 * SCALE)),
+                dse_sum=pl.Series(((cost + noise) * 40 * SCALE).astype(np.int64)), dse_sq_sum=pl.lit(1),
+            ).select(schemas.FOLDS_REGRESSION.names))  # fmt: skip
+    table = roles.roles(heads, pl.concat(parts), 0.05)
+    unused = table.filter(pl.col("role") == "unused")
+    assert unused.height == 12 and set(unused["of"]) == {"start"}
 
 
 def test_unused_and_static_heads_have_names_where_their_fills_were_measured() -> None:

@@ -109,13 +109,17 @@ def _predict(rows: pl.DataFrame) -> str | None:
     last = rows.filter((pl.col("question") == "predicts") & (pl.col("against") == "last"))
     ends = "".join(f"; {end['value']:+.2f} ({_seeds(end)}) among the {end['n_models']} at the end of training"
                    for end in last.iter_rows(named=True))  # fmt: skip
-    sure = row["lo"] is not None and (row["lo"] > 0 or row["hi"] < 0) and row["p"] < effects.ALPHA
+    sure = row["lo"] is not None and (row["lo"] > 0 or row["hi"] < 0) and (row["p"] is None or row["p"] < effects.ALPHA)
     verb = "goes" if sure else "cannot be shown to go"
     few = " (under 40 checkpoints say little)" if row["n_models"] < 40 else ""
     return (
         f"At equal clean accuracy that {verb} with accuracy under shift: partial correlation {row['value']:+.2f} "
-        f"({_seeds(row)}, p = {row['p']:.2g}, {row['n_models']} checkpoints){few}{ends}."
+        f"({_seeds(row)}, {_p(row)}{row['n_models']} checkpoints){few}{ends}."
     )
+
+
+def _p(row: dict[str, float | None]) -> str:
+    return "" if row["p"] is None else f"p = {row['p']:.2g}, "
 
 
 def _number(table: pl.DataFrame) -> str | None:

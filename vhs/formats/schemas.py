@@ -638,7 +638,7 @@ MODELS = Schema(
         _real("lo", "of the measure", "lower 95 % bound", nullable=True),
         _real("hi", "of the measure", "upper 95 % bound", nullable=True),
         _text("over", "what the interval is over: `seeds`, or `runs` with all their checkpoints"),
-        _real("p", "probability", "t, Welch's t, or permutation within recipes", nullable=True),
+        _real("p", "probability", "t, Welch's t, or runs permuted within recipes", nullable=True),
         _real("q", "probability", "p after Benjamini-Hochberg within the question; empty for the mean of jsd_layer, "
               "which is named beforehand", nullable=True),
         _count("n_models", "checkpoints", "models"),

@@ -63,7 +63,7 @@ def added(measure_H: np.ndarray, importance_H: np.ndarray, layers_H: np.ndarray)
     rest = x - (depth @ x) / (depth @ depth) * depth if depth @ depth > 0 else x
     more = (rest @ y) ** 2 / (rest @ rest) / whole if rest @ rest > 1e-9 * (x @ x) else 0.0
     left = max(1 - of_layer - more, 1e-12)
-    freedom = len(y) - 3
+    freedom = len(y) - (3 if depth @ depth > 0 else 2)
     return float(of_layer), float(more), float(fdtrc(1, freedom, more / left * freedom)) if freedom > 0 else 1.0
 
 

@@ -30,8 +30,12 @@ OUTPUT, DIRECT = "output", "direct"
 CHANCE = ("control", "untrained", "shuffled")
 """What a probe is held against: random features of the block's input, the untrained twin, shuffled values. What a head
 gives the logits, which is not fitted, against chance, the untrained twin, and chance again."""
-FIELDS = ("n", "effective", "dimensions", "accuracy", "error", *CHANCE,
-          *(f"{what}_{name}" for name in CHANCE for what in ("excess", "excess_error")))  # fmt: skip
+DRAWS = 12
+"""Draws of each baseline, at least: random directions, untrained heads and shuffles of all heads of a layer, of as
+many twins as that takes. A head is beyond a baseline where it is beyond what its draws vary by, too."""
+NUMBERS = ("excess", "excess_error", "freedom")
+FIELDS = ("n", "effective", "dimensions", "accuracy", *CHANCE,
+          *(f"{what}_{name}" for name in CHANCE for what in NUMBERS))  # fmt: skip
 TOLD_APART = 0.1
 """Cramér's V of two attributes, after weighting, from which on neither is probed without the other."""
 
@@ -46,6 +50,15 @@ class Entry(NamedTuple):
     values: int
 
 
+class Baseline(NamedTuple):
+    """right_GN: how often an image is answered right, mean over draws; varies_G: the variance of the draws' accuracies;
+    draws_G: how many there were."""
+
+    right_GN: np.ndarray
+    varies_G: np.ndarray
+    draws_G: np.ndarray
+
+
 class Probing:
     """`add` batches of one condition, then read `results`; `entries` are known after that.
 
@@ -58,8 +71,9 @@ class Probing:
         place = {name: index for index, name in enumerate(model.classes)}
         self._outputs = [place.get(name.partition("=")[2], -1) for name in scope.groups]
         self._places_C = scope.views[0].places_C
-        self._twin = replace(model, net=building.untrained(model, seed))
-        self._kept: list[tuple[Features, Features]] = []
+        self._draws = -(-DRAWS // min(model.grid.per_layer))
+        self._twins = [replace(model, net=building.untrained(model, seed + draw)) for draw in range(self._draws)]
+        self._kept: list[list[Features]] = []
         self._batches: list[tuple[Tensor, ...]] = []
         self.entries: list[Entry] = []
         self.entangled: list[str] = []
@@ -67,7 +81,7 @@ class Probing:
     def add(self, batch: Batch) -> None:
         size = batch.size
         images = batch.images_BCHW
-        self._kept.append((_cut(features(self.model, images), size), _cut(features(self._twin, images), size)))
+        self._kept.append([_cut(features(model, images), size) for model in (self.model, *self._twins)])
         told = (batch.groups_AB.T, batch.labels_B, batch.folds_B, batch.keys_B)
         self._batches.append(tuple(part[:size] for part in told))
 
@@ -106,23 +120,44 @@ class Probing:
                 self.entangled.append(f"{names} cannot be told apart, they go together")
                 return
         both, asked = weights[0] + weights[1], weights[1]
-        shuffled = _shuffled(attribute, halves, keys_N, hash64(self._seed, "shuffle", attribute.name))
-        own, untrained = (self._outputs_of(place, halves) for place in (0, 1))
-        right = {
-            "own": probing.answers(own, attribute, both, halves),
-            "control": probing.answers(self._random(own.shape[-1]), attribute, both, halves),
-            "untrained": probing.answers(untrained, attribute, both, halves),
-            "shuffled": probing.answers(own, attribute, both, halves, shuffled),
-        }
+        own, *untrained = (self._outputs_of(place, halves) for place in range(1 + self._draws))
+        shuffles = [
+            _shuffled(attribute, halves, keys_N, hash64(self._seed, "shuffle", attribute.name, draw))
+            for draw in range(self._draws)
+        ]
+        baselines = {
+            "control": self._pooled([
+                probing.answers(self._random(own.shape[-1], draw), attribute, both, halves)
+                for draw in range(self._draws)
+            ], asked),
+            "untrained": self._pooled([probing.answers(part, attribute, both, halves) for part in untrained], asked),
+            "shuffled": self._pooled(
+                [probing.answers(own, attribute, both, halves, shuffled) for shuffled in shuffles], asked
+            ),
+        }  # fmt: skip
         self.entries += self._entries(attribute, OUTPUT)
-        yield from _tallied(right, asked, own.shape[-1])
-        logits = [self._logits(place) for place in (0, 1)]
-        if logits[0] is not None and logits[1] is not None:
-            given = [probing.given_answers(part, attribute, both, halves) for part in logits if part is not None]
-            even = np.full_like(given[0], 1 / attribute.count, dtype=float)
+        yield from tallied(probing.answers(own, attribute, both, halves), baselines, asked, own.shape[-1])
+        logits = [part for place in range(1 + self._draws) if (part := self._logits(place)) is not None]
+        if len(logits) == 1 + self._draws:
+            given, *untaught = (probing.given_answers(part, attribute, both, halves) for part in logits)
+            even = Baseline(
+                np.full(given.shape, 1 / attribute.count), np.zeros(len(given)), np.full(len(given), np.inf)
+            )
             self.entries += self._entries(attribute, DIRECT)
-            right = {"own": given[0], "control": even, "untrained": given[1], "shuffled": even}
-            yield from _tallied(right, asked, logits[0].shape[-1])
+            baselines = {"control": even, "untrained": self._pooled(untaught, asked), "shuffled": even}
+            yield from tallied(given, baselines, asked, logits[0].shape[-1])
+
+    def _pooled(self, answers_DGN: list[np.ndarray], weights_N: np.ndarray) -> Baseline:
+        """Of every head the draws of all heads of its layer."""
+        grid = self.model.grid
+        parts = []
+        for layer, count in enumerate(grid.per_layer):
+            own = slice(grid.first(layer), grid.first(layer) + count)
+            draws_DN = np.concatenate([drawn[own] for drawn in answers_DGN]).astype(float)
+            varies = (draws_DN @ weights_N / weights_N.sum()).var(ddof=1) if len(draws_DN) > 1 else 0.0
+            parts += [(draws_DN.mean(0), varies, len(draws_DN))] * count
+        right, varies, draws = (np.stack(part) for part in zip(*parts, strict=True))
+        return Baseline(right, varies, draws.astype(float))
 
     def _entries(self, attribute: Attribute, source: str) -> Iterator[Entry]:
         for head in self.model.grid:
@@ -130,8 +165,8 @@ class Probing:
             yield Entry(head, attribute.name, source, token, attribute.count)
 
     def _outputs_of(self, place: int, halves: Halves) -> Tensor:
-        """[G, N, W] of the heads' outputs; place: 0 of the model, 1 of its untrained twin."""
-        parts = [pair[place].heads for pair in self._kept]
+        """[G, N, W] of the heads' outputs; place: 0 of the model, from 1 on of its untrained twins."""
+        parts = [kept[place].heads for kept in self._kept]
         layers = [torch.cat([part[layer] for part in parts]) for layer in range(len(parts[0]))]
         width = min(values.shape[-1] for values in layers)
         fit_N = torch.from_numpy(halves.fit_N)
@@ -141,17 +176,17 @@ class Probing:
 
     def _logits(self, place: int) -> Tensor | None:
         """[G, N, C]: what heads give the logits; None where they are not reached directly."""
-        parts = [pair[place].direct_BGC for pair in self._kept]
+        parts = [kept[place].direct_BGC for kept in self._kept]
         known = [part for part in parts if part is not None]
         return torch.cat(known).transpose(0, 1) if len(known) == len(parts) else None
 
-    def _random(self, width: int) -> Tensor:
+    def _random(self, width: int, draw: int) -> Tensor:
         """[G, N, W]: as many random directions of what each head's block received."""
         found = []
         for layer, count in enumerate(self.model.grid.per_layer):
-            received = torch.cat([batch.received[layer] for batch, _ in self._kept])
+            received = torch.cat([kept[0].received[layer] for kept in self._kept])
             for head in range(count):
-                generator = torch.Generator().manual_seed(hash64(self._seed, "random", layer, head) >> 1)
+                generator = torch.Generator().manual_seed(hash64(self._seed, "random", layer, head, draw) >> 1)
                 directions = torch.randn(received.shape[-1], width, generator=generator).to(received.device)
                 found.append(received @ directions)
         return torch.stack(found)
@@ -173,13 +208,22 @@ def _shuffled(attribute: Attribute, halves: Halves, keys_N: np.ndarray, seed: in
     return values
 
 
-def _tallied(right: dict[str, np.ndarray], weights_N: np.ndarray, dimensions: int) -> Iterator[list[int]]:
-    own = right["own"]
-    accuracy, error = probing.mean_of(own, weights_N)
-    columns = [np.full(len(own), probing.effective(weights_N)), np.full(len(own), float(dimensions)), accuracy, error]
-    columns += [probing.mean_of(right[name], weights_N)[0] for name in CHANCE]
+def tallied(
+    own_GN: np.ndarray, baselines: dict[str, Baseline], weights_N: np.ndarray, dimensions: int
+) -> Iterator[list[int]]:  # fmt: skip
+    """A row of FIELDS a head: accuracy, and by baseline what is beyond it, with the error of images and of draws
+    together and the degrees of freedom that they have (Welch and Satterthwaite)."""
+    effective = probing.effective(weights_N)
+    columns = [np.full(len(own_GN), effective), np.full(len(own_GN), float(dimensions))]
+    columns += [part @ weights_N / weights_N.sum() for part in (own_GN, *(baselines[name].right_GN for name in CHANCE))]
     for name in CHANCE:
-        columns += probing.difference(own, right[name], weights_N)
+        baseline = baselines[name]
+        excess, error = probing.difference(own_GN, baseline.right_GN, weights_N)
+        drawn = baseline.varies_G * (1 + 1 / baseline.draws_G)
+        freedom = (error**2 + drawn) ** 2 / (
+            error**4 / max(effective - 1, 1) + drawn**2 / np.maximum(baseline.draws_G - 1, 1)
+        )
+        columns += [excess, np.sqrt(error**2 + drawn), freedom]
     fixed = np.rint(np.stack(columns, 1) * SCALE).astype(np.int64)
     n = int((weights_N > 0).sum())
     return ([n, *row] for row in fixed.tolist())

@@ -62,4 +62,4 @@ def p_values(
     if rule.null and null_hi is not None:
         chance = np.hypot(error, null_hi / z_value())
         p = np.maximum(p, stdtr(FREEDOM, -value / chance))
-    return np.where(np.isfinite(value) & np.isfinite(error), p, 1.0)
+    return np.where(np.isfinite(p), p, 1.0)

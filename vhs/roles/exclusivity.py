@@ -16,7 +16,7 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 
 KEYS = ["model", "model_id", "step", "seed", "data", "shift", "category", "corruption", "severity"]
-PLACE = ("model_id", "shift", "corruption", "severity", "layer", "head")
+PLACE = ("model_id", "data", "shift", "corruption", "severity", "layer", "head")
 USUAL = ("robust", "spurious")
 LEVEL = 0.05
 
@@ -44,7 +44,7 @@ def exclusive(
 
 def _costs(row: dict[str, Any], effects: dict[tuple, dict[str, float]]) -> dict[str, float]:
     """What removing the head costs under the row's condition, and on clean images."""
-    clean = effects.get((row["model_id"], "clean", None, 0, row["layer"], row["head"]), {})
+    clean = effects.get((row["model_id"], row["data"], "clean", None, 0, row["layer"], row["head"]), {})
     own = effects.get(tuple(row[name] for name in PLACE), {})
     return own | {f"{name}_clean": value for name, value in clean.items()}
 
@@ -84,5 +84,5 @@ def _rows(part: pl.DataFrame, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _from_chance(row: dict[str, Any]) -> tuple[float, float]:
     """(accuracy from 0 at chance to 1, half its interval)."""
     chance = 1 / row["values"]
-    half = (row["accuracy_hi"] - row["accuracy_lo"]) / 2 / (1 - chance)
+    half = max(row["accuracy_hi"] - row["accuracy"], row["accuracy"] - row["accuracy_lo"]) / (1 - chance)
     return (row["accuracy"] - chance) / (1 - chance), half

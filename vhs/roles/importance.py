@@ -16,6 +16,7 @@ from vhs.measures.contrast import SCALES, summed
 from vhs.measures.correlation import Importances
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.progress import Progress, silent
+from vhs.roles import recipes
 from vhs.summaries.comparison import CONDITION, scales_of
 from vhs.summaries.fold_tallies import fold_counts
 from vhs.summaries.tallied import number
@@ -44,9 +45,12 @@ def metrics(
     A measure counts as measured under the same condition, where it was; else on clean images. Raises MismatchError
     where the tables share no model.
     """
-    heads = heads.filter(~pl.col("metric").is_in(LAID_OUT))
+    recipes.check_one_set(heads)
+    keys = ["model_id", "data", *CONDITION, "layer", "head", *MEASURE]
+    heads = heads.filter(~pl.col("metric").is_in(LAID_OUT)).unique(keys, keep="first", maintain_order=True)
     removed = folds.filter((pl.col("unit") == "head") & (pl.col("group") == "all"))
     rows: list[Row] = []
+    removed = removed.filter(pl.col("model") == pl.col("model").first().over("model_id"))  # equal weights once
     parts = removed.partition_by("model_id", "target", "fill", "data", *CONDITION, maintain_order=True)
     for index, part in enumerate(parts):
         progress("correlating", index, len(parts))

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vhs.counts import Counts, from_fixed
+from vhs.errors import MismatchError
 from vhs.measures.intervals import benjamini_hochberg, jackknife, mean_interval
 from vhs.summaries.tallied import Row, number
 
 if TYPE_CHECKING:
     from vhs.measures.matching import Matching
 
+FEWEST = 2
+"""Folds with images in each half."""
 NOTHING = dict.fromkeys(
     ("layer_b", "head_b", "similarity", "similarity_lo", "similarity_hi", "across", "specific", "specific_lo",
      "specific_hi", "p_specific", "q_specific", "random", "above", "above_lo", "above_hi", "p_above", "q_above")
@@ -27,6 +30,10 @@ NOTHING = dict.fromkeys(
 
 def rows(measure: Matching, sums: Counts) -> list[Row]:
     """A row a head of the model, in the order of its grid, then a row for every head of the other that is left over."""
+    half = sums.values.shape[1] // 2
+    filled = sums["n_across"].max(0) > 0
+    if min(filled[:half].sum(), filled[half:].sum()) < FEWEST:
+        raise MismatchError("--against: too few images to assign heads on one half and score them on the other.")
     found: dict[tuple[int, int], Row] = {}
     taken: set[tuple[int, int]] = set()
     groups = _groups(measure)

@@ -18,7 +18,7 @@ from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.intervals import benjamini_hochberg
-from vhs.roles import robustness
+from vhs.roles import recipes, robustness
 from vhs.roles.importance import LAID_OUT
 from vhs.seeds import hash64
 from vhs.summaries.tallied import number
@@ -51,9 +51,14 @@ def _values(heads: pl.DataFrame, shift: pl.DataFrame) -> pl.DataFrame:
     """A row a checkpoint and value: mean and spread over heads of every measure on clean images, and accuracies."""
     accuracy = robustness.accuracies(shift).filter(pl.col("shift") == robustness.MEAN)
     keys = ["model_id", "run", "recipe", "step", "seed"]
-    clean = heads.filter(
-        (pl.col("shift") == "clean") & (pl.col("weighting") == "attention") & ~pl.col("metric").is_in(LAID_OUT)
-    ).rename({"metric": "what"})
+    recipes.check_one_set(heads)
+    clean = (
+        heads.filter(
+            (pl.col("shift") == "clean") & (pl.col("weighting") == "attention") & ~pl.col("metric").is_in(LAID_OUT)
+        )
+        .rename({"metric": "what"})
+        .unique(["model_id", "layer", "head", "what", "of", "query"], maintain_order=True)
+    )
     over_heads = clean.group_by("model_id", "what", "of", "query", maintain_order=True)
     measured = (
         pl.concat(
@@ -129,11 +134,15 @@ def _predictions(table: pl.DataFrame, among: str | None, seed: int) -> Iterator[
     clean accuracy held fixed."""
     from scipy.special import ndtri
 
-    for names, part in table.filter(pl.col("statistic") != "accuracy").group_by(*WHAT, maintain_order=True):
+    for names, part in (
+        table.filter(pl.col("statistic") != "accuracy")
+        .sort("run", "step", maintain_order=True)
+        .group_by(*WHAT, maintain_order=True)
+    ):
         if len(part) < FEWEST or part["value"].n_unique() < 3:
             continue
         x, clean, shifted = part["value"].to_numpy(), ndtri(part["clean"].to_numpy()), ndtri(part["shifted"].to_numpy())
-        runs, recipes = part["run"].to_numpy(), part["recipe"].to_numpy()
+        runs, kinds = part["run"].to_numpy(), part["recipe"].to_numpy()
         rng = np.random.default_rng(hash64(seed, "predicts", *names))
         r = _partial(x, shifted, clean)
         known = np.unique(runs)
@@ -145,7 +154,7 @@ def _predictions(table: pl.DataFrame, among: str | None, seed: int) -> Iterator[
         lo, hi = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
         yield dict(zip(WHAT, names, strict=True)) | {
             "question": "predicts", "recipe": "all", "against": among, "value": r, "lo": number(lo), "hi": number(hi),
-            "p": _permuted_p(x, shifted, clean, recipes, rng), "over": "runs", "n_models": len(part),
+            "p": _permuted_p(x, shifted, clean, (runs, kinds), rng), "over": "runs", "n_models": len(part),
         }  # fmt: skip
 
 
@@ -164,16 +173,29 @@ def _rest(values: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _permuted_p(
-    x: np.ndarray, y: np.ndarray, given: np.ndarray, groups: np.ndarray, rng: np.random.Generator
-) -> float:  # fmt: skip
-    """Two-sided: what the parabola leaves of x permuted within recipes (Freedman and Lane 1983)."""
+    x: np.ndarray, y: np.ndarray, given: np.ndarray, of: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
+) -> float | None:  # fmt: skip
+    """Two-sided: what the parabola leaves of x, whole runs of it permuted within recipes (Freedman and Lane 1983).
+
+    of: run and recipe of each checkpoint, which stand by run and step. The checkpoints of one run are not exchangeable
+    with those of another one by one: at a level of .05 that would reject up to a third. None where runs of a recipe
+    have unlike numbers of checkpoints.
+    """
     from vhs.measures.correlation import shuffle
 
+    runs, kinds = of
+    known, first, counts = np.unique(runs, return_index=True, return_counts=True)
+    kind = np.unique(kinds[first], return_inverse=True)[1]
+    if any(len(set(counts[kind == one])) > 1 for one in np.unique(kind)):
+        return None
+    places = [np.flatnonzero(runs == run) for run in known]
     a, b = _rest(x, given), _rest(y, given)
-    codes = np.unique(groups, return_inverse=True)[1]
-    observed = abs(a @ b)
-    places = np.arange(len(a))
-    hits = sum(abs(_rest(a[shuffle(places, codes, rng)], given) @ b) >= observed - 1e-12 for _ in range(PERMUTATIONS))
+    observed, hits = abs(a @ b), 0
+    for _ in range(PERMUTATIONS):
+        moved = np.empty_like(a)
+        for own, other in enumerate(shuffle(np.arange(len(known)), kind, rng)):
+            moved[places[own]] = a[places[other]]
+        hits += abs(_rest(moved, given) @ b) >= observed - 1e-12
     return float((hits + 1) / (PERMUTATIONS + 1))
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.roles.recipes import recipe_of, run_of
+from vhs.roles import recipes
 from vhs.seeds import hash64
 from vhs.summaries.tallied import number
 
@@ -23,31 +23,38 @@ FEWEST = 20
 """Reference models, the model's own run left out."""
 DRAWS = 500
 MEAN = "mean"
+UNSHIFTED = ("clean_c", "clean_own")
+"""Other clean conditions: no shifts."""
+KEYS = ["model", "model_id", "run", "recipe", "step", "seed"]
+CONDITION = ["shift", "corruption", "severity"]
 Row = dict[str, Any]
 
 
 def accuracies(shift: pl.DataFrame) -> pl.DataFrame:
     """A row a model and condition: clean and shifted accuracy, as shares with half an answer added to each side; the
-    condition `mean` is the mean over all shifted ones."""
-    rows = shift.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
-    top1 = (pl.col("n_correct") + 0.5) / (pl.col("n") + 1)
-    named = rows.with_columns(
-        run=pl.col("model").map_elements(run_of, return_dtype=pl.String), accuracy=top1,
-        recipe=pl.struct("model", "seed").map_elements(
-            lambda item: recipe_of(item["model"], item["seed"]), return_dtype=pl.String
-        ),
-    )  # fmt: skip
-    keys = ["model", "model_id", "run", "recipe", "step", "seed"]
-    clean = named.filter(pl.col("shift") == "clean").select("model_id", "data", clean="accuracy")
+    condition `mean` is the mean over the shifted conditions that all models have.
+
+    Equal weights count once, under the name of a run's end before that of its snapshot. Raises MismatchError where a
+    model has clean images of two data sets, or no condition is shared.
+    """
+    rows = shift.filter((pl.col("group") == "all") & (pl.col("label_set") == "all") & ~pl.col("shift").is_in(UNSHIFTED))
+    named = recipes.named(rows).with_columns(accuracy=(pl.col("n_correct") + 0.5) / (pl.col("n") + 1))
+    named = named.unique(["model_id", "data", *CONDITION], keep="first", maintain_order=True)
+    recipes.check_one_set(named)
+    clean = named.filter(pl.col("shift") == "clean").select("model_id", clean="accuracy")
     shifted = named.filter(pl.col("shift") != "clean")
-    columns = [*keys, "data", "shift", "corruption", "severity", pl.col("accuracy").alias("shifted"), "n"]
+    columns = [*KEYS, "data", *CONDITION, pl.col("accuracy").alias("shifted"), "n"]
     single = shifted.select(columns)
-    mean = single.group_by([*keys, "data"], maintain_order=True).agg(
-        pl.col("shifted").mean(), pl.col("n").min(), shift=pl.lit(MEAN), corruption=pl.lit(None, pl.String),
-        severity=pl.lit(0, pl.Int64),
+    models = single["model_id"].n_unique()
+    shared = single.filter(pl.col("model_id").n_unique().over("data", *CONDITION) == models)
+    if models and not len(shared):
+        raise MismatchError("--summary: no shifted condition was measured of all models. Measure them in one run.")
+    mean = shared.group_by(KEYS, maintain_order=True).agg(
+        pl.col("shifted").mean(), pl.col("n").min(), data=pl.col("data").first(), shift=pl.lit(MEAN),
+        corruption=pl.lit(None, pl.String), severity=pl.lit(0, pl.Int64),
     )  # fmt: skip
     both = pl.concat([mean.select(single.columns), single])
-    return both.join(clean.drop("data"), on="model_id", how="inner", maintain_order="left")
+    return both.join(clean, on="model_id", how="inner", maintain_order="left", validate="m:1")
 
 
 def effective(shift: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:

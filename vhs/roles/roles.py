@@ -19,6 +19,7 @@ from vhs.formats.tables import frame
 from vhs.measures import contrast, role_rules, routing
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.measures.role_rules import FREEDOM, RULES, Rule
+from vhs.roles import recipes, robustness
 from vhs.summaries.comparison import CONDITION
 from vhs.summaries.fold_tallies import fold_counts
 from vhs.summaries.tallied import number
@@ -49,6 +50,10 @@ def roles(heads: pl.DataFrame, folds: pl.DataFrame, tolerance: float) -> pl.Data
 def _of_model(heads: pl.DataFrame, folds: pl.DataFrame, tolerance: float) -> list[Row]:
     clean = heads.filter((pl.col("shift") == "clean") & (pl.col("weighting") == "attention"))
     grid = folds.select("module", "layer", "head").unique(["layer", "head"]).sort("layer", "head")
+    recipes.check_one_set(heads)
+    recipes.check_one_set(folds)
+    clean = clean.unique(["layer", "head", "metric", "of", "query"], keep="first", maintain_order=True)
+    folds = folds.filter(~pl.col("shift").is_in(robustness.UNSHIFTED)).filter(pl.col("model") == folds["model"][0])
     keys = {name: heads[name][0] for name in ("model", "model_id", "step", "seed", "data")}
     found = [row for rule in RULES for row in _by_rule(clean, rule)]
     for part in folds.partition_by("target", maintain_order=True):
@@ -102,6 +107,7 @@ def _routed(folds: pl.DataFrame, tolerance: float) -> Iterator[Row]:
     found = routing.classify(tallies, tolerance)
     scale = SCALES["n_lost" in folds.columns]
     total = routing.parts(tallies, 0, scale)["total"]
+    target = None if folds["target"][0] == "class" else folds["target"][0]
     words = {
         "unused": f"can be removed at less than {tolerance:.1%} in each of {len(conditions)} conditions",
         "static": f"can be given a fixed map at less than {tolerance:.1%} in each of {len(conditions)} conditions",
@@ -111,7 +117,7 @@ def _routed(folds: pl.DataFrame, tolerance: float) -> Iterator[Row]:
         for role, said in words.items():
             value, lo, hi = (float(part[index]) for part in total)
             yield {
-                "layer": layer, "head": head, "role": role, "of": None, "metric": f"total effect, {scale}",
+                "layer": layer, "head": head, "role": role, "of": target, "metric": f"total effect, {scale}",
                 "value": value, "lo": lo, "hi": hi, "threshold": tolerance, "p": None,
                 "q": float(found.q[role][index]), "n": int(tallies[routing.TOTAL][0].total("n")[index]), "words": said,
             }  # fmt: skip
@@ -130,7 +136,8 @@ def _carriers(folds: pl.DataFrame, tolerance: float) -> list[Row]:
         same = [fold_counts(one) for one in part.partition_by("data", *CONDITION, maintain_order=True)
                 if len(clean) and one["data"][0] == clean["data"][0]]  # fmt: skip
         if same:
-            rows += _carried(str(name), fold_counts(clean), same, grid, tolerance, "n_lost" in folds.columns)
+            target = "" if folds["target"][0] == "class" else f" ({folds['target'][0]})"
+            rows += _carried(f"{name}{target}", fold_counts(clean), same, grid, tolerance, "n_lost" in folds.columns)
     for row, q in zip(rows, benjamini_hochberg([row["p"] for row in rows]).tolist(), strict=True):
         row["q"] = q
     return rows

@@ -17,6 +17,7 @@ from vhs.formats.tables import frame
 from vhs.measures import arrangement, correlation
 from vhs.measures.correlation import Correlation, Importances
 from vhs.progress import Progress, silent
+from vhs.roles import recipes, robustness
 from vhs.summaries.comparison import CONDITION, RUN_KEYS, scales_of
 from vhs.summaries.fold_tallies import fold_counts
 
@@ -41,7 +42,10 @@ def shifts(
 
     Raises UsageError where there is only one shift.
     """
-    heads = folds.filter((pl.col("unit") == "head") & (pl.col("group") == "all"))
+    heads = folds.filter(
+        (pl.col("unit") == "head") & (pl.col("group") == "all") & ~pl.col("shift").is_in(robustness.UNSHIFTED)
+    )
+    recipes.check_one_set(heads)
     rows: list[dict[str, Any]] = []
     runs = heads.partition_by(RUN_KEYS, maintain_order=True)
     for number, of_run in enumerate(runs):

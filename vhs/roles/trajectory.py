@@ -18,7 +18,7 @@ from vhs.measures.contrast import SCALES, leave_one_out, summed
 from vhs.measures.correlation import Importances
 from vhs.measures.intervals import jackknife
 from vhs.progress import Progress, silent
-from vhs.roles.recipes import run_of
+from vhs.roles import recipes
 from vhs.summaries.comparison import CONDITION, scales_of
 from vhs.summaries.fold_tallies import fold_counts
 
@@ -34,7 +34,8 @@ def trajectories(
     where no run has two.
     """
     heads = folds.filter((pl.col("unit") == "head") & (pl.col("group") == "all") & pl.col("step").is_not_null())
-    named = heads.with_columns(run=pl.col("model").map_elements(run_of, return_dtype=pl.String))
+    named = recipes.named(heads)
+    recipes.check_one_set(named)
     rows: list[dict[str, Any]] = []
     runs = named.partition_by(RUN, maintain_order=True)
     for number, part in enumerate(runs):

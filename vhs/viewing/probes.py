@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-from scipy.special import ndtr
+from scipy.special import stdtr, stdtrit
 
 from vhs.counts import Counts, from_fixed
 from vhs.errors import MismatchError, UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.measures.intervals import benjamini_hochberg, z_value
-from vhs.measures.probe_tally import CHANCE, Entry, Probing
+from vhs.measures.intervals import LEVEL, benjamini_hochberg, wilson
+from vhs.measures.probe_tally import CHANCE, NUMBERS, Entry, Probing
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.frames import measured_keys
@@ -57,22 +57,21 @@ def probe(run: Run) -> Iterator[pl.DataFrame]:
 def rows(entries: list[Entry], sums: Counts) -> list[Row]:
     """The rows of one model and condition, without the run's keys."""
     numbers = {name: sums.total(name) if name == "n" else from_fixed(sums.total(name)) for name in sums.fields}
-    half = z_value() * numbers["error"]
-    excess = np.stack([numbers[f"excess_{name}"] for name in CHANCE])
-    errors = np.stack([numbers[f"excess_error_{name}"] for name in CHANCE])
+    lo, hi = wilson(numbers["accuracy"] * numbers["effective"], numbers["effective"])
+    excess, errors, freedom = (np.stack([numbers[f"{what}_{name}"] for name in CHANCE]) for what in NUMBERS)
     nearest = excess.argmin(0)[None]
-    least, spread = (np.take_along_axis(part, nearest, 0)[0] for part in (excess, errors))
-    p = ndtr(-excess / np.maximum(errors, 1e-12)).max(0)
+    least, spread, own = (np.take_along_axis(part, nearest, 0)[0] for part in (excess, errors, freedom))
+    half = stdtrit(own, (1 + LEVEL) / 2) * spread
+    p = stdtr(freedom, -excess / np.maximum(errors, 1e-12)).max(0)
     found = []
     for index, entry in enumerate(entries):
         found.append(entry.head._asdict() | {
             "attribute": entry.attribute, "source": entry.source, "token": entry.token, "values": entry.values,
             "dimensions": round(float(numbers["dimensions"][index])), "n": int(numbers["n"][index]),
             "n_effective": float(numbers["effective"][index]), "accuracy": float(numbers["accuracy"][index]),
-            "accuracy_lo": max(float(numbers["accuracy"][index] - half[index]), 0.0),
-            "accuracy_hi": min(float(numbers["accuracy"][index] + half[index]), 1.0),
-            "excess": float(least[index]), "excess_lo": float(least[index] - z_value() * spread[index]),
-            "excess_hi": float(least[index] + z_value() * spread[index]), "p": float(p[index]),
+            "accuracy_lo": float(lo[index]), "accuracy_hi": float(hi[index]), "excess": float(least[index]),
+            "excess_lo": float(least[index] - half[index]), "excess_hi": float(least[index] + half[index]),
+            "p": float(p[index]),
         } | {name: float(numbers[name][index]) for name in CHANCE})  # fmt: skip
     return _with_q(found)
 
