@@ -31,7 +31,6 @@ from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
 from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
-from vhs.models import building
 from vhs.models.building import build
 from vhs.models.model import Model, Preprocess
 
@@ -208,11 +207,11 @@ def test_matching_and_the_features_of_probes(name: str) -> None:
     observer, model = looking(net(), size)
     with on_cuda(LISTED):
         batch = batch_of(model)
+        model.preprocess(batch.images_BCHW)
         with patch("vhs.measures.matching.Observer", return_value=observer):
             matching = Matching(model, model)
         scope = replace(Scope.whole(5, DEVICE), groups=("a=1", "a=2"))
-        with patch.object(building, "untrained", lambda known, _seed: known.net):
-            probing = Probing(model, scope, 0)
+        probing = Probing(model, scope, 0, [model])
     with on_cuda():
         matching.add(batch)
         probing.add(batch)

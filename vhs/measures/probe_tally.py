@@ -59,20 +59,29 @@ class Baseline(NamedTuple):
     draws_G: np.ndarray
 
 
+def twins_of(model: Model, seed: int) -> list[Model]:
+    """As many untrained twins of a model as DRAWS takes, their heads found."""
+    count = -(-DRAWS // min(model.grid.per_layer))
+    twins = [replace(model, net=building.untrained(model, seed + draw)) for draw in range(count)]
+    assert all(len(twin.grid) == len(model.grid) for twin in twins)
+    return twins
+
+
 class Probing:
     """`add` batches of one condition, then read `results`; `entries` are known after that.
 
-    scope: its groups are the attributes, `name=value`. seed: of the untrained twin, of random features, of the shuffle.
+    scope: its groups are the attributes, `name=value`. seed: of the untrained twin, of random features, of the shuffle; twins: those
+    of another measure of the model, by `twins_of`.
     """
 
-    def __init__(self, model: Model, scope: Scope, seed: int) -> None:
+    def __init__(self, model: Model, scope: Scope, seed: int, twins: list[Model] | None = None) -> None:
         self.model, self._seed = model, seed
         self._names = list(dict.fromkeys(name.partition("=")[0] for name in scope.groups))
         place = {name: index for index, name in enumerate(model.classes)}
         self._outputs = [place.get(name.partition("=")[2], -1) for name in scope.groups]
         self._places_C = scope.views[0].places_C
-        self._draws = -(-DRAWS // min(model.grid.per_layer))
-        self._twins = [replace(model, net=building.untrained(model, seed + draw)) for draw in range(self._draws)]
+        self._twins = twins or twins_of(model, seed)
+        self._draws = len(self._twins)
         self._kept: list[list[Features]] = []
         self._batches: list[tuple[Tensor, ...]] = []
         self.entries: list[Entry] = []

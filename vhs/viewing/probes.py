@@ -13,7 +13,7 @@ from vhs.errors import MismatchError, UsageError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.intervals import LEVEL, benjamini_hochberg, wilson
-from vhs.measures.probe_tally import CHANCE, NUMBERS, Entry, Probing
+from vhs.measures.probe_tally import CHANCE, NUMBERS, Entry, Probing, twins_of
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.runs.frames import measured_keys
@@ -33,11 +33,12 @@ def probe(run: Run) -> Iterator[pl.DataFrame]:
     check()
     if run.data.manifest.targets:
         raise UsageError("--probe: decodes classes and attributes; this data has numbers to predict.")
+    twins = {id(model): twins_of(model, run.seed) for model in run.models}
     made: list[Probing] = []
     told, entangled = 0, ""
 
     def make(model: Model, scope: Scope) -> Probing:
-        made.append(Probing(model, scope, run.seed))
+        made.append(Probing(model, scope, run.seed, twins[id(model)]))
         return made[-1]
 
     for condition, results in sweep(run, make, measure={"measure": "probe"}):
