@@ -70,8 +70,8 @@ def twins_of(model: Model, seed: int) -> list[Model]:
 class Probing:
     """`add` batches of one condition, then read `results`; `entries` are known after that.
 
-    scope: its groups are the attributes, `name=value`. seed: of the untrained twin, of random features, of the shuffle; twins: those
-    of another measure of the model, by `twins_of`.
+    scope: its groups are the attributes, `name=value`. seed: of untrained twins, of random features, of the shuffle;
+    twins: of the same model and seed, by `twins_of`.
     """
 
     def __init__(self, model: Model, scope: Scope, seed: int, twins: list[Model] | None = None) -> None:
