@@ -287,5 +287,17 @@ def test_probes_from_the_command_line_and_python(dominoes: Path, vhs) -> None:
     assert code == 4 and "robust and spurious cannot be told apart, they go together" in err
     code, _, err = vhs(*options, "--probe", "p.csv", "--regions")
     assert code == 2 and "--regions: is of the table, which --probe stands for" in err
+    assert vhs("ablate", "d.safetensors", "--data", dominoes / "aligned", "--max-samples", 40, "-o", "a.csv")[0] == 0
+    code, _, err = vhs("compare", "p.csv", "a.csv", "--summary", "exclusivity")
+    assert code == 4 and "no head of these models under the same condition of the same data" in err
+    both = ("--data", dominoes / "aligned", "--shift", dominoes / "randomised")
+    assert vhs("ablate", "d.safetensors", *both, "--max-samples", 60, "-o", "a.csv")[0] == 0
+    code, _, err = vhs("specialize", "d.safetensors", *both, "--probe", "q.csv")
+    assert code == 0 and "clean: robust and spurious cannot be told apart" in err
+    assert vhs("compare", "q.csv", "a.csv", "--summary", "exclusivity", "-o", "e.csv")[0] == 0
+    found = pl.read_csv("e.csv").filter(pl.col("source") == "direct").sort("layer", "head")
+    drops = pl.read_csv("a.csv").filter((pl.col("unit") == "head") & (pl.col("shift") != "clean")).sort("layer", "head")
+    assert np.allclose(found["effect"], drops["drop"]) and found["effect_clean"].null_count() == 0
+    assert vhs("plot", "e.csv", "-o", "x.png")[0] == 0
     code, _, err = vhs("compare", "p.csv", "--attributes", "a,b")
     assert code == 2 and "belongs to --summary exclusivity" in err

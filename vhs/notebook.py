@@ -19,6 +19,7 @@ from vhs import accepted
 from vhs import summary as summaries
 from vhs.accepted import Data, Models, Names
 from vhs.console import Talk, spoken
+from vhs.errors import UsageError
 from vhs.figures import gallery, selection, style
 from vhs.fitting import opening as fitting
 from vhs.formats import references, shards, tables
@@ -180,6 +181,8 @@ def compare(
     summary takes them (docs/cli.md).
     """
     with spoken(progress, quiet=quiet) as talk:
+        if not sources:
+            raise UsageError("names no table. Give frames, files, or what ablate, evalshift and specialize gave.")
         asked = summaries.Asked(
             summary=summary, scales=accepted.names(scale),
             tolerance=tolerance, normalise_by=normalise_by, against=against,

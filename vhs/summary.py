@@ -96,7 +96,11 @@ def join(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFr
     """The rows of tables of one kind, equal ones once; None: folds, and those beside ablation tables."""
     if wanted is None:
         return comparison.read_folds(sources, read)
-    tables = [(source, read(source)) for source in sources]
+    return _joined([(source, read(source)) for source in sources], wanted)
+
+
+def _joined(tables: Sequence[tuple[Any, Table]], wanted: Schema) -> pl.DataFrame:
+    """The rows of tables that must all be of one kind."""
     for source, (schema, _, _) in tables:
         if schema is not wanted:
             name = source if isinstance(source, str) else "the table"
@@ -116,23 +120,20 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
         return join(sources, wanted.of, read), asked
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
     other = [pair for pair in tables if pair[1].schema in wanted.beside]
-    first = [table for _, table in tables if table.schema not in wanted.beside]
+    first = [pair for pair in tables if pair[1].schema not in wanted.beside]
     if not other and wanted.optional:
-        return join(first, wanted.of, _read_already), asked
-    if not other or not first:
         assert wanted.of is not None
+        return _joined(first, wanted.of), asked
+    assert wanted.of is not None
+    if not other or not first:
         names = " or ".join(schema.name for schema in wanted.beside[:2])
         raise UsageError(f"--summary {asked.summary}: takes a {wanted.of.name} table and an {names} table together.")
-    rows = join(first, wanted.of, _read_already)
+    rows = _joined(first, wanted.of)
     if schemas.FOLDS not in wanted.beside:
-        further = join([table for _, table in other], other[0][1].schema, _read_already)
+        further = _joined(other, other[0][1].schema)
     else:
         further = comparison.read_folds([source for source, _ in other], _remembering(other, read))
     return rows, replace(asked, beside=further)
-
-
-def _read_already(table: Table) -> Table:
-    return table
 
 
 def _remembering(tables: Sequence[tuple[Any, Table]], read: Read) -> Read:

@@ -82,13 +82,19 @@ def info(
     if head is not None and not say:
         raise UsageError("--head: says what one head of a roles table is. Add --say.")
     read = options.reader(console, partial=partial, whole=whole)
+    mute: list[UsageError] = []
     for thing in things:
         if say:
-            sentence = _sentence(thing, read) if head is None else _of_head(thing, read, head)
-            output.write(f"{printable(sentence)}\n".encode())
+            try:
+                sentence = _sentence(thing, read) if head is None else _of_head(thing, read, head)
+                output.write(f"{printable(sentence)}\n".encode())
+            except UsageError as error:  # the others have their say first
+                mute.append(error)
             continue
         lines = [printable(thing), *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing, read))]
         output.write(("\n".join(lines) + "\n").encode())
+    if mute:
+        raise mute[0]
 
 
 def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:

@@ -22,6 +22,7 @@ SCALE_WORDS = {
 
 def correlations(table: pl.DataFrame, metric: str = "all") -> Figure:
     """Rank correlation of head importances, clean against each condition, beside the ceiling it is under."""
+    effects.check_one(table, "model", "fill")
     table = table if metric == "all" else table.filter(pl.col("metric") == metric)
     if not len(table):
         raise InputError(f"the table has no metric {metric}.")
@@ -44,6 +45,7 @@ def correlations(table: pl.DataFrame, metric: str = "all") -> Figure:
 
 def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     """Heads across, conditions down: how much more a head matters there than on clean images."""
+    effects.check_one(table, "model", "fill")
     rows = table.filter(pl.col("scale") == metric)
     if not len(rows):
         raise InputError(
@@ -54,7 +56,7 @@ def contrasts(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     targets = rows["target"].unique(maintain_order=True).to_list()
     factor = 1 if metric in ("loss", "log_odds", "error") else 100
     norm = style.symmetric_norm(rows["diff"].to_numpy() * factor)
-    figure = style.new((0.2 * len(heads) + 0.4) * len(targets) + 3.0, 0.2 * len(conditions) + 1.5)
+    figure = style.new((0.2 * len(heads) + 0.4) * len(targets) + 3.0, max(0.2 * len(conditions) + 1.5, 2.8))
     grid = figure.subplots(1, len(targets), squeeze=False, sharey=True)[0]
     for axes, target in zip(grid, targets, strict=True):
         image = _contrast_panel(axes, rows.filter(pl.col("target").eq_missing(target)), heads, conditions, factor, norm)
@@ -85,8 +87,7 @@ def _correlation_panel(axes: Axes, rows: pl.DataFrame, conditions: list[str]) ->
         spread = [np.clip(r - part["lo"].to_numpy(), 0, None), np.clip(part["hi"].to_numpy() - r, 0, None)]
         colour = style.COLOURS[index]
         axes.errorbar(r, y, xerr=spread, fmt="o", color=colour, markersize=3, elinewidth=0.8, label=words)
-        product = (part["reliability_a"] * part["reliability_b"]).to_numpy()
-        ceiling = np.sqrt(np.clip(product, 0, None))
+        ceiling = effects.ceiling(part["reliability_a"], part["reliability_b"])
         axes.plot(ceiling, y, "|", color=colour, markersize=7, label=f"ceiling, {words}")
     axes.axvline(0, color="0.7", lw=0.8)
     axes.set_xlim(-1.05, 1.05)

@@ -41,7 +41,9 @@ def single_fill(table: pl.DataFrame) -> pl.DataFrame:
     for column in ("fill", "method", "group"):
         kinds = heads[column].unique().sort().to_list()
         if len(kinds) > 1:
-            raise InputError(f"the table holds several values of `{column}` ({', '.join(kinds)}). Keep one of them.")
+            raise InputError(
+                f"the table holds several values of `{column}` ({', '.join(kinds)}). Keep one of them (plot --fill)."
+            )
     if not len(heads):
         raise InputError("the table holds no heads, only sham rows. `vhs ablate` writes both.")
     return heads
@@ -108,6 +110,20 @@ def _with_q(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
         q = benjamini_hochberg(normal_p(part["dloss"].to_numpy(), part["dloss_hi"].to_numpy()))
         parts.append(part.with_columns(q=pl.when(pl.col("q").is_not_null()).then(pl.Series(q))))
     return pl.concat(parts)
+
+
+def check_one(table: pl.DataFrame, *columns: str) -> None:
+    """Raises InputError, with what to do, where a table holds several models or fills that would be drawn as one."""
+    advice = {"model": "Name one with --model.", "fill": "Name one with --fill.", "target": "Keep one."}
+    for column in columns:
+        held = table[column].unique().sort().to_list()
+        if len(held) > 1:
+            raise InputError(f"the table holds several {column}s ({', '.join(held)}). {advice[column]}")
+
+
+def ceiling(a: pl.Series, b: pl.Series) -> np.ndarray:
+    """The correlation that two reliabilities allow: the root of their product, 0 where either is below 0."""
+    return np.sqrt(np.clip(a.to_numpy(), 0, None) * np.clip(b.to_numpy(), 0, None))
 
 
 def first_condition(table: pl.DataFrame) -> pl.DataFrame:

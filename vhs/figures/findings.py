@@ -20,6 +20,9 @@ AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agr
 TELLING = 0.5
 """Where measurement allows less than this, a low correlation says more of the measurement than of the heads."""
 CONDITION = ["shift", "corruption", "severity"]
+OF_ONE = ("compare", "shifts", "metrics", "routing", "roles", "probes", "matches")
+"""Tables whose sentences are of one model and fill."""
+NAMES = {"model_id": "models", "fill": "fills", "model_b_id": "other models"}
 SHIFTED = ("effective", "probes", "exclusivity")
 """Tables that may well be of shifted conditions only."""
 
@@ -29,9 +32,21 @@ def sentence(kind: str, table: pl.DataFrame) -> str | None:
     if kind not in SENTENCES or (kind not in SHIFTED and "shift" in table.columns and "clean" not in table["shift"]):
         return None
     try:
-        return SENTENCES[kind](table)
+        one, left_out = _one(kind, table)
+        said = SENTENCES[kind](one)
+        return f"{said} (Of the first only: {left_out}.)" if said and left_out else said
     except MISFITS as error:
         raise InputError(f"nothing can be said of the {kind} table: its rows do not fit together ({error}).") from error
+
+
+def _one(kind: str, table: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """The rows of the first model and fill, for sentences that are of one, and what else the table holds."""
+    left = []
+    for column in ("model_id", "fill", "model_b_id") if kind in OF_ONE else ():
+        if column in table.columns and table[column].n_unique() > 1:
+            left.append(f"the table holds {table[column].n_unique()} {NAMES[column]}")
+            table = table.filter(pl.col(column).eq_missing(pl.lit(table[column][0])))
+    return table, " and ".join(left)
 
 
 def _evaluation(table: pl.DataFrame) -> str:
@@ -69,7 +84,7 @@ def _ablation(table: pl.DataFrame) -> str | None:
 def _agreement(table: pl.DataFrame) -> str:
     rows = table.filter(~pl.col("within_layer"))
     rows = rows.filter(pl.col("metric") == ("loss" if "loss" in rows["metric"] else rows["metric"][0])).sort("r")
-    ceiling = np.median(np.sqrt(np.clip((rows["reliability_a"] * rows["reliability_b"]).to_numpy(), 0, None)))
+    ceiling = np.median(effects.ceiling(rows["reliability_a"], rows["reliability_b"]))
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
     least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
     median = np.median(rows["r"].to_numpy())

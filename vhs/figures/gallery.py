@@ -35,7 +35,7 @@ from vhs.figures import (
 )
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "relative_error", "error")
-BY_LOSS = ("loss", *SCALES)
+BY_LOSS = ("loss", *(name for name in SCALES if name != "loss"))
 Draw = Callable[[pl.DataFrame, str], Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {

@@ -94,8 +94,8 @@ def _shifts(table: pl.DataFrame) -> str | None:
     return (
         f"Between shifts the importances of heads (by {scale}, noise taken out) correlate by a median of "
         f"{np.median(middle):.2f}, from {least['disattenuated']:.2f} ({least['a']} and {least['b']}) to "
-        f"{most['disattenuated']:.2f} ({most['a']} and {most['b']}), in {groups} cluster{'s' * (groups != 1)}; {who} "
-        f"are measured well enough."
+        f"{min(most['disattenuated'], 1):.2f} ({most['a']} and {most['b']}), in {groups} cluster{'s' * (groups != 1)}; "
+        f"{who} are measured well enough."
     )
 
 
@@ -128,7 +128,8 @@ def _roles(table: pl.DataFrame) -> str:
     for (role,), own in held.group_by("role", maintain_order=True):
         names = own.select("layer", "head", "of").unique(maintain_order=True).rows()
         shown = ", ".join(head_name(layer, head) + (f" ({of})" if of else "") for layer, head, of in names[:4])
-        told.append(f"{own.select('layer', 'head').unique().height} {role}: {shown}{', …' if len(names) > 4 else ''}")
+        count = own.select("layer", "head").unique().height
+        told.append(f"{role} {'is' if count == 1 else 'are'} {shown}{', …' if len(names) > 4 else ''} ({count})")
     return f"Of {heads} heads of {short(rows['model'][0])} {without} have no role that a rule names" + (
         f"; {'; '.join(told)}." if told else "."
     )

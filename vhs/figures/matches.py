@@ -26,9 +26,9 @@ def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
     axes.errorbar(x, value, yerr=[value - lo, hi - value], fmt="none", ecolor=style.COLOURS[0], elinewidth=0.8)
     specific, above = ((rows[f"q_{name}"] < effects.ALPHA).to_numpy() for name in ("specific", "above"))
     kinds = (
-        (specific, style.COLOURS[0], "match, of the same image"),
-        (above & ~specific, style.COLOURS[5], "match, of any image"),
-        (~above & ~specific, "white", "no match"),
+        (above & specific, style.COLOURS[0], "match, of the same image"),
+        (above & ~specific, style.COLOURS[4], "match, of any image"),
+        (~above, "white", "no match"),
     )  # fmt: skip
     for chosen, face, label in kinds:
         axes.plot(x[chosen], value[chosen], "o", ms=4.5, mec=style.COLOURS[0], mfc=face, label=label)

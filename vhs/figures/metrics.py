@@ -21,8 +21,7 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     rows = table.filter(pl.col("scale") == scale)
     if not len(rows):
         raise InputError(f"the table has no scale {scale}; it has {', '.join(table['scale'].unique().sort())}.")
-    if rows.select("model_id", "fill", "target").unique().height > 1:
-        raise InputError("the table holds several models, fills or targets; this figure draws one. Keep one of them.")
+    effects.check_one(rows, "model", "fill", "target")
     first = effects.first_condition(rows)
     chosen = first.with_columns(size=pl.col("r").abs()).sort("size", descending=True, maintain_order=True).head(MOST)
     names = chosen.select(NAMES).rows()
@@ -39,7 +38,7 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     left.plot(chosen["r_within"], y, "x", ms=4, color=style.COLOURS[1], label="within layers")
     ceiling = float(np.sqrt(max(first["reliability"][0], 0)))
     for side in (-ceiling, ceiling):
-        left.axvline(side, color="0.5", lw=0.8, ls=":", label="noise of importances" if side < 0 else None)
+        left.axvline(side, color="0.5", lw=0.8, ls=":", label="ceiling (noise of importances)" if side < 0 else None)
     left.set_xlim(-1.02, 1.02)
     left.set_xlabel("rank correlation (95 % over heads)")
     _matrix(right, rows, names, conditions)
@@ -48,7 +47,9 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=7)
     row = rows.row(0, named=True)
-    told = f"{style.short(row['model'])}: measures and importance by {scale.replace('_', ' ')}, {row['n_heads']} heads"
+    some = f"{len(names)} of {len(first)} " if len(first) > len(names) else ""
+    by = scale.replace("_", " ")
+    told = f"{style.short(row['model'])}: {some}measures and importance by {by}, {row['n_heads']} heads"
     figure.suptitle(told, fontsize=9)
     return figure
 

@@ -33,16 +33,16 @@ def _metrics(table: pl.DataFrame) -> str:
 def _matches(table: pl.DataFrame) -> str:
     rows = effects.first_condition(table.filter(pl.col("model_id") == table["model_id"][0]))
     matched = rows.drop_nulls("similarity")
-    specific = matched.filter(pl.col("q_specific") < effects.ALPHA).height
+    specific = matched.filter((pl.col("q_specific") < effects.ALPHA) & (pl.col("q_above") < effects.ALPHA)).height
     above = matched.filter(pl.col("q_above") < effects.ALPHA).height
     left = len(rows) - len(matched)
     means = [matched[name].to_numpy().mean() for name in ("similarity", "across", "random")]
     text = (
         f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} "
-        f"that is more like them than a random partner, {specific} one that agrees about what is in the image "
+        f"that is more like them than a random partner, {specific} of these agree about what is in the image "
         f"(q < 0.05); mean similarity {means[0]:.2f}, across images {means[1]:.2f}, to a random partner {means[2]:.2f}"
     )
-    return f"{text}; {left} heads are left over." if left else f"{text}."
+    return f"{text}; {left} heads of either have none." if left else f"{text}."
 
 
 def _trajectory(table: pl.DataFrame) -> str:
@@ -50,17 +50,16 @@ def _trajectory(table: pl.DataFrame) -> str:
     rows = effects.first_condition(table.filter((pl.col("scale") == scale) & (pl.col("run") == table["run"][0])))
     rows = rows.sort("step")
     first, last = rows.row(0, named=True), rows.row(-1, named=True)
-    near = rows.filter((pl.col("r") >= 0.8 * last["r"]) & (pl.col("step") < last["step"]))
-    when = (
-        f"from update {near['step'][0]:,} on" if len(near) else "only at the end"
-    )  # fmt: skip
-    return (
+    text = (
         f"From update {first['step']:,} to {last['step']:,} of {short(first['run'])} the inequality of heads' "
         f"importances (Gini, by {scale}, clean) goes from {first['gini']:.2f} ({first['gini_lo']:.2f} to "
-        f"{first['gini_hi']:.2f}) to "
-        f"{last['gini']:.2f} ({last['gini_lo']:.2f} to {last['gini_hi']:.2f}); four fifths of the repeatable ranks of "
-        f"the end (r = {last['r']:.2f}) are there {when}."
+        f"{first['gini_hi']:.2f}) to {last['gini']:.2f} ({last['gini_lo']:.2f} to {last['gini_hi']:.2f})"
     )
+    if last["disattenuated"] is None:
+        return f"{text}; their ranks at the end do not repeat themselves on other images (r = {last['r']:.2f})."
+    near = rows.filter((pl.col("r") >= 0.8 * last["r"]) & (pl.col("step") < last["step"]))
+    when = f"from update {near['step'][0]:,} on" if len(near) else "only at the end"
+    return f"{text}; four fifths of the repeatable ranks of the end (r = {last['r']:.2f}) are there {when}."
 
 
 def _effective(table: pl.DataFrame) -> str:

@@ -30,6 +30,8 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
         x, y = (_probit(own[name].to_numpy()) for name in ("clean", "shifted"))
         axes.plot(x[known], y[known], "o", ms=4, color=colour, label=recipe)
         axes.plot(x[~known], y[~known], "o", ms=4, mfc="white", mec=colour)
+    if rows["effective"].null_count():
+        axes.plot([], [], "o", ms=4, mfc="white", mec="0.3", label="too few like it")
     line = rows.drop_nulls("expected").sort("clean")
     if len(line):
         axes.plot(_probit(line["clean"].to_numpy()), _probit(line["expected"].to_numpy()), color="0.5", lw=0.8,
@@ -77,7 +79,8 @@ def answers(table: pl.DataFrame, _metric: str = "value") -> Figure:
     axes.set_xlim(-1.02, 1.02)
     count = chosen["n_models"][0] if len(chosen) else 0
     axes.set_xlabel(
-        f"partial correlation with accuracy under shift\n{count} checkpoints, 95 % over runs; filled: q < .05"
+        f"partial correlation with accuracy under shift ({len(chosen)} of {len(rows)} measures)\n"
+        f"{count} checkpoints, 95 % over runs; filled: q < .05"
     )
     return figure
 

@@ -30,8 +30,7 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     if not len(rows):
         scales = ", ".join(table["scale"].unique(maintain_order=True))
         raise InputError(f"the table has no rows of scale {scale}. Draw one of {scales}.")
-    if rows["model"].n_unique() > 1:
-        raise InputError("the table holds several models; this figure draws one. Name one with --model.")
+    effects.check_one(rows, "model", "fill")
     names = _order(rows["over"].unique(maintain_order=True).to_list())
     words, factor = UNITS[scale]
     first = rows.filter(pl.col("over") == names[0])
@@ -50,9 +49,8 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("layer")
-    figure.supxlabel(
-        "head   (dot: the effect differs from that on clean images, q < 0.05, clustered by image)", fontsize=9
-    )
+    told = "head   (dot: the effect differs from that on clean images,"
+    figure.supxlabel(f"{told}{chr(10) if columns < 4 else ' '}q < 0.05, clustered by image)", fontsize=9)
     style.colour_bar(image, list(grid.flat), label=words, aspect=25)
     figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
     return figure

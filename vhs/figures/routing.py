@@ -68,4 +68,4 @@ def _classes(axes: Axes, rows: pl.DataFrame) -> None:
     axes.set_xticks(np.arange(grid.shape[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(grid.shape[0] + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=1.5)
-    axes.tick_params(which="both", length=0, labelbottom=True)
+    axes.tick_params(which="both", length=0, labelbottom=True, labelleft=True)

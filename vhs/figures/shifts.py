@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import effects, style
 
 
 def by_corruption(table: pl.DataFrame, scale: str = "loss") -> Figure:
@@ -24,8 +24,7 @@ def _matrix(table: pl.DataFrame, scale: str, level: str) -> Figure:
     rows = table.filter((pl.col("metric") == scale) & (pl.col("level") == level))
     if not len(rows):
         raise InputError(f"the table has no {level} of scale {scale}.")
-    if rows.select("model_id", "fill", "target").unique().height > 1:
-        raise InputError("the table holds several models, fills or targets; this figure draws one. Keep one of them.")
+    effects.check_one(rows, "model", "fill", "target")
     overall = rows.filter(~pl.col("within_layer"))
     clusters = dict(overall.select("b", "cluster_b").iter_rows()) | dict(overall.select("a", "cluster_a").iter_rows())
     first = list(clusters)

@@ -117,7 +117,7 @@ def _evaluation(table: pl.DataFrame) -> list[Text]:
 def _correlation(table: pl.DataFrame) -> list[Text]:
     lines = [Text(f"{'clean against':<34} {'by':<9} {'heads':<13} {'r':>6}  {'95 % interval':<16} {'ceiling':>7}")]
     for row in table.iter_rows(named=True):
-        ceiling = np.sqrt(max(row["reliability_a"] * row["reliability_b"], 0))
+        ceiling = np.sqrt(max(row["reliability_a"], 0) * max(row["reliability_b"], 0))
         within = "within layers" if row["within_layer"] else "all"
         interval = f"{row['lo']:+.2f} to {row['hi']:+.2f}"
         lines.append(

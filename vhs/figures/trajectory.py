@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import effects, style
 from vhs.figures.effects import METRICS, single_fill
 
 COLUMNS = 4
@@ -92,8 +91,8 @@ def summary(table: pl.DataFrame, scale: str = "loss") -> Figure:
         rows.filter(pl.col("shift") == "clean").group_by("step").agg(pl.col("reliability", "reliability_end").mean())
     )
     ceiling = ceiling.sort("step")
-    product = (ceiling["reliability"] * ceiling["reliability_end"]).to_numpy()
-    panels[1].plot(ceiling["step"], np.sqrt(np.clip(product, 0, None)), ":", color="0.4", lw=1, label="ceiling (noise)")
+    allowed = effects.ceiling(ceiling["reliability"], ceiling["reliability_end"])
+    panels[1].plot(ceiling["step"], allowed, ":", color="0.4", lw=1, label="ceiling (noise)")
     handles, labels = panels[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5)
     return figure

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vhs.errors import UsageError, choices
+from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 
@@ -39,6 +39,11 @@ def exclusive(
     parts = probes.group_by([*KEYS, "layer", "head", "source"], maintain_order=True)
     effects = _effects(ablation)
     rows = [row for _, part in parts for row in _rows(part, names)]
+    if ablation is not None and not any(_costs(row, effects) for row in rows):
+        raise MismatchError(
+            "--summary exclusivity: the ablation has no head of these models under the same condition of the same "
+            "data. Name the data and the shift alike in both: --data dominoes/aligned --shift dominoes/randomised."
+        )
     return frame(schemas.EXCLUSIVITY, [row | _costs(row, effects) for row in rows])
 
 

@@ -52,7 +52,7 @@ def probe(run: Run) -> Iterator[pl.DataFrame]:
         told += sum(map(len, parts))
         yield pl.concat(parts)
     if not told:
-        raise MismatchError(f"--probe: {entangled}. Probe data where they vary, such as the randomised dominoes.")
+        raise MismatchError(f"--probe: {entangled}. Probe data where they vary, or more images (--max-samples).")
 
 
 def rows(entries: list[Entry], sums: Counts) -> list[Row]:
