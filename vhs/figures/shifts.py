@@ -42,7 +42,7 @@ def _matrix(table: pl.DataFrame, scale: str, level: str) -> Figure:
                 axes.axhline(edge - 0.5, color="black", lw=0.8)
                 axes.axvline(edge - 0.5, color="black", lw=0.8)
     panels[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    label = "rank correlation of heads' importances\n(dot: disattenuated)"
+    label = "rank correlation of heads' importances\n(dot: noise taken out; none: too noisy for that)"
     style.colour_bar(image, list(panels), label=label)
     row = rows.row(0, named=True)
     figure.suptitle(
