@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from vhs import accepted
 from vhs import summary as summaries
@@ -26,8 +26,8 @@ from vhs.formats import references, shards, tables
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
-from vhs.measures import ablation_options, intervention
-from vhs.notebook_heads import match, probe
+from vhs.measures import ablation_options
+from vhs.notebook_heads import head_outputs, match, probe, without_heads
 from vhs.notebook_maps import Heads, drawn, maps, read_maps
 from vhs.options import is_pictured
 from vhs.progress import Progress
@@ -260,29 +260,6 @@ def shard(
             region_maps=accepted.path(region_maps), region_names=region_names,
         )  # fmt: skip
         return packing.pack(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
-
-
-@contextmanager
-def without_heads(
-    model: Loaded, heads: str, *, fill: str = "zero", images: Tensor | None = None
-) -> Iterator[nn.Module]:
-    """Inside the block these heads (`L3H1,L5H0` or `3.1,5.0`) are filled in every pass of the network, which it gives.
-
-    fill: zero, or mean or mean-flat over `images`, uint8 [N, C, H, W] at the data's geometry. The network takes what
-    `model.model.preprocess` gives. Raises UsageError for another fill, MismatchError for a head that there is not.
-    """
-    with spoken(), intervention.without_heads(model.model, heads, fill=fill, images_NCHW=images) as net:
-        yield net
-
-
-def head_outputs(model: Loaded, images: Tensor) -> list[Tensor]:
-    """For each layer what each head gives, where its projection reads it: [B, …, H, features].
-
-    images: uint8 [B, C, H, W] at the data's geometry. Tokens lie in the dots: the class token and registers first in a
-    plain ViT; rows and columns in others.
-    """
-    with spoken():
-        return intervention.head_outputs(model.model, images)
 
 
 def _source(source: Any, *, folds: bool = False) -> Any:

@@ -1,15 +1,20 @@
-"""What heads carry, and which heads of two models match, as functions: a part of `vhs.notebook`."""
+"""Single heads, as functions: what they carry, which of two models match, networks without some; a part of
+`vhs.notebook`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+from torch import Tensor, nn
 
 from vhs import accepted
 from vhs.accepted import Data, Models, Names
 from vhs.console import spoken
 from vhs.formats.references import Loaded
+from vhs.measures import intervention
 from vhs.progress import Progress
 from vhs.runs import opening
 from vhs.runs.opening import Options
@@ -48,3 +53,26 @@ def match(
         named = [*accepted.models(models), *accepted.models(against)]
         run = opening.open_named(named, accepted.data(data), asked, progress=talk.progress, note=talk.note)
         return pl.concat(matching.match(run))
+
+
+@contextmanager
+def without_heads(
+    model: Loaded, heads: str, *, fill: str = "zero", images: Tensor | None = None
+) -> Iterator[nn.Module]:
+    """Inside the block these heads (`L3H1,L5H0` or `3.1,5.0`) are filled in every pass of the network, which it gives.
+
+    fill: zero, or mean or mean-flat over `images`, uint8 [N, C, H, W] at the data's geometry. The network takes what
+    `model.model.preprocess` gives. Raises UsageError for another fill, MismatchError for a head that there is not.
+    """
+    with spoken(), intervention.without_heads(model.model, heads, fill=fill, images_NCHW=images) as net:
+        yield net
+
+
+def head_outputs(model: Loaded, images: Tensor) -> list[Tensor]:
+    """For each layer what each head gives, where its projection reads it: [B, …, H, features].
+
+    images: uint8 [B, C, H, W] at the data's geometry. Tokens lie in the dots: the class token and registers first in a
+    plain ViT; rows and columns in others.
+    """
+    with spoken():
+        return intervention.head_outputs(model.model, images)
