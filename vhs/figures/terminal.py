@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import textwrap
 
 import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from vhs.figures import effects
+from vhs.figures import effects, findings
 from vhs.figures.effects import Effects
 from vhs.figures.heads import TITLES, USUAL
 from vhs.formats.schemas import recognise
@@ -31,7 +32,11 @@ RED, BLUE = (178, 24, 43), (33, 102, 172)
 def summary(table: pl.DataFrame) -> str:
     """What a table says, in a screenful, with colours unless NO_COLOR is set."""
     kind = recognise(table.columns, "table").name
-    return _render(_SUMMARIES.get(kind, _first_rows)(table))
+    if kind in _SUMMARIES:
+        return _render(_SUMMARIES[kind](table))
+    said = findings.sentence(kind, table)
+    lines = textwrap.wrap(said, max(shutil.get_terminal_size().columns, 40)) if said else []
+    return _render([*map(Text, lines), *([Text()] if lines else []), *_first_rows(table)])
 
 
 def heat_maps(table: pl.DataFrame) -> list[Text]:
@@ -160,6 +165,20 @@ def _kinds(table: pl.DataFrame) -> list[Text]:
     return [*lines, *_rest("kinds.csv")]
 
 
+def _roles(table: pl.DataFrame) -> list[Text]:
+    """A line a head that has a role, and how many have none."""
+    lines = []
+    for model, own in table.group_by("model", maintain_order=True):
+        held = own.filter(pl.col("role") != "none")
+        heads = own.select("layer", "head").unique().height
+        without = heads - held.select("layer", "head").unique().height
+        lines.append(Text(f"{model[0]}: {without} of {heads} heads have no role that a rule names; the others:"))
+        for row in held.iter_rows(named=True):
+            name = head_name(row["layer"], row["head"])
+            lines.append(Text(f"  {name:<6} {row['role']:<19} {row['words']}, q = {row['q']:.2g}"))
+    return [*lines, *_rest("roles.csv")]
+
+
 def _end(row: dict[str, float]) -> str:
     interval = "" if row["lo"] is None else f" ({row['lo']:.3g} to {row['hi']:.3g})"
     return f"{head_name(int(row['layer']), int(row['head']))} {row['value']:.3g}{interval}"
@@ -229,7 +248,7 @@ def _tail(name: str, width: int) -> str:
 
 _SUMMARIES = {
     "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation, "heads": _looks,
-    "kinds": _kinds,
+    "kinds": _kinds, "roles": _roles,
 }  # fmt: skip
 
 
