@@ -26,8 +26,8 @@ class Asked:
     """The options of a summary, as they are typed.
 
     summary: one of SUMMARIES; attributes: a robust and a spurious one; against, exact: a further table, which decides
-    what is made; classes, folds, shares: what
-    a run knows beside its shift table (worst_groups.Shares, mce.Folds); beside: rows of other tables that were named.
+    what is made; classes, folds, shares: what a run knows beside its shift table (worst_groups.Shares, mce.Folds);
+    beside: rows of other tables that were named.
     """
 
     summary: str | None = None
@@ -121,10 +121,9 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
     other = [pair for pair in tables if pair[1].schema in wanted.beside]
     first = [pair for pair in tables if pair[1].schema not in wanted.beside]
-    if not other and wanted.optional:
-        assert wanted.of is not None
-        return _joined(first, wanted.of), asked
     assert wanted.of is not None
+    if not other and wanted.optional:
+        return _joined(first, wanted.of), asked
     if not other or not first:
         names = " or ".join(schema.name for schema in wanted.beside[:2])
         raise UsageError(f"--summary {asked.summary}: takes a {wanted.of.name} table and an {names} table together.")

@@ -19,7 +19,6 @@ AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agr
 """Median rank correlation from which on, and what is said of it."""
 TELLING = 0.5
 """Where measurement allows less than this, a low correlation says more of the measurement than of the heads."""
-CONDITION = ["shift", "corruption", "severity"]
 OF_ONE = ("compare", "shifts", "metrics", "routing", "roles", "probes", "matches")
 """Tables whose sentences are of one model and fill."""
 NAMES = {"model_id": "models", "fill": "fills", "model_b_id": "other models"}
@@ -77,7 +76,7 @@ def _ablation(table: pl.DataFrame) -> str | None:
     if not len(shift):
         return text + "."
     mean = shift.group_by("heads", maintain_order=True).agg(pl.col("drop").mean()).sort("drop", descending=True)
-    count = shift.select(CONDITION).unique().height
+    count = shift.select(effects.CONDITION).unique().height
     return f"{text}; over {count} shifted conditions it is {mean['heads'][0]}: {_points(mean['drop'][0])} on average."
 
 

@@ -85,16 +85,27 @@ def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> 
 
     None where the way from heads to logits is not linear up to norms.
     """
-    if model.plain is None or seen.residual_BND is None:
+    given_GBC = direct_logits(model, seen.heads, seen.residual_BND)
+    if given_GBC is None:
+        return None
+    logits, labels, _ = view.of(given_GBC.flatten(0, 1), batch)
+    score = score_of(logits.view(*given_GBC.shape[:2], -1), labels)
+    return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)
+
+
+def direct_logits(model: Model, heads: list[Tensor], residual_BND: Tensor | None) -> Tensor | None:
+    """float32 [G, B, C]: what each head gives the logits directly.
+
+    None where the way to them is not linear up to norms. heads: for each layer what its
+    projection received; residual: what the final norm did.
+    """
+    if model.plain is None or residual_BND is None:
         return None
     try:
-        read = readout(model.plain, seen.residual_BND.float())
+        read = readout(model.plain, residual_BND.float())
     except MismatchError:
         return None
-    given = torch.cat([read.of_heads(model.plain, layer, heads.float()) for layer, heads in enumerate(seen.heads)])
-    logits, labels, _ = view.of(given.flatten(0, 1), batch)
-    score = score_of(logits.view(*given.shape[:2], -1), labels)
-    return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)
+    return torch.cat([read.of_heads(model.plain, layer, values.float()) for layer, values in enumerate(heads)])
 
 
 def _changes(intact_BC: Tensor, given_UBC: Tensor, labels_B: Tensor) -> dict[str, Tensor]:

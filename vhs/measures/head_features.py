@@ -12,11 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vhs.errors import MismatchError
+from vhs.measures.direct import direct_logits
 from vhs.models.discovery import Seam
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
-from vhs.models.readout import readout
 from vhs.models.tokens import CLASS, special_of
 
 
@@ -45,7 +44,7 @@ def features(model: Model, images_BCHW: Tensor) -> Features:
         if model.plain is not None:
             stack.enter_context(hook_before(model.plain.norm, partial(keep_input, ended)))
         model.net(model.preprocess(images_BCHW))
-        direct = _direct(model, arrived, ended)
+        given_GBC = direct_logits(model, arrived, ended[0] if ended else None)
     images, size = len(images_BCHW), (model.preprocess.height, model.preprocess.width)
     heads, received, tokens = [], [], []
     for place, values, before in zip(seams, arrived, entered, strict=True):
@@ -54,7 +53,8 @@ def features(model: Model, images_BCHW: Tensor) -> Features:
         heads.append(_at_token(by_head.reshape(images, -1, *by_head.shape[-2:]), special))
         received.append(_at_token(_in_rows(before.float(), images, place), special))
         tokens.append(CLASS if CLASS in special else "patches")
-    return Features(heads, received, direct, tokens)
+    direct_BGC = None if given_GBC is None else given_GBC.transpose(0, 1)
+    return Features(heads, received, direct_BGC, tokens)
 
 
 def _at_token(values_BTX: Tensor, special: tuple[str, ...]) -> Tensor:
@@ -69,17 +69,6 @@ def _in_rows(values: Tensor, images: int, place: Seam) -> Tensor:
     if values.dim() == 4:
         values = (values if place.channels_last else values.movedim(1, -1)).flatten(1, 2)
     return values.reshape(images, -1, values.shape[-1])
-
-
-def _direct(model: Model, arrived: list[Tensor], ended: list[Tensor]) -> Tensor | None:
-    if model.plain is None or not ended:
-        return None
-    try:
-        read = readout(model.plain, ended[0].float())
-    except MismatchError:
-        return None
-    given = [read.of_heads(model.plain, layer, heads.float()) for layer, heads in enumerate(arrived)]
-    return torch.cat(given).transpose(0, 1)
 
 
 def _block(model: Model, place: Seam) -> torch.nn.Module:

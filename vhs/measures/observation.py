@@ -38,9 +38,7 @@ class Observer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        size = model.preprocess
-        fixed = torch.Generator().manual_seed(0)
-        pixels = torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(model.device)
+        pixels = model.noise()
         seams = model.engine.seams
         self._reader = MapReader(model.net, seams, pixels)  # in float32: what is compared must not be rounded
         self.layouts = self._reader.layouts

@@ -67,6 +67,17 @@ def twins_of(model: Model, seed: int) -> list[Model]:
     return twins
 
 
+class Collected(NamedTuple):
+    """Of all N images, whatever is asked. outputs: [G, N, W] of the model, then of each twin; logits: [G, N, C] of as
+    many, empty where they are not reached directly; received: for each layer [N, D]."""
+
+    outputs: list[Tensor]
+    logits: list[Tensor]
+    received: list[Tensor]
+    halves: Halves
+    keys_N: np.ndarray
+
+
 class Probing:
     """`add` batches of one condition, then read `results`; `entries` are known after that.
 
@@ -114,13 +125,13 @@ class Probing:
                 f"--probe: no attribute has two values with {probing.FEWEST} images in each half; there are "
                 f"{', '.join(columns)} of {len(labels_N)} images. Take more images, or data with attributes."
             )
-        rows = [row for attribute in attributes for row in self._of(attribute, attributes, halves, keys_N)]
+        everything = self._collected(halves, keys_N)
+        rows = [row for attribute in attributes for row in self._of(attribute, attributes, everything)]
         return {"probes": Counts(np.array(rows, np.int64).reshape(-1, 1, len(FIELDS)), FIELDS)}
 
-    def _of(
-        self, attribute: Attribute, all_of_them: list[Attribute], halves: Halves, keys_N: np.ndarray
-    ) -> Iterator[list[int]]:
+    def _of(self, attribute: Attribute, all_of_them: list[Attribute], everything: Collected) -> Iterator[list[int]]:
         """The tallies of every head, source by source; none for an attribute that another stands for."""
+        halves = everything.halves
         others = [other for other in all_of_them if other is not attribute]
         weights = [probing.balanced(attribute, others, half) for half in (halves.fit_N, ~halves.fit_N)]
         for other in others:
@@ -129,14 +140,14 @@ class Probing:
                 self.entangled.append(f"{names} cannot be told apart, they go together")
                 return
         both, asked = weights[0] + weights[1], weights[1]
-        own, *untrained = (self._outputs_of(place, halves) for place in range(1 + self._draws))
+        own, *untrained = everything.outputs
         shuffles = [
-            _shuffled(attribute, halves, keys_N, hash64(self._seed, "shuffle", attribute.name, draw))
+            _shuffled(attribute, halves, everything.keys_N, hash64(self._seed, "shuffle", attribute.name, draw))
             for draw in range(self._draws)
         ]
         baselines = {
             "control": self._pooled([
-                probing.answers(self._random(own.shape[-1], draw), attribute, both, halves)
+                probing.answers(self._random(everything.received, own.shape[-1], draw), attribute, both, halves)
                 for draw in range(self._draws)
             ], asked),
             "untrained": self._pooled([probing.answers(part, attribute, both, halves) for part in untrained], asked),
@@ -146,15 +157,23 @@ class Probing:
         }  # fmt: skip
         self.entries += self._entries(attribute, OUTPUT)
         yield from tallied(probing.answers(own, attribute, both, halves), baselines, asked, own.shape[-1])
-        logits = [part for place in range(1 + self._draws) if (part := self._logits(place)) is not None]
-        if len(logits) == 1 + self._draws:
-            given, *untaught = (probing.given_answers(part, attribute, both, halves) for part in logits)
+        if everything.logits:
+            given, *untaught = (probing.given_answers(part, attribute, both, halves) for part in everything.logits)
             even = Baseline(
                 np.full(given.shape, 1 / attribute.count), np.zeros(len(given)), np.full(len(given), np.inf)
             )
             self.entries += self._entries(attribute, DIRECT)
             baselines = {"control": even, "untrained": self._pooled(untaught, asked), "shuffled": even}
-            yield from tallied(given, baselines, asked, logits[0].shape[-1])
+            yield from tallied(given, baselines, asked, everything.logits[0].shape[-1])
+
+    def _collected(self, halves: Halves, keys_N: np.ndarray) -> Collected:
+        places = range(1 + self._draws)
+        logits = [part for place in places if (part := self._logits(place)) is not None]
+        received = [torch.cat(parts) for parts in zip(*(kept[0].received for kept in self._kept), strict=True)]
+        return Collected(
+            [self._outputs_of(place, halves) for place in places], logits if len(logits) == len(places) else [],
+            received, halves, keys_N,
+        )  # fmt: skip
 
     def _pooled(self, answers_DGN: list[np.ndarray], weights_N: np.ndarray) -> Baseline:
         """Of every head the draws of all heads of its layer."""
@@ -189,15 +208,14 @@ class Probing:
         known = [part for part in parts if part is not None]
         return torch.cat(known).transpose(0, 1) if len(known) == len(parts) else None
 
-    def _random(self, width: int, draw: int) -> Tensor:
+    def _random(self, received: list[Tensor], width: int, draw: int) -> Tensor:
         """[G, N, W]: as many random directions of what each head's block received."""
         found = []
         for layer, count in enumerate(self.model.grid.per_layer):
-            received = torch.cat([kept[0].received[layer] for kept in self._kept])
             for head in range(count):
                 generator = torch.Generator().manual_seed(hash64(self._seed, "random", layer, head, draw) >> 1)
-                directions = torch.randn(received.shape[-1], width, generator=generator).to(received.device)
-                found.append(received @ directions)
+                directions = torch.randn(received[layer].shape[-1], width, generator=generator)
+                found.append(received[layer] @ directions.to(received[layer].device))
         return torch.stack(found)
 
 

@@ -32,19 +32,16 @@ class Routes:
 
     def __init__(self, model: Model) -> None:
         self._model, self._seams = model, model.engine.seams
-        size = model.preprocess
-        fixed = torch.Generator().manual_seed(0)
-        pixels = torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(model.device)
-        self._reader = MapReader(model.net, self._seams, pixels)
+        self._reader = MapReader(model.net, self._seams, model.noise())
         self._windows = [layout.windows for layout in self._reader.layouts]
-        for place, seen in zip(self._seams, self._reader.probe, strict=True):
+        pairs = list(zip(self._seams, self._reader.probe, strict=True))
+        for place, seen in pairs:
             if not passes_averages_on(place, seen):
                 raise MismatchError(
                     f"{model.name}: {place.path} changes what its heads average before the projection (a norm, a gate "
                     f"or a merging), so that fills by other maps (uniform, mean-map, donor-map) do not apply."
                 )
-        arrived = zip(self._seams, self._reader.probe, strict=True)
-        self._tokens = [place.by_head(seen.arrived).shape[1:-2] for place, seen in arrived]
+        self._tokens = [place.by_head(seen.arrived).shape[1:-2] for place, seen in pairs]
         self.even = [self._even(layer) for layer in range(len(self._seams))]
 
     def values(self, images_BCHW: Tensor) -> list[Tensor]:

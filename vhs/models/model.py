@@ -120,6 +120,11 @@ class Model:
     def device(self) -> torch.device:
         return next(self.net.parameters()).device
 
+    def noise(self) -> Tensor:
+        """[2, C, H, W]: two preprocessed images of noise, always the same ones, to see what a network does."""
+        size, fixed = self.preprocess, torch.Generator().manual_seed(0)
+        return torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(self.device)
+
     def autocast(self) -> torch.autocast:
         """Lower precision where asked for; weights stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")

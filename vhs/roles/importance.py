@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,13 +19,12 @@ from vhs.progress import Progress, silent
 from vhs.roles import recipes
 from vhs.summaries.comparison import CONDITION, scales_of
 from vhs.summaries.fold_tallies import fold_counts
-from vhs.summaries.tallied import number
+from vhs.summaries.tallied import Row, number
 
 MEASURE = ["metric", "of", "query", "weighting"]
 LAID_OUT = ("mds_1", "mds_2", "order", "cluster")
 """Places of heads beside each other, in which more or less means nothing."""
 FEWEST = 5
-Row = dict[str, Any]
 
 
 class Measured(NamedTuple):

@@ -18,7 +18,7 @@ from vhs.measures.intervals import benjamini_hochberg, jackknife, mean_interval
 from vhs.summaries.tallied import Row, number
 
 if TYPE_CHECKING:
-    from vhs.measures.matching import Matching
+    from vhs.measures.matching import Block, Matching
 
 FEWEST = 2
 """Folds with images in each half."""
@@ -30,15 +30,13 @@ NOTHING = dict.fromkeys(
 
 def rows(measure: Matching, sums: Counts) -> list[Row]:
     """A row a head of the model, in the order of its grid, then a row for every head of the other that is left over."""
-    half = sums.values.shape[1] // 2
-    filled = sums["n_across"].max(0) > 0
-    if min(filled[:half].sum(), filled[half:].sum()) < FEWEST:
+    halves = _halves(sums)
+    if min((half["n_across"].max(0) > 0).sum() for half in halves) < FEWEST:
         raise MismatchError("--against: too few images to assign heads on one half and score them on the other.")
     found: dict[tuple[int, int], Row] = {}
     taken: set[tuple[int, int]] = set()
-    groups = _groups(measure)
-    for blocks in groups:
-        for row in _of_group(measure, sums, blocks):
+    for blocks in _groups(measure):
+        for row in _of_group(measure, halves, blocks):
             found[row["layer"], row["head"]] = row
             taken.add((row["layer_b"], row["head_b"]))
     matched = list(found.values())
@@ -54,13 +52,19 @@ def rows(measure: Matching, sums: Counts) -> list[Row]:
     return [row | {"n": n} for row in (*sorted((*matched, *alone), key=lambda row: (row["layer"], row["head"])), *left)]
 
 
-def _groups(measure: Matching) -> list[list]:
+def _halves(sums: Counts) -> tuple[Counts, Counts]:
+    """The folds on which heads are assigned, and those on which they are scored."""
+    half = sums.values.shape[1] // 2
+    return Counts(sums.values[:, :half], sums.fields), Counts(sums.values[:, half:], sums.fields)
+
+
+def _groups(measure: Matching) -> list[list[Block]]:
     """Blocks among which heads are assigned: each layer alone, or all where every layer is compared with every."""
     paired = all(block.layer == block.other for block in measure.blocks)
     return [[block] for block in measure.blocks] if paired else [list(measure.blocks)]
 
 
-def _of_group(measure: Matching, sums: Counts, blocks: list) -> Iterator[Row]:
+def _of_group(measure: Matching, halves: tuple[Counts, Counts], blocks: list[Block]) -> Iterator[Row]:
     from scipy.optimize import linear_sum_assignment
 
     places = {}
@@ -71,13 +75,12 @@ def _of_group(measure: Matching, sums: Counts, blocks: list) -> Iterator[Row]:
                 places[(block.layer, a), (block.other, b)] = block.first + a * counts[1] + b
     ours, theirs = (sorted({pair[side] for pair in places}) for side in (0, 1))
     pair_HI = np.array([[places[a, b] for b in theirs] for a in ours])
-    half = sums.values.shape[1] // 2
-    assigned = _means(Counts(sums.values[:, :half], sums.fields))[0][pair_HI]
-    scored = Counts(sums.values[:, half:], sums.fields)
-    for i, j in zip(*linear_sum_assignment(-assigned), strict=True):
+    assigning, scoring = halves
+    similarity_HI = _left_out(assigning, "")[0][pair_HI]
+    for i, j in zip(*linear_sum_assignment(similarity_HI, maximize=True), strict=True):
         names = zip(("layer", "head", "layer_b", "head_b"), (*ours[i], *theirs[j]), strict=True)
         module = measure.model.grid.module(ours[i][0])
-        yield {"module": module} | {name: int(value) for name, value in names} | _scored(scored, pair_HI[i], int(j))
+        yield {"module": module} | {name: int(value) for name, value in names} | _scored(scoring, pair_HI[i], int(j))
 
 
 def _scored(counts: Counts, pairs_I: np.ndarray, match: int) -> Row:
@@ -103,20 +106,11 @@ def _beyond(values_F: np.ndarray) -> tuple[float, float, float, float]:
     """(difference, lo, hi, one-sided p that it is not above 0), from the whole and from leaving out each fold."""
     from scipy.special import stdtr
 
+    value = float(values_F[0])
     lo, hi, error = jackknife(values_F[0], values_F[1:])
-    t = (
-        values_F[0] / error
-        if error > 1e-12
-        else np.sign(round(values_F[0], 9)) * np.inf
-        if round(values_F[0], 9)
-        else 0.0
-    )
-    return float(values_F[0]), float(lo), float(hi), float(stdtr(len(values_F) - 2, -t))
-
-
-def _means(counts: Counts) -> np.ndarray:
-    """[2, J]: mean similarity on the same images, and across images."""
-    return np.stack([_left_out(counts, name)[0] for name in ("", "across")])
+    certain = float(np.copysign(np.inf, value)) if round(value, 9) else 0.0  # 0 but for rounding is no difference
+    t = value / float(error) if error > 1e-12 else certain
+    return value, float(lo), float(hi), float(stdtr(len(values_F) - 2, -t))
 
 
 def _left_out(counts: Counts, what: str) -> tuple[np.ndarray, np.ndarray]:

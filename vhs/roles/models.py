@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +20,7 @@ from vhs.measures.intervals import benjamini_hochberg
 from vhs.roles import recipes, robustness
 from vhs.roles.importance import LAID_OUT
 from vhs.seeds import hash64
-from vhs.summaries.tallied import number
+from vhs.summaries.tallied import Row, number
 
 PRIMARY = "jsd_layer"
 """The measure of specialization that is named beforehand: how far a head's map lies from those of its layer, nats."""
@@ -30,7 +29,6 @@ LAST = "last"
 FEWEST = 8
 """Checkpoints for a correlation over them; under 40 it says little."""
 WHAT = ["what", "of", "query", "statistic"]
-Row = dict[str, Any]
 
 
 def models(heads: pl.DataFrame, shift: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
@@ -99,10 +97,10 @@ def _learned(first: pl.DataFrame, last: pl.DataFrame) -> Iterator[Row]:
 
 def _differences(last: pl.DataFrame) -> Iterator[Row]:
     """Every two recipes, by Welch's t."""
-    recipes = last["recipe"].unique(maintain_order=True).to_list()
+    known = last["recipe"].unique(maintain_order=True).to_list()
     for names, part in last.group_by(*WHAT, maintain_order=True):
-        values = {recipe: part.filter(pl.col("recipe") == recipe)["value"].to_numpy() for recipe in recipes}
-        for a, b in combinations(recipes, 2):
+        values = {recipe: part.filter(pl.col("recipe") == recipe)["value"].to_numpy() for recipe in known}
+        for a, b in combinations(known, 2):
             if min(len(values[a]), len(values[b])) > 1:
                 yield _row("difference", b, a, names, values[b], values[a])
 

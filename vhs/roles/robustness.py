@@ -7,7 +7,6 @@ reference models; a model's effective robustness is how far it lies above that l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,8 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.roles import recipes
 from vhs.seeds import hash64
-from vhs.summaries.tallied import number
+from vhs.summaries.comparison import CONDITION
+from vhs.summaries.tallied import Row, number
 
 FEWEST = 20
 """Reference models, the model's own run left out."""
@@ -26,8 +26,6 @@ MEAN = "mean"
 UNSHIFTED = ("clean_c", "clean_own")
 """Other clean conditions: no shifts."""
 KEYS = ["model", "model_id", "run", "recipe", "step", "seed"]
-CONDITION = ["shift", "corruption", "severity"]
-Row = dict[str, Any]
 
 
 def accuracies(shift: pl.DataFrame) -> pl.DataFrame:

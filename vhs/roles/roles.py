@@ -7,7 +7,6 @@ Error rates are controlled over heads: q by Benjamini-Hochberg over all heads of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,11 +21,10 @@ from vhs.measures.role_rules import FREEDOM, RULES, Rule
 from vhs.roles import recipes, robustness
 from vhs.summaries.comparison import CONDITION
 from vhs.summaries.fold_tallies import fold_counts
-from vhs.summaries.tallied import number
+from vhs.summaries.tallied import Row, number
 
 LEVEL = 0.05
 SCALES = {True: "accuracy", False: "relative_error"}
-Row = dict[str, Any]
 
 
 def roles(heads: pl.DataFrame, folds: pl.DataFrame, tolerance: float) -> pl.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +15,8 @@ from vhs.measures import routing
 from vhs.measures.routing import FILLS, ROUTING, TOTAL, Classified
 from vhs.summaries.comparison import CONDITION, scales_of
 from vhs.summaries.fold_tallies import fold_counts
-from vhs.summaries.tallied import number
+from vhs.summaries.tallied import Row, number
 
-Row = dict[str, Any]
 MODEL = ["model", "model_id", "target"]
 
 
