@@ -38,7 +38,7 @@ class Observer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        pixels = model.noise()
+        pixels = model.noise().to(model.device)
         seams = model.engine.seams
         self._reader = MapReader(model.net, seams, pixels)  # in float32: what is compared must not be rounded
         self.layouts = self._reader.layouts

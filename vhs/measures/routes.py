@@ -32,7 +32,7 @@ class Routes:
 
     def __init__(self, model: Model) -> None:
         self._model, self._seams = model, model.engine.seams
-        self._reader = MapReader(model.net, self._seams, model.noise())
+        self._reader = MapReader(model.net, self._seams, model.noise().to(model.device))
         self._windows = [layout.windows for layout in self._reader.layouts]
         pairs = list(zip(self._seams, self._reader.probe, strict=True))
         for place, seen in pairs:

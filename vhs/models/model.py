@@ -121,9 +121,9 @@ class Model:
         return next(self.net.parameters()).device
 
     def noise(self) -> Tensor:
-        """[2, C, H, W]: two preprocessed images of noise, always the same ones, to see what a network does."""
+        """[2, C, H, W]: two preprocessed images of noise on the host, always the same, to see what a network does."""
         size, fixed = self.preprocess, torch.Generator().manual_seed(0)
-        return torch.randn(2, size.channels, size.height, size.width, generator=fixed).to(self.device)
+        return torch.randn(2, size.channels, size.height, size.width, generator=fixed)
 
     def autocast(self) -> torch.autocast:
         """Lower precision where asked for; weights stay float32."""
