@@ -49,7 +49,8 @@ def brought(state: loop.TrainingState, recipe: Recipe) -> loop.TrainingState:
         moved(net)
     with on_cuda():
         state.optimizer = optimization.optimizer(state.net, recipe, DEVICE)
-    state.loss_sum, state.bad_step, state.own_rows = map(fake, (state.loss_sum, state.bad_step, state.own_rows))
+    for name in ("loss_sum", "term_sums", "bad_step", "own_rows"):
+        setattr(state, name, fake(getattr(state, name)))
     return state
 
 

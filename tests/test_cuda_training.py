@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from tests.cuda_models import numbers, quick_field
 from tests.cuda_training import ALL, RECIPES, SPLIT, STATS, begun, brought, check, no_backward, resident
 from tests.fake_cuda import DEVICE, on_cpu, on_cuda
+from tests.trainings import plain
 from tests.waits import LISTED
 from vhs.fitting.training import CHECKED
 from vhs.shifts import fields
@@ -31,7 +32,7 @@ def test_training_up_to_the_loss_and_from_the_gradients_on(name: str) -> None:
     field = nullcontext() if name == "everything" else patch.object(fields, "philox", quick_field)
     with field, patch.object(Tensor, "backward", no_backward(state)):
         with on_cuda(LISTED):
-            updates = loop.updates(state, recipe, resident(recipe, numbers(SPLIT)), STATS)
+            updates = loop.updates(state, recipe, resident(recipe, numbers(SPLIT)), STATS, plain(recipe, 5))
             next(updates)  # the epoch begins, tables are made
         with on_cuda():
             next(updates)
@@ -44,7 +45,7 @@ def test_training_on_targets_up_to_the_loss() -> None:
     with patch.object(fields, "philox", quick_field), patch.object(Tensor, "backward", no_backward(state)):
         with on_cuda(LISTED):
             source = resident(recipe, torch.zeros(SPLIT, 5, device=DEVICE))
-            updates = loop.updates(state, recipe, source, STATS, regression=True)
+            updates = loop.updates(state, recipe, source, STATS, plain(recipe, 5, regression=True))
             next(updates)
         with on_cuda():
             next(updates)
@@ -70,11 +71,10 @@ def test_the_backward_pass_and_the_average_wait_for_nothing(name: str) -> None:
     state = begun(recipe)
     rates = [{**group, "fused": True} for group in state.optimizer.param_groups]
     state.optimizer = AdamW(rates, fused=True)
-    criterion = loop.Criterion(recipe, 5, regression=False)
     before = [parameter.clone() for parameter in state.net.parameters()]
     pixels, labels = torch.randn(8, 1, 42, 28), torch.arange(8) % 5
     with on_cpu():
-        loop._update(state, recipe, criterion, (pixels, labels), 0.01)
+        loop._update(state, recipe, plain(recipe, 5), (pixels, labels), 0.01)
     assert any(not torch.equal(a, b) for a, b in zip(before, state.net.parameters(), strict=True))
     assert state.first_bad_step() is None
 

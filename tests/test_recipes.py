@@ -10,6 +10,7 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
+from tests.trainings import plain
 from vhs.models.building import parameter_shapes
 from vhs.seeds import sample_keys
 from vhs.training import droppath, feed, loop
@@ -93,7 +94,7 @@ def test_the_average_and_drop_path_of_every_update_equal_an_independent_computat
     preprocess = Preprocess(height=14, width=14, channels=1, mean=(0.5,), std=(0.25,))
     average = {name: value.double().clone() for name, value in state.net.state_dict().items()}
     steps = 0
-    for _ in loop.updates(state, recipe, feed.Resident(recipe, samples, images), preprocess):
+    for _ in loop.updates(state, recipe, feed.Resident(recipe, samples, images), preprocess, plain(recipe, 3)):
         steps += 1
         for name, value in state.net.state_dict().items():
             average[name] = 0.9 * average[name] + 0.1 * value.double()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from tests.trainings import RECIPE, training
 from vhs.errors import VhsError
-from vhs.fitting.training import parse_snapshots
+from vhs.fitting.opening import parse_snapshots
 from vhs.seeds import sample_keys
 from vhs.training.augmentation import augment
 from vhs.training.recipe import Recipe

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.bench.timing import alternate, machine, say
+from tests.trainings import plain
 from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import ViTSpec
@@ -37,7 +38,9 @@ def compare(name: str, recipe: Recipe, spec: ViTSpec, device: torch.device, *, c
     )  # fmt: skip
     recipe = recipe.with_values({"epochs": 10**6}, "bench")
     state = loop.start(recipe, spec, len(images), device, compiled=compiled)
-    updates = loop.updates(state, recipe, feed.Resident(recipe, samples, images.to(device)), preprocess)
+    updates = loop.updates(
+        state, recipe, feed.Resident(recipe, samples, images.to(device)), preprocess, plain(recipe, spec.classes)
+    )
     ours, bare = (
         _several(lambda: next(updates), steps),
         _several(bare_step(recipe, spec, device, compiled=compiled), steps),

@@ -11,6 +11,7 @@ from vhs import completion, options, output
 from vhs.commands.stopping import StopSignals
 from vhs.errors import choices
 from vhs.training.recipe import NAMED
+from vhs.training.recipe_rules import ADAPTIVE, HEADS, KINDS, LOSSES
 from vhs.world import is_first
 
 Shards = Annotated[
@@ -50,6 +51,62 @@ Lora = Annotated[
     int | None,
     typer.Option("--lora", metavar="RANK", min=1, help="Train low-rank parts of queries and values instead."),
 ]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", metavar="MODEL", help="Learn from this model, too: see --distill.")
+]
+Distill = Annotated[
+    str | None,
+    typer.Option(
+        "--distill", metavar="NAME[=WEIGHT],…", autocompletion=completion.words(KINDS),
+        help=f"What the teacher tells: {choices(KINDS)}; several are added up.",
+    ),
+]  # fmt: skip
+Alpha = Annotated[
+    float | None,
+    typer.Option("--alpha", metavar="X", min=0, max=1, help="Weight of the answers' own loss, the teacher's terms "
+    "having 1 - X.  [default: 0.5]"),
+]  # fmt: skip
+GrainOf = Annotated[
+    str | None,
+    typer.Option("--grain", metavar="GRAIN", help="Whose attention: encoder (all layers), block:0,3 or block:0:1,3:7, "
+    "head:0.1:2.3,… (student's : teacher's).  [default: encoder]"),
+]  # fmt: skip
+DistillLoss = Annotated[
+    str | None,
+    typer.Option(
+        "--distill-loss", metavar="LOSS", autocompletion=completion.words(LOSSES),
+        help=f"Of attention: {choices(LOSSES)}.  [default: kl]",
+    ),
+]  # fmt: skip
+DistillHeads = Annotated[
+    str | None,
+    typer.Option(
+        "--distill-heads", metavar="HOW", autocompletion=completion.words(HEADS),
+        help=f"Which heads belong together: {choices(HEADS)}.  [default: first]",
+    ),
+]  # fmt: skip
+AdaptiveTo = Annotated[
+    str | None,
+    typer.Option(
+        "--adaptive", metavar="WHO", autocompletion=completion.words(ADAPTIVE[1:]),
+        help=f"Weigh a sample's attention by whose answer is right: {choices(ADAPTIVE[1:])}.",
+    ),
+]  # fmt: skip
+LikeTeacher = Annotated[
+    bool, typer.Option("--like-teacher", help="Build the student with the teacher's LayerScale, registers, norms …")
+]
+DiversityOf = Annotated[
+    float | None,
+    typer.Option("--diversity", metavar="LAMBDA", min=0, help="Make heads of a layer answer to different directions of "
+    "their input.  [default: 0]"),
+]  # fmt: skip
+DiversityLayers = Annotated[
+    str | None, typer.Option("--diversity-layers", metavar="last|all|N,M", help="Whose heads.  [default: last]")
+]
+DiversityPairs = Annotated[
+    int | None,
+    typer.Option("--diversity-pairs", metavar="K", min=0, help="Pairs of heads an update, drawn.  [default: all]"),
+]
 Track = Annotated[str | None, typer.Option("--track", metavar="TRACKER", help="Send the log to wandb, too.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=0, help="Processes that read images for RandAugment and "
@@ -68,7 +125,10 @@ Rate = Annotated[float | None, typer.Option(metavar="X", min=0, help="Learning r
 TrainingSeed = Annotated[int | None, typer.Option(metavar="N", help="Training seed.  [default: 0]")]
 Checkpoint = Annotated[Path | None, typer.Option("-o", "--out", metavar="CKPT", help="The checkpoint to write.")]
 
-EVERYDAY = ("depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora")
+EVERYDAY = (
+    "depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora", "distill",
+    "alpha", "grain", "distill_loss", "distill_heads", "adaptive", "diversity", "diversity_layers", "diversity_pairs",
+)  # fmt: skip
 
 
 def train(
@@ -88,6 +148,17 @@ def train(
     init: Init = None,
     freeze: Freeze = None,
     lora: Lora = None,
+    teacher: Teacher = None,
+    distill: Distill = None,
+    alpha: Alpha = None,
+    grain: GrainOf = None,
+    distill_loss: DistillLoss = None,
+    distill_heads: DistillHeads = None,
+    adaptive: AdaptiveTo = None,
+    like_teacher: LikeTeacher = False,
+    diversity: DiversityOf = None,
+    diversity_layers: DiversityLayers = None,
+    diversity_pairs: DiversityPairs = None,
     settings: Settings = None,
     print_config: PrintConfig = False,
     val: Val = None,
@@ -113,16 +184,26 @@ def train(
 
     Example: vhs train data/imagenet --recipe deit -o deit.safetensors   (torchrun --nproc-per-node 8 -m vhs train …)
 
+    Example: vhs train data/fashion --teacher vit.safetensors --distill attention,logits -o student.safetensors
+
+    Example: vhs train data/dominoes --diversity 100 --head-width 64 --set last_residual=false -o diverse.safetensors
+
     Example: vhs train data/birds --recipe finetune --init timm:deit_tiny_patch16_224 --lora 8 -o birds.safetensors
     """
     console = options.console("train", quiet=quiet, verbose=verbose, debug=debug)
-    flags = (depth, dim, heads, head_width, patch, epochs, batch, lr, seed, freeze, lora)
+    flags = (
+        depth, dim, heads, head_width, patch, epochs, batch, lr, seed, freeze, lora, distill, alpha, grain,
+        distill_loss, distill_heads, adaptive, diversity, diversity_layers, diversity_pairs,
+    )  # fmt: skip
     from vhs.fitting import opening
 
     resolved = opening.recipe_of(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings or [])
     if print_config:
         return output.write(resolved.to_toml().encode())
-    plan = opening.plan_of(shards, resolved, out, val=val, log=log, snapshots=snapshots, init=init)
+    plan = opening.plan_of(
+        shards, resolved, out, val=val, log=log, snapshots=snapshots, init=init, teacher=teacher,
+        like_teacher=like_teacher,
+    )  # fmt: skip
     if dry_run:
         return output.write(plan.in_words().encode())
     stop = StopSignals()

@@ -19,12 +19,14 @@ from vhs.world import is_first, local_ranks
 
 if TYPE_CHECKING:
     from vhs.fitting.training import Training
+    from vhs.formats.references import Loaded
     from vhs.formats.shards import ShardSet
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: checked, nothing begun. log: where the training log goes; init: the model to begin with."""
+    """What a run will do: checked, nothing begun. log: where the training log goes; init: the model to begin with;
+    teacher: on the host."""
 
     recipe: Recipe
     train: ShardSet
@@ -33,11 +35,13 @@ class Plan:
     log: Path
     snapshots: frozenset[int]
     init: str | None
+    teacher: Loaded | None = None
 
     def in_words(self) -> str:
         """For --dry-run; raises what the run would raise of its sizes."""
         import torch
 
+        from vhs.fitting import teaching
         from vhs.fitting.start import beginning
         from vhs.models.building import build, parameter_shapes
         from vhs.models.spec import ViTSpec
@@ -49,12 +53,16 @@ class Plan:
         parameters = sum(prod(shape) for shape in parameter_shapes(spec).values())
         sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
             spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
+        taught = ""
+        if self.teacher is not None:
+            taught = f"teacher  {self.teacher.model.name}: {self.recipe.distill}\n"
+            taught += "".join(f"         {note}\n" for note in teaching.notes(spec, self.teacher))
         per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
         epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
         return (
             f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
             f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
-            f"updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
+            f"{taught}updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
             f"writes   {self.out}\n"
         )
 
@@ -115,30 +123,52 @@ def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[
 
 def plan_of(
     shards: Path, recipe: Recipe, out: Path | None, *, val: Path | None = None, log: Path | None = None,
-    snapshots: str | None = None, init: str | None = None,
+    snapshots: str | None = None, init: str | None = None, teacher: str | None = None, like_teacher: bool = False,
 ) -> Plan:  # fmt: skip
-    """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go."""
-    from vhs.fitting.training import parse_snapshots
+    """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go.
 
+    like_teacher: whether the recipe gets the teacher's parts.
+    """
     if out is None or out == Path("-"):
         raise UsageError("names no output file. Add -o CKPT.safetensors.")
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a name that ends in .safetensors.")
     log_file = log or out.with_suffix(".train.csv")
     format_of(log_file, None)
-    check_outputs([out, log_file], [init] if init else [])
+    check_outputs([out, log_file], [model for model in (init, teacher) if model])
     train = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
     if train.manifest.split != "train":
         split = train.manifest.split
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
     total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
     steps = parse_snapshots(snapshots, total)
-    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init)
+    recipe, taught = _taught(recipe, teacher, init, like_teacher, regression=train.manifest.regression)
+    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init, taught)
+
+
+def _taught(
+    recipe: Recipe, teacher: str | None, init: str | None, like_teacher: bool, *, regression: bool
+) -> tuple[Recipe, Loaded | None]:  # fmt: skip
+    """The recipe, with the teacher's parts if asked for, and the teacher."""
+    if teacher is None and not like_teacher and not recipe.told and not recipe.diversity:
+        return recipe, None  # torch is not needed yet
+    import torch
+
+    from vhs.fitting import teaching
+
+    teaching.check(recipe, teacher, regression=regression)
+    if like_teacher and (teacher is None or init is not None):
+        why = "needs a --teacher" if teacher is None else f"goes with no --init: {init} decides the student's parts"
+        raise UsageError(f"--like-teacher: {why}.")
+    if teacher is None:
+        return recipe, None
+    loaded = teaching.load(teacher, torch.device("cpu"))
+    return teaching.like(recipe, loaded) if like_teacher else recipe, loaded
 
 
 def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note = unheard) -> bool:
     """Hold the lock of the checkpoint and train; False when `stop` ended the run with its state saved."""
-    from vhs.fitting.training import already_trained
+    from vhs.fitting.finished import already_trained
     from vhs.formats import locks
 
     check_range("threads", means.threads, 1, 1024)
@@ -146,7 +176,7 @@ def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note =
     check_range("workers", means.workers, 0)
 
     with locks.hold([plan.out], note):
-        if means.resume and already_trained(plan.out, plan.recipe, plan.train, plan.val, plan.init):
+        if means.resume and already_trained(plan.out, plan.recipe, plan.train, plan.val, plan.init, plan.teacher):
             lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"
             note(f"{plan.out}: is already trained to its end with this recipe on this data{lost}")
             return True
@@ -154,14 +184,16 @@ def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note =
 
 
 def _training(plan: Plan, means: Means, progress: Progress, note: Note) -> Training:
+    from vhs.fitting import teaching
     from vhs.fitting.tracking import Tracker
     from vhs.fitting.training import Training
     from vhs.runs import ranks, runtime
 
     ranks.start()
+    device = runtime.prepare(means.device, means.threads, "float32")
     training = Training(
-        out=plan.out, train=plan.train, val=plan.val, recipe=plan.recipe, begin=plan.init,
-        workers=_workers(means.workers), device=runtime.prepare(means.device, means.threads, "float32"),
+        out=plan.out, train=plan.train, val=plan.val, recipe=plan.recipe, begin=plan.init, device=device,
+        teacher=None if plan.teacher is None else teaching.move(plan.teacher, device), workers=_workers(means.workers),
         minutes=means.minutes, skip_bad=means.skip_bad, compiled=means.compiled, snapshots=plan.snapshots,
         stop=means.stop, progress=progress, log_file=plan.log, epoch_done=note,
     )  # fmt: skip
@@ -181,7 +213,8 @@ def _run(training: Training, means: Means, note: Note) -> bool:
     except (RuntimeError, MemoryError) as error:
         if not runtime.is_out_of_memory(error):
             raise
-        raise VhsError("out of memory. Lower --batch, or run it in parts: --set accumulate=2.") from error
+        beside = f" beside {training.teacher.model.name}" if training.teacher else ""
+        raise VhsError(f"out of memory{beside}. Lower --batch, or run it in parts: --set accumulate=2.") from error
     finally:
         if not finished:  # else it was written before the checkpoint
             training.write_log()
@@ -205,3 +238,18 @@ def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> Shard
     return sets.pick(
         folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"
     )
+
+
+def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
+    """Update numbers from `100,200,400`, or powers of two for `log`."""
+    if text is None:
+        return frozenset()
+    if text == "log":
+        return frozenset(2**power for power in range(total.bit_length()) if 2**power <= total)
+    try:
+        steps = frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--snapshots {text}: expected update numbers such as 100,200, or log.") from None
+    if min(steps) < 1 or max(steps) > total:
+        raise UsageError(f"--snapshots {text}: the run has updates 1 to {total}.")
+    return steps

@@ -19,7 +19,7 @@ def save(path: Path, state: TrainingState, described: dict[str, Any]) -> None:
         tensors |= {f"average.{name}": value for name, value in state.average.module.state_dict().items()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    tensors["loss_sum"] = state.loss_sum
+    tensors |= {"loss_sum": state.loss_sum} | ({"term_sums": state.term_sums} if len(state.term_sums) else {})
     described = described | {"step": state.step, "total": state.total, "threads": torch.get_num_threads()}
     resume.save(path, tensors, described)
 
@@ -49,6 +49,8 @@ def _fill(state: TrainingState, tensors: dict[str, torch.Tensor], described: dic
     state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
     state.step, state.total = described["step"], described["total"]
     state.loss_sum = tensors["loss_sum"].to(state.loss_sum.device)
+    if len(state.term_sums):
+        state.term_sums = tensors["term_sums"].to(state.term_sums.device)
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

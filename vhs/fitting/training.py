@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import torch
 
 from vhs import environment
 from vhs.errors import UsageError, VhsError
-from vhs.fitting import saved_state, start, validation
+from vhs.fitting import saved_state, start, teaching, validation
 from vhs.fitting.start import Size
 from vhs.fitting.streaming import Reader
 from vhs.fitting.tracking import Tracker
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.atomic import write_together
 from vhs.formats.checkpoints import CheckpointInfo
+from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import format_of, frame, render
 from vhs.formats.verification import Verification
@@ -30,6 +31,8 @@ from vhs.runs import cache, ranks
 from vhs.runs.data import record
 from vhs.seeds import sample_keys
 from vhs.training import feed, loop, schedule
+from vhs.training.assignment import Assignment
+from vhs.training.objective import Objective
 from vhs.training.recipe import Recipe
 from vhs.world import is_first, world
 
@@ -45,8 +48,9 @@ CHECKED = 50
 class Training:
     """One training run. stop: asked after every update; a true answer saves the state and ends the run.
 
-    begin: the model whose weights it starts with; workers: processes that read images where the recipe augments them
-    one by one; tracker: where the log goes too; log_file: where it is written; epoch_done: told each epoch's scores.
+    begin: the model whose weights it starts with; teacher: on the device; workers: processes that read images where the
+    recipe augments them one by one; tracker: where the log goes too; log_file: where it is written; epoch_done: told
+    each epoch's scores.
     """
 
     out: Path
@@ -55,6 +59,7 @@ class Training:
     recipe: Recipe
     device: torch.device
     begin: str | None = None
+    teacher: Loaded | None = None
     minutes: float | None = None
     snapshots: frozenset[int] = frozenset()
     skip_bad: bool = False
@@ -84,19 +89,20 @@ class Training:
             height=size.height, width=size.width, channels=size.channels, mean=self._begin.mean or manifest.mean,
             std=self._begin.std or manifest.std,
         )  # fmt: skip
+        self._objective = self._learn()
         self._saved_step, self._saved_at = 0, 0.0
 
     def run(self, *, resuming: bool) -> bool:
         """Train to the end and write the checkpoint; False when `stop` ended it with its state saved."""
         samples = len(self._feed.samples.keys_N)
         state = loop.start(
-            self.recipe, self._begin.spec, samples, self.device, initial=self._begin.weights, compiled=self.compiled
-        )
+            self.recipe, self._begin.spec, samples, self.device, initial=self._begin.weights, compiled=self.compiled,
+            objective=self._objective,
+        )  # fmt: skip
         if resuming and resume.path_of(self.out).exists():
             self._restore(state)
         begun, first = time.monotonic(), state.step
-        regression = self.train.manifest.regression
-        for rate in loop.updates(state, self.recipe, self._feed, self._preprocess, regression=regression):
+        for rate in loop.updates(state, self.recipe, self._feed, self._preprocess, self._objective):
             seconds = time.monotonic() - begun
             self._keep_to_budget(state, first, seconds)
             finished = state.step >= state.total
@@ -123,6 +129,26 @@ class Training:
         regression = self.train.manifest.regression
         rows = [{"model": str(self.out)} | row for row in self.log]
         return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, rows)
+
+    def _learn(self) -> Objective:
+        """What is minimised; notes on a teacher that has parts that the student lacks."""
+        if self.teacher is not None:
+            self.notes += teaching.notes(self._begin.spec, self.teacher)
+        return teaching.objective(teaching.Lesson(
+            recipe=self.recipe, spec=self._begin.spec, outputs=self.train.manifest.outputs,
+            preprocess=self._preprocess, device=self.device, calibration=self._calibration,
+            regression=self.train.manifest.regression, teacher=self.teacher, compiled=self.compiled,
+        ))  # fmt: skip
+
+    def _calibration(self) -> torch.Tensor:
+        """Training images as they are, always the same."""
+        chosen = cache.choose(self.train, teaching.CALIBRATION, self.recipe.seed)
+        return cache.decode(self.train, chosen, skip_bad=self.skip_bad).images_NCHW.to(self.device)
+
+    @property
+    def _assignment(self) -> Assignment | None:
+        taught = self._objective.distillation
+        return taught.assignment if taught else None
 
     def _source(self, size: Size) -> feed.Feed:
         """Images in memory on the device, or read one by one where the recipe augments them so."""
@@ -168,7 +194,7 @@ class Training:
         shared = {
             "epoch": epoch, "step": state.step, "steps_planned": state.total, "lr": rate,
             "train_loss": float(state.loss_sum) / state.steps_in_epoch(),
-        }  # fmt: skip
+        } | self._terms(state)  # fmt: skip
         self.log += [shared | row for row in scores]
         if self.tracker:
             self.tracker.log(
@@ -176,6 +202,15 @@ class Training:
             )
         self.epoch_done(f"epoch {epoch} of {self.recipe.epochs}: {validation.in_words(scores)}")
         self.progress(f"epoch {epoch}", state.step, state.total)
+
+    def _terms(self, state: loop.TrainingState) -> dict[str, float]:
+        """The columns of the log that say what each term was."""
+        found = state.terms(self._objective)
+        ratio = found.pop("ratio", None)
+        columns = {f"loss_{name}": value for name, value in found.items()}
+        if self._objective.diversity is not None:
+            columns["head_overlap"] = self._objective.diversity.times_chance(found["diversity"])
+        return columns if ratio is None else columns | {"gradient_ratio": ratio}
 
     def _finish(self, state: loop.TrainingState) -> None:
         if state.total < state.planned and self.minutes is not None:
@@ -210,7 +245,8 @@ class Training:
             spec=self._begin.spec, classes=manifest.outputs, mean=self._preprocess.mean,
             std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(self._begin.spec),
             data={"train": record(self.train, path), "val": record(self.val, path)},
-            recipe=asdict(self.recipe) | {"updates": state.total}, parent=self._begin.parent,
+            recipe=self.recipe.recorded() | {"updates": state.total}, parent=self._begin.parent,
+            teacher=self._taught_by, assigned=self._assignment.in_words() if self._assignment else None,
             weights="ema" if state.average and self.recipe.saved == "ema" else "raw",
             step=state.step, seed=self.recipe.seed, versions=environment.versions(),
         )  # fmt: skip
@@ -218,18 +254,24 @@ class Training:
     def _snapshot_path(self, step: int) -> Path:
         return self.out.with_suffix(".snapshots") / f"step-{step:06d}.safetensors"
 
+    @property
+    def _taught_by(self) -> str | None:
+        model = self.teacher.model if self.teacher else None
+        return f"{model.name} {model.weights_id}" if model else None
+
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a run to be continued."""
         data = {split.manifest.split: split.manifest.hash for split in (self.train, self.val)}
-        return {"recipe": asdict(self.recipe), "data": data, "device": self.device.type} | {
-            "parent": self._begin.parent, "pixel mean": list(self._preprocess.mean),
+        return {"recipe": self.recipe.recorded(), "data": data, "device": self.device.type} | {
+            "parent": self._begin.parent, "teacher": self._taught_by, "pixel mean": list(self._preprocess.mean),
             "pixel deviation": list(self._preprocess.std),
         }  # fmt: skip
 
     def _save_state(self, state: loop.TrainingState, seconds: float) -> None:
         if is_first():
             described = self._fingerprint() | {
-                "log": self.log, "elapsed": self.elapsed_before + seconds, "processes": world()[1]
+                "assignment": self._assignment.to_json() if self._assignment else None, "log": self.log,
+                "elapsed": self.elapsed_before + seconds, "processes": world()[1]
             }  # fmt: skip
             saved_state.save(resume.path_of(self.out), state, described)
         self._saved_step, self._saved_at = state.step, seconds
@@ -237,6 +279,8 @@ class Training:
     def _restore(self, state: loop.TrainingState) -> None:
         described = saved_state.restore(resume.path_of(self.out), state, self._fingerprint())
         self.log, self.elapsed_before = described["log"], described["elapsed"]
+        if self._assignment is not None:
+            self._assignment.from_json(described["assignment"])
         self._saved_step = state.step
         if self.minutes is None:
             state.total = state.planned
@@ -250,30 +294,3 @@ class Training:
 def _tracker_name(name: str, row: dict[str, Any]) -> str:
     """What a tracker calls a score: with the target's name, where there are several."""
     return f"{name}/{row['target']}" if "target" in row else name
-
-
-def already_trained(out: Path, recipe: Recipe, train: ShardSet, val: ShardSet, begin: str | None) -> bool:
-    """Whether `out` is the finished result of this recipe on this data, so that resuming has nothing to do."""
-    if not out.exists() or resume.path_of(out).exists():
-        return False
-    info = checkpoints.read_info(out)
-    same_recipe = {key: info.recipe.get(key) for key in asdict(recipe)} == asdict(recipe)
-    same_data = all(info.data.get(part.manifest.split, {}).get("hash") == part.manifest.hash for part in (train, val))
-    same_start = (info.parent or "").rpartition(" ")[0] == (begin or "")
-    planned = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
-    return same_recipe and same_data and same_start and info.step == planned
-
-
-def parse_snapshots(text: str | None, total: int) -> frozenset[int]:
-    """Update numbers from `100,200,400`, or powers of two for `log`."""
-    if text is None:
-        return frozenset()
-    if text == "log":
-        return frozenset(2**power for power in range(total.bit_length()) if 2**power <= total)
-    try:
-        steps = frozenset(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--snapshots {text}: expected update numbers such as 100,200, or log.") from None
-    if min(steps) < 1 or max(steps) > total:
-        raise UsageError(f"--snapshots {text}: the run has updates 1 to {total}.")
-    return steps

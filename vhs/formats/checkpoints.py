@@ -39,7 +39,9 @@ class CheckpointInfo:
 
     timm: {"name", "kwargs"} with which timm.create_model builds it, or None where timm cannot.
     data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
-    to the checkpoint. recipe: the training options as resolved. weights: "raw" or "ema". weights_id: their hash.
+    to the checkpoint. recipe: the training options as resolved. parent, teacher: a reference and the hash of its
+    weights; assigned: which of the teacher's heads a student's heads became, where they were matched. weights: "raw" or
+    "ema". weights_id: their hash.
     """
 
     spec: Spec
@@ -53,6 +55,7 @@ class CheckpointInfo:
     weights: str = "raw"
     parent: str | None = None
     teacher: str | None = None
+    assigned: str | None = None
     step: int = 0
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
@@ -61,7 +64,9 @@ class CheckpointInfo:
 
     def to_json(self) -> str:
         """With a checksum of all the rest."""
-        plain = asdict(self)
+        plain = asdict(self) | {"spec": self.spec.to_json()}
+        if self.assigned is None:
+            del plain["assigned"]
         return json.dumps(plain | {"checksum": checksum(plain)}, sort_keys=True)
 
     @classmethod
@@ -105,9 +110,16 @@ class CheckpointInfo:
         if not known:
             raise InputError(f"{where}: timm is {self.timm!r:.40}, expected name and kwargs, or null.")
 
+    def _check_texts(self, where: str) -> None:
+        for name in ("parent", "teacher", "assigned"):
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, str):
+                raise InputError(f"{where}: {name} is {text!r:.40}, expected text or null.")
+
     def _check(self, where: str) -> CheckpointInfo:
         spec = self.spec
         self._check_types(where)
+        self._check_texts(where)
         if len(self.classes) != spec.classes:
             raise InputError(f"{where}: {len(self.classes)} class names for {spec.classes} outputs.")
         numbers = (*self.mean, *self.std)

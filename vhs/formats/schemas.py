@@ -799,6 +799,20 @@ ROUTING = Schema(
     "compare --summary routing",
 )  # fmt: skip
 
+TERMS = (
+    _real("loss_class", "", "of the answers, where there are other terms beside it, each before its weight",
+          nullable=True),
+    _real("loss_attention", "", "of attention distilled from a teacher: squared scores, or nats", nullable=True),
+    _real("loss_logits", "nats", "of logits distilled from a teacher, times temperature²", nullable=True),
+    _real("loss_token", "nats", "of the distillation token", nullable=True),
+    _real("loss_diversity", "", "of head diversity, as in DiverseViT: over H², not H (H - 1)", nullable=True),
+    _real("head_overlap", "", "width times the mean squared cosine of different heads' input gradients; 1 by chance",
+          nullable=True),
+    _real("gradient_ratio", "", "norm of the weighted answers' gradient over that of all other terms, at the epoch's "
+          "first update", nullable=True),
+)  # fmt: skip
+"""Terms of the loss; tables of older versions lack them."""
+
 TRAIN = Schema(
     "train",
     "one epoch of a training run",
@@ -809,6 +823,7 @@ TRAIN = Schema(
         _count("steps_planned", "updates the schedule is laid out for", "updates"),
         _real("lr", "", "learning rate of the epoch's last update"),
         _real("train_loss", "nats", "mean training loss over the epoch, as optimised"),
+        *TERMS,
         _count("n", "validation samples"),
         _count("n_correct", "validation samples answered right"),
         _real("top1", "fraction", "n_correct / n on the validation split"),
@@ -823,7 +838,9 @@ TRAIN_REGRESSION = Schema(
     "one epoch of a training run, for one target",
     (
         *TRAIN.columns[:5],
-        _real("train_loss", "deviations²", "mean training loss over the epoch, all targets"),
+        _real("train_loss", "deviations²", "mean training loss over the epoch, as optimised, all targets"),
+        *TERMS[:2],
+        TERMS[-1],
         _text("target", "name of the target"),
         _count("n", "validation samples"),
         _real("mse", "deviations²", "mean squared error on the validation split, targets standardised"),
@@ -934,7 +951,7 @@ SCHEMAS = {
 }
 
 
-ADDED = ("score_lo", "score_hi", "target")
+ADDED = ("score_lo", "score_hi", "target", *(column.name for column in TERMS))
 """Columns that tables of older versions lack; they are read as empty."""
 
 

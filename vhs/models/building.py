@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -31,7 +32,7 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     scaled = {"init_values": layer_scale} if spec.layer_scale else {}
     own = ShiftedPatchEmbed if spec.spt else NormedPatchEmbed if spec.patch_norm else None
     embed = {"embed_layer": own} if own else {}
-    net = VisionTransformer(
+    net = (VisionTransformerDistilled if spec.distilled else VisionTransformer)(
         **spec.timm_kwargs() | scaled | embed,
         attn_layer=attention,
         drop_path_rate=drop_path,

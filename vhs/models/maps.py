@@ -66,12 +66,15 @@ class MapReader:
         with torch.inference_mode():
             return self.watch(pixels_BCHW)[0]
 
-    def watch(self, pixels_BCHW: Tensor, *, maps: bool = True) -> tuple[list[Watched], Tensor]:
+    def watch(
+        self, pixels_BCHW: Tensor, *, maps: bool = True, scores: bool = False
+    ) -> tuple[list[Watched], Tensor]:  # fmt: skip
         """(every layer, what the network gives), with gradients where they are on.
 
-        maps: False keeps no map, and makes none of fused attention.
+        maps: False keeps no map, and makes none of fused attention. scores: keep in the place of weights what the
+        softmax receives, with scale and mask, float32, and with its gradients.
         """
-        modes = [_Watch(seam, maps=maps) for seam in self._seams]
+        modes = [_Watch(seam, maps=maps, scores=scores) for seam in self._seams]
         with ExitStack() as stack:
             for mode, seam in zip(modes, self._seams, strict=True):
                 stack.enter_context(hook_before(seam.projection, mode.see_projection))
@@ -108,9 +111,9 @@ class _Watch(TorchFunctionMode):
     """Keeps what softmax gives where it averages values of a head's width, and for fused attention the map that it does
     not give."""
 
-    def __init__(self, seam: Seam, *, maps: bool) -> None:
+    def __init__(self, seam: Seam, *, maps: bool, scores: bool = False) -> None:
         super().__init__()
-        self.seam, self.maps = seam, maps
+        self.seam, self.maps, self.scores = seam, maps, scores
         self.kept: list[Watched] = []
         self.received: list[Tensor | None] = []
         self.residual: list[Tensor | None] = []
@@ -125,7 +128,7 @@ class _Watch(TorchFunctionMode):
                 if values is not None:
                     met = (*self.received[-1:], None)[0], (*self.residual[-1:], None)[0]
                     weights = seen.weights.float() if self.maps else values.new_empty(0)
-                    if self.maps and seen.weights.dtype != torch.float32:
+                    if self.maps and not self.scores and seen.weights.dtype != torch.float32:
                         weights = weights / weights.sum(-1, keepdim=True)  # rounded rows do not sum to 1
                     self.kept.append(Watched(weights, values, seen.average, args[0], *met))
         self._seen.clear()
@@ -139,18 +142,22 @@ class _Watch(TorchFunctionMode):
             weights = _by_head(self._fused(args, kwargs) if self.maps else result, heads)
             self._seen += [_Candidate(weights, values, result)] if weights is not None else []
         elif function in SOFTMAX:
-            weights = _by_head(result, heads)
+            weights = _by_head((args[0] if args else kwargs["input"]) if self.scores else result, heads)
             self._seen += [_Candidate(weights)] if weights is not None else []
         elif function in PRODUCTS and self._seen and self._seen[-1].average is None:
             weights = _by_head(args[0], heads)
             if weights is not None and weights.shape == self._seen[-1].weights.shape:
-                self._seen[-1] = _Candidate(weights, args[1], result)  # what is applied, should it be a mixture of maps
+                kept = self._seen[-1].weights if self.scores else weights  # what is applied may be a mixture of maps
+                self._seen[-1] = _Candidate(kept, args[1], result)
         return result
 
     def _fused(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         exactly = torch.autocast(args[0].device.type if args else kwargs["query"].device.type, enabled=False)
-        with torch._C.DisableTorchFunction(), torch.no_grad(), exactly:
-            return _fused_map(*args, **kwargs)
+        with torch._C.DisableTorchFunction(), exactly:
+            if self.scores:
+                return _fused_scores(*args, **kwargs)
+            with torch.no_grad():
+                return _fused_scores(*args, **kwargs).softmax(-1)
 
 
 def passes_averages_on(seam: Seam, seen: Watched) -> bool:
@@ -189,11 +196,11 @@ def _by_head(weights: Tensor, heads: int, *, shared: bool = False) -> Tensor | N
     return weights if weights.dim() == 4 and weights.shape[1] == heads else None
 
 
-def _fused_map(
+def _fused_scores(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The map of `scaled_dot_product_attention`, which it does not give; float32."""
+    """What the softmax inside `scaled_dot_product_attention` receives; float32."""
     del value, dropout_p, enable_gqa
     scores = (query.float() * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.float().mT
     if is_causal:
@@ -201,7 +208,7 @@ def _fused_map(
         scores = scores.masked_fill(ahead, float("-inf"))
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return scores.softmax(-1)
+    return scores
 
 
 def _sums_to_one(weights: Tensor) -> bool:

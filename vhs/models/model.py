@@ -43,13 +43,21 @@ class Preprocess:
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """uint8 at the data's geometry -> float32 at the model's: channels, resize, mean and std."""
-        images = _match_channels(images_BCHW, self.channels)
-        pixels = images.float()
-        if tuple(images.shape[-2:]) != (self.height, self.width):
-            size = (self.height, self.width)
-            pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
-        shift, scale = (_levels(values, pixels.device) for values in (self.mean, self.std))
-        return (pixels - shift) / scale
+        return self._standardise(_match_channels(images_BCHW, self.channels).float())
+
+    def of_pixels(self, pixels_BCHW: Tensor, made_by: Preprocess) -> Tensor:
+        """Pixels that another network takes -> those of this one: the same images, augmented and mixed as they are."""
+        if self == made_by:
+            return pixels_BCHW
+        shift, scale = (_levels(values, pixels_BCHW.device) for values in (made_by.mean, made_by.std))
+        return self._standardise(_match_channels(pixels_BCHW * scale + shift, self.channels))
+
+    def _standardise(self, levels_BCHW: Tensor) -> Tensor:
+        size = (self.height, self.width)
+        if tuple(levels_BCHW.shape[-2:]) != size:
+            levels_BCHW = F.interpolate(levels_BCHW, size=size, mode="bilinear", antialias=True, align_corners=False)
+        shift, scale = (_levels(values, levels_BCHW.device) for values in (self.mean, self.std))
+        return (levels_BCHW - shift) / scale
 
 
 @cache
@@ -64,6 +72,9 @@ def _match_channels(images_BCHW: Tensor, channels: int) -> Tensor:
         return images_BCHW
     if channels == 3:
         return images_BCHW.expand(-1, 3, -1, -1)
+    if images_BCHW.is_floating_point():
+        red, green, blue = images_BCHW.split(1, 1)
+        return 0.299 * red + 0.587 * green + 0.114 * blue
     from vhs.shifts.corruption import luminance
 
     return luminance(images_BCHW)

@@ -133,6 +133,14 @@ def class_head_outputs(attn: Attention, tokens_BND: Tensor, queries: int) -> Ten
     return out if gate is None else out * gate(tokens_BND[:, :queries]).sigmoid()
 
 
+def scores(attn: Attention, q_BHNW: Tensor, k_BHNW: Tensor) -> Tensor:
+    """[B, H, N, N], float32: what the softmax receives, from what `q_norm` and `k_norm` gave; fused attention keeps it
+    to itself."""
+    with torch.autocast(q_BHNW.device.type, enabled=False):
+        found = (q_BHNW.float() * attn.scale) @ k_BHNW.float().mT
+        return found + attn.mask(q_BHNW[:, 0]).float() if isinstance(attn, LocalAttention) else found
+
+
 def project(attn: Attention, heads_BNK: Tensor) -> Tensor:
     """The output projection with its bias: all heads' contribution to the residual stream."""
     return attn.proj(heads_BNK)

@@ -9,7 +9,9 @@ from vhs.errors import InputError, UsageError, choices
 from vhs.models import arguments
 
 POOLS = ("token", "avg")
-FLAGS = ("layer_scale", "patch_norm", "spt", "lsa", "last_residual")
+FLAGS = ("layer_scale", "patch_norm", "spt", "lsa", "last_residual", "qk_norm", "pre_norm", "distilled")
+LATER = ("qk_norm", "pre_norm", "distilled")
+"""Flags that came after the first checkpoints: written only where they are set."""
 LIMITS = {
     "depth": 1024, "dim": 65536, "heads": 4096, "head_width": 65536, "hidden": 1 << 20, "patch": 4096,
     "height": 16384, "width": 16384, "channels": 3, "classes": 1 << 20, "registers": 4096,
@@ -25,7 +27,9 @@ class ViTSpec:
 
     hidden: width of the MLP. head_width: features of one head; heads * head_width need not equal dim.
     pool: "token" reads the class token, "avg" averages the patches. layer_scale: whether there is LayerScale;
-    patch_norm, spt, lsa, last_residual: as in models/parts.
+    patch_norm, spt, lsa, last_residual: as in models/parts. qk_norm: LayerNorm of every head's queries and keys;
+    pre_norm: LayerNorm before the first block, and patches without a bias (as in CLIP); distilled: a distillation token
+    with a classifier of its own (DeiT), whose answers are averaged with the class token's.
     """
 
     depth: int
@@ -45,6 +49,9 @@ class ViTSpec:
     spt: bool = False
     lsa: bool = False
     last_residual: bool = True
+    qk_norm: bool = False
+    pre_norm: bool = False
+    distilled: bool = False
 
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
@@ -52,18 +59,20 @@ class ViTSpec:
                 f"image {self.height}x{self.width} is not a whole number of {self.patch} px patches. "
                 f"Choose a --patch that divides both sides."
             )
+        if self.distilled and (self.pool != "token" or self.registers):
+            raise UsageError("a distillation token stands beside a class token, with pool 'token' and no registers.")
 
     @property
     def stock(self) -> bool:
         """Whether timm builds it by name: the heads share the model's width evenly, and all parts are timm's."""
-        other = self.patch_norm or self.spt or self.lsa or not self.last_residual
+        other = self.patch_norm or self.spt or self.lsa or not self.last_residual or self.distilled
         return self.heads * self.head_width == self.dim and not other
 
     @property
     def tokens(self) -> int:
         """Tokens in the sequence: class token, registers and patches."""
         patches = (self.height // self.patch) * (self.width // self.patch)
-        return patches + self.registers + (self.pool == "token")
+        return patches + self.registers + (self.pool == "token") + self.distilled
 
     def timm_kwargs(self) -> dict[str, Any]:
         """Arguments for timm's VisionTransformer, or for create_model with the name "vit_tiny_patch16_224"."""
@@ -79,7 +88,9 @@ class ViTSpec:
             "reg_tokens": self.registers,
             "class_token": self.pool == "token",
             "global_pool": self.pool,
-        } | ({"init_values": 1e-5} if self.layer_scale else {})
+        } | ({"init_values": 1e-5} if self.layer_scale else {}) | {
+            name: True for name in ("qk_norm", "pre_norm") if getattr(self, name)
+        }  # fmt: skip
 
     def _mlp_ratio(self) -> float:
         """A ratio from which timm's int(dim * ratio) gives `hidden` back, whatever the rounding."""
@@ -87,7 +98,7 @@ class ViTSpec:
         return ratio if int(self.dim * ratio) == self.hidden else (self.hidden + 0.5) / self.dim
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
     @classmethod
     def from_json(cls, data: Any, where: str) -> ViTSpec:
@@ -118,11 +129,15 @@ class ViTSpec:
         inner = self.heads * self.head_width
         shapes: dict[str, tuple[int, ...]] = {
             "pos_embed": (1, self.tokens, self.dim),
-            "patch_embed.proj.bias": (self.dim,),
+            **({} if self.pre_norm else {"patch_embed.proj.bias": (self.dim,)}),
             "head.weight": (self.classes, self.dim),
             "head.bias": (self.classes,),
         }
         shapes |= self._embedding_shapes()
+        if self.distilled:
+            shapes |= {"dist_token": (1, 1, self.dim)} | {
+                f"head_dist.{name}": shapes[f"head.{name}"] for name in ("weight", "bias")
+            }  # fmt: skip
         if self.pool == "token":
             shapes["cls_token"] = (1, 1, self.dim)
         if self.registers:
@@ -135,7 +150,8 @@ class ViTSpec:
 
     def _embedding_shapes(self) -> dict[str, tuple[int, ...]]:
         if not self.spt and not self.patch_norm:
-            return {"patch_embed.proj.weight": (self.dim, self.channels, self.patch, self.patch)}
+            return {"patch_embed.proj.weight": (self.dim, self.channels, self.patch, self.patch)} | (
+                {"norm_pre.weight": (self.dim,), "norm_pre.bias": (self.dim,)} if self.pre_norm else {})  # fmt: skip
         width = (5 if self.spt else 1) * self.channels * self.patch**2
         norms = {"norm": width} | ({} if self.spt else {"norm_after": self.dim})
         return {"patch_embed.proj.weight": (self.dim, width)} | {
@@ -146,6 +162,9 @@ class ViTSpec:
         scales: dict[str, tuple[int, ...]] = {
             f"{name}.gamma": (self.dim,) for name in ("ls1", "ls2") if self.layer_scale
         }
+        if self.qk_norm:
+            scales |= {f"attn.{norm}.{name}": (self.head_width,) for norm in ("q_norm", "k_norm")
+                       for name in ("weight", "bias")}  # fmt: skip
         if self.lsa:
             scales["attn.q_norm.scale"] = (self.heads, 1, 1)
         return scales | {

@@ -9,9 +9,10 @@ Letters: B samples of an update over all processes, b those of this process, C c
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -25,13 +26,14 @@ from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
 from vhs.seeds import seed_generators
-from vhs.training import droppath, feed, optimization
+from vhs.training import diversity, droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
-from vhs.training.criterion import Criterion
 from vhs.training.feed import Examples, Feed
 from vhs.training.lora import merge
+from vhs.training.objective import ANSWERS, Objective, Part, Terms, total
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import learning_rate
+from vhs.training.taps import Seen, Tap, Tapped, without_hooks
 from vhs.world import world
 
 NEVER = 2**62
@@ -43,13 +45,15 @@ SAME_DRAWS: dict[str, Any] = {"fallback_random": True}
 class TrainingState:
     """Everything an update changes. planned: updates the recipe asks for; total: those the schedule is laid out for.
 
-    run: the network as it is called, compiled or shared between processes. loss_sum: float64 scalar tensor, sum of
-    the losses of this epoch's updates so far; bad_step: int64 scalar tensor, the first update whose loss was not
-    finite. rows: which rows of the whole batch run; own_rows: those of this process; shared: what sums its gradients.
+    run: the network as it is called, tapped, compiled or shared between processes. loss_sum: float64 scalar tensor, sum
+    of the losses of this epoch's updates so far; term_sums: float64 [terms + 2], where there are several the same of
+    each, and the norms of the gradients of the answers and of the rest at the epoch's first update; bad_step: int64
+    scalar tensor, the first update whose loss was not finite. rows: which rows of the whole batch run; own_rows: those
+    of this process; shared: what sums its gradients.
     """
 
     net: nn.Module
-    run: Callable[[Tensor], Tensor]
+    run: Callable[[Tensor], Any]
     optimizer: torch.optim.Optimizer
     average: ModelEmaV3 | None
     step: int
@@ -58,6 +62,7 @@ class TrainingState:
     per_epoch: int
     batch: int
     loss_sum: Tensor
+    term_sums: Tensor
     bad_step: Tensor
     rows: droppath.Rows
     own_rows: Tensor
@@ -77,6 +82,12 @@ class TrainingState:
         step = int(self.bad_step)
         return None if step == NEVER else step
 
+    def terms(self, objective: Objective) -> dict[str, float]:
+        """Each term's mean over the epoch so far, and `ratio`, of the gradients' norms; {} where there is but one."""
+        *sums, answers, rest = self.term_sums.tolist() or (0, 0)
+        means = {name: value / self.steps_in_epoch() for name, value in zip(objective.names, sums, strict=True)}
+        return means | {"ratio": answers / rest if rest else float("inf")} if means else {}
+
     def weights(self, saved: str) -> nn.Module:
         """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
         return merge(self.average.module if self.average is not None and saved == "ema" else self.net)
@@ -84,11 +95,13 @@ class TrainingState:
 
 def start(
     recipe: Recipe, spec: Spec, samples: int, device: torch.device, *, initial: dict[str, Tensor] | None = None,
-    compiled: bool = False,
+    compiled: bool = False, objective: Objective | None = None,
 ) -> TrainingState:  # fmt: skip
-    """A run at its beginning, over `samples` training samples. initial: weights to begin with, in place of timm's own.
+    """A run at its beginning, over `samples` training samples. initial: weights to begin with, in place of timm's own;
+    objective: whose terms see what, None for the loss of the answers alone.
 
-    Raises UsageError where mixup would get an odd batch, or processes would get unequal parts.
+    Raises UsageError where mixup would get an odd batch, processes would get unequal parts, or a compiled network
+    cannot be seen into; MismatchError for a network that cannot at all.
     """
     batch = min(recipe.batch, samples)
     if recipe.mixes and batch % 2:
@@ -107,34 +120,39 @@ def start(
     rows = droppath.share(net)
     per_epoch = recipe.updates_per_epoch(samples)
     planned = recipe.epochs * per_epoch
-    shared = _share(net, device)
+    average = ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None  # a copy, so before it is tapped
+    called = _tapped(net, objective, (spec.channels, spec.height, spec.width), compiled=compiled)
+    shared = _share(called, device)
+    terms = len(objective.names) if objective else 0
     return TrainingState(
-        net=net, run=torch.compile(shared or net, options=SAME_DRAWS) if compiled else shared or net,
-        optimizer=optimization.optimizer(net, recipe, device),
-        average=ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None, step=0, planned=planned, total=planned,
+        net=net, run=torch.compile(shared or called, options=SAME_DRAWS) if compiled else shared or called,
+        optimizer=optimization.optimizer(net, recipe, device), average=average, step=0, planned=planned, total=planned,
         per_epoch=per_epoch, batch=batch, loss_sum=torch.zeros((), dtype=torch.float64, device=device),
+        term_sums=torch.zeros(terms and terms + 2, dtype=torch.float64, device=device),
         bad_step=torch.full((), NEVER, dtype=torch.int64, device=device), rows=rows,
         own_rows=feed.rows(batch).to(device), shared=shared,
     )  # fmt: skip
 
 
 def updates(
-    state: TrainingState, recipe: Recipe, source: Feed, preprocess: Preprocess, *, regression: bool = False
+    state: TrainingState, recipe: Recipe, source: Feed, preprocess: Preprocess, objective: Objective
 ) -> Iterator[float]:
     """Run one update after another until `state.total`; yields the learning rate of each, after it.
 
-    The caller may lower `state.total` between updates.
+    The caller may lower `state.total` between updates. objective: that of `start`.
     """
-    outputs = source.samples.answers_N.shape[-1] if regression else _outputs(state.net)
-    criterion = Criterion(recipe, outputs, regression=regression)
+    assignment = objective.distillation.assignment if objective.distillation else None
     while state.step < state.total:
         epoch, within = state.epoch, state.step % state.per_epoch
         if within == 0:
             state.loss_sum = torch.zeros_like(state.loss_sum)
+            state.term_sums = torch.zeros_like(state.term_sums)
         for examples in source.epoch(epoch, within):
             rate = learning_rate(recipe, state.step, state.total, state.per_epoch)
+            if assignment is not None and assignment.due(state.step, state.per_epoch, state.total):
+                assignment.update(state.step, state.total, partial(seen_by, state.net, objective))
             with seed_generators(recipe.seed, "step", state.step):
-                _update(state, recipe, criterion, _pixels(recipe, epoch, examples, preprocess), rate)
+                _update(state, recipe, objective, _pixels(recipe, epoch, examples, preprocess), rate)
             state.step += 1
             yield rate
             if state.step >= state.total:
@@ -150,7 +168,36 @@ def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
 
 def frozen_copy(net: nn.Module) -> nn.Module:
     """A copy in eval mode, for measuring in the middle of training."""
-    return copy.deepcopy(net).eval().requires_grad_(False)
+    return without_hooks(copy.deepcopy(net)).eval().requires_grad_(False)
+
+
+def seen_by(net: nn.Module, objective: Objective, pixels_BCHW: Tensor) -> Seen:
+    """What attention is distilled of, of a network in the middle of training."""
+    assert objective.distillation is not None and objective.distillation.attention is not None
+    return resting(net, objective.distillation.attention.taps, pixels_BCHW)
+
+
+@torch.no_grad()
+def resting(net: nn.Module, taps: tuple[Tap, ...], pixels_BCHW: Tensor) -> Seen:
+    """What is tapped of a copy of the network in eval mode."""
+    channels, height, width = pixels_BCHW.shape[1:]
+    return Tapped(frozen_copy(net), taps, (channels, height, width))(pixels_BCHW)[1]
+
+
+def _tapped(
+    net: nn.Module, objective: Objective | None, size: tuple[int, int, int], *, compiled: bool
+) -> nn.Module:  # fmt: skip
+    """The network, tapped where terms ask for it."""
+    if objective is None or not objective.taps:
+        return net
+    if objective.diversity is not None:
+        if compiled:
+            raise UsageError("--compile: what it makes cannot be differentiated twice, as --diversity does. Drop one.")
+        diversity.differentiable_twice(net, min(objective.diversity.layers))
+    tapped = Tapped(net, objective.taps, size)
+    if compiled and not tapped.compiles:
+        raise UsageError(f"--compile: the attention of {type(net).__name__} is read where it runs. Drop --compile.")
+    return tapped
 
 
 def _share(net: nn.Module, device: torch.device) -> DistributedDataParallel | None:
@@ -160,10 +207,6 @@ def _share(net: nn.Module, device: torch.device) -> DistributedDataParallel | No
     return DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
 
 
-def _outputs(net: Any) -> int:
-    return int(net.num_classes)
-
-
 def _pixels(recipe: Recipe, epoch: int, examples: Examples, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
     key = epoch_key(recipe.seed, epoch)
     images = augment(examples.images_BCHW, examples.keys_B, crop=recipe.crop, flip=recipe.flip, key=key)
@@ -171,29 +214,78 @@ def _pixels(recipe: Recipe, epoch: int, examples: Examples, preprocess: Preproce
 
 
 def _update(
-    state: TrainingState, recipe: Recipe, criterion: Criterion, batch: tuple[Tensor, Tensor], rate: float
+    state: TrainingState, recipe: Recipe, objective: Objective, batch: tuple[Tensor, Tensor], rate: float
 ) -> None:
-    pixels, answers = criterion.mix(*batch)
+    pixels, answers = objective.criterion.mix(*batch)
     state.optimizer.zero_grad(set_to_none=True)
     parts = zip(*(part.chunk(recipe.accumulate) for part in (pixels, answers, state.own_rows)), strict=True)
     losses = []
+    norms = _Norms(state) if objective.names and state.step % state.per_epoch == 0 else None
     for index, (images, targets, rows) in enumerate(parts):
         state.rows.batch, state.rows.rows_b = state.batch, rows
+        part = Part(images, targets, rows, state.batch, state.step)
         with _without_sync(state, last=index == recipe.accumulate - 1):
-            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=uses_bf16(recipe, pixels.device)):
-                loss = criterion(state.run(images).float(), targets) / recipe.accumulate
+            terms = _terms(state, recipe, objective, part)
+            loss = total(terms) / recipe.accumulate
+            if norms is not None:
+                norms.add(terms[ANSWERS], recipe.accumulate)
             loss.backward()
-        losses.append(loss.detach().double())
-    total = _average(torch.stack(losses).sum())
+        values = [value.detach() / recipe.accumulate for _, value in terms.values()] if objective.names else []
+        losses.append(torch.stack([loss.detach(), *values]).double())
+    sums = _average(torch.stack(losses).sum(0))
+    if norms is not None:
+        state.term_sums[len(objective.names) :] = norms.both()
     if recipe.clip:
         torch.nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
     optimization.set_rate(state.optimizer, rate)
     state.optimizer.step()
     if state.average is not None:
         state.average.update(state.net)
-    state.loss_sum = state.loss_sum + total
-    seen = torch.where(total.isfinite(), NEVER, state.step + 1)
+    state.loss_sum = state.loss_sum + sums[0]
+    state.term_sums[: len(objective.names)] += sums[1:]
+    seen = torch.where(sums[0].isfinite(), NEVER, state.step + 1)
     state.bad_step = torch.minimum(state.bad_step, seen)
+
+
+def _terms(state: TrainingState, recipe: Recipe, objective: Objective, part: Part) -> Terms:
+    """Of one pass; terms are computed in float32, also of a network that runs in bf16."""
+    device = part.pixels_BCHW.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(recipe, device)):
+        given = state.run(part.pixels_BCHW)
+    logits, seen = given if objective.taps else (given, {})
+    return objective.terms(state.net, logits, seen, part)
+
+
+class _Norms:
+    """Norms of two gradients over all parameters, at one update: that of the answers' weighted loss, and that of all
+    other terms."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._learning = [parameter for parameter in state.net.parameters() if parameter.requires_grad]
+        self._of_answers = torch.zeros(sum(parameter.numel() for parameter in self._learning),
+                                       device=self._learning[0].device)  # fmt: skip
+
+    def add(self, answers: tuple[float, Tensor], parts: int) -> None:
+        """Before the backward pass of a part."""
+        weight, value = answers
+        if not weight:
+            return
+        found = torch.autograd.grad(value * (weight / parts), self._learning, retain_graph=True, allow_unused=True)
+        self._of_answers += self._flat(found)
+
+    def both(self) -> Tensor:
+        """float64 [2], after the backward pass of the last part."""
+        answers = _average(self._of_answers)
+        whole = self._flat([parameter.grad for parameter in self._learning])
+        return torch.stack([answers.double().norm(), (whole - answers).double().norm()])
+
+    def _flat(self, gradients: Iterable[Tensor | None]) -> Tensor:
+        return torch.cat(
+            [
+                torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
+                for parameter, gradient in zip(self._learning, gradients, strict=True)
+            ]
+        )
 
 
 def _without_sync(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
@@ -201,9 +293,9 @@ def _without_sync(state: TrainingState, *, last: bool) -> AbstractContextManager
     return nullcontext() if last or state.shared is None else state.shared.no_sync()
 
 
-def _average(loss: Tensor) -> Tensor:
-    """The mean of all processes' losses, each of as many samples."""
+def _average(values: Tensor) -> Tensor:
+    """The mean over all processes, each of as many samples."""
     if world()[1] > 1:
-        torch.distributed.all_reduce(loss)
-        loss = loss / world()[1]
-    return loss
+        torch.distributed.all_reduce(values)
+        values = values / world()[1]
+    return values

@@ -11,15 +11,21 @@ from difflib import get_close_matches
 from typing import Any
 
 from vhs.errors import InputError, UsageError, choices
-from vhs.models.spec import LIMITS, POOLS, ViTSpec
+from vhs.models.spec import ViTSpec
+from vhs.training import recipe_rules
+from vhs.training.recipe_rules import KINDS, LARGEST
 
-LARGEST = 2**53
-"""No recipe value is larger; seeds among them fit a table's integers."""
-POSITIVE = (
-    "depth", "dim", "heads", "patch", "epochs", "batch", "accumulate", "lr", "mlp_ratio", "layer_decay", "repeats",
+LATER = (
+    "qk_norm", "pre_norm", "distill", "alpha", "grain", "distill_loss", "distill_heads", "distill_depth",
+    "relation_heads", "temperature", "adaptive", "adaptive_wrong", "adaptive_control", "diversity", "diversity_layers",
+    "diversity_pairs",
 )  # fmt: skip
-SHARES = ("mix_prob", "mix_switch", "erase", "layer_decay")
-NAMED = ("demo", "deit", "proposal-3h", "proposal-6h", "proposal-6h-wide", "plain", "small", "finetune")
+"""Keys that came after the first recipes: recorded only where they are set, and at their defaults where a record lacks
+them, so that finished runs stay finished."""
+NAMED = (
+    "demo", "deit", "proposal-3h", "proposal-6h", "proposal-6h-wide", "plain", "small", "finetune", "distill-cifar100",
+    "diverse-vit",
+)  # fmt: skip
 """Recipes that come with vhs, in training/recipes."""
 
 
@@ -47,6 +53,17 @@ class Recipe:
 
     ema: decay of the weight average, 0 for none; saved: which weights the checkpoint gets. freeze: none, all (but the
     classifier), or how many first blocks; lora: rank of what is learned on q and v instead, 0 for none.
+
+    Teacher. distill: attention, logits, token or token-soft, several joined by commas, each with =WEIGHT if that is not
+    1; alpha: weight of the answers' loss, 1 - alpha that of these; grain: encoder, block:… or head:…, as in
+    training/grain; distill_loss: mse, mse-centred, ce or kl of attention; distill_heads: first, mean, match or
+    relations; distill_depth: uniform, first or last, where layers are not named; relation_heads: 0 for as many as both
+    can be split into, at most the student's; temperature: of soft answers; adaptive: none, teacher, student or both,
+    whose right answer gives a sample's attention weight 1 and any other adaptive_wrong; adaptive_control: give these
+    weights to other samples.
+
+    Diversity. diversity: lambda, 0 for none; diversity_layers: last, all or numbers; diversity_pairs: of heads drawn
+    for each update, 0 for all.
     """
 
     arch: str = ""
@@ -63,6 +80,8 @@ class Recipe:
     patch_norm: bool = False
     spt: bool = False
     lsa: bool = False
+    qk_norm: bool = False
+    pre_norm: bool = False
     last_residual: bool = True
     drop_path: float = 0.0
     epochs: int = 12
@@ -91,6 +110,20 @@ class Recipe:
     saved: str = "ema"
     freeze: str = "none"
     lora: int = 0
+    distill: str = ""
+    alpha: float = 0.5
+    grain: str = "encoder"
+    distill_loss: str = "kl"
+    distill_heads: str = "first"
+    distill_depth: str = "uniform"
+    relation_heads: int = 0
+    temperature: float = 4.0
+    adaptive: str = "none"
+    adaptive_wrong: float = 0.25
+    adaptive_control: bool = False
+    diversity: float = 0.0
+    diversity_layers: str = "last"
+    diversity_pairs: int = 0
     precision: str = "auto"
     seed: int = 0
 
@@ -121,7 +154,35 @@ class Recipe:
             hidden=int(self.dim * self.mlp_ratio), patch=self.patch, height=height, width=width, channels=channels,
             classes=classes, registers=self.registers, pool=self.pool, layer_scale=self.layer_scale > 0,
             patch_norm=self.patch_norm, spt=self.spt, lsa=self.lsa, last_residual=self.last_residual,
+            qk_norm=self.qk_norm, pre_norm=self.pre_norm, distilled=self.by_token,
         )  # fmt: skip
+
+    @property
+    def told(self) -> dict[str, float]:
+        """What a teacher tells, with its weight beside the others': `attention=3,logits` is {attention: 3, logits: 1}.
+
+        Raises UsageError.
+        """
+        found: dict[str, float] = {}
+        for part in filter(None, (part.strip() for part in self.distill.split(","))):
+            name, equals, weight = part.partition("=")
+            try:
+                found[name] = float(weight) if equals else 1.0
+            except ValueError:
+                found[name] = math.nan
+            if name not in KINDS or not 0 < found[name] < math.inf:
+                raise UsageError(f"--distill {part}: expected {choices(KINDS)}, or one with a weight: attention=3.")
+        return found
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the network gets a token that a teacher tells its answers."""
+        return any(name.startswith("token") for name in self.told)
+
+    def recorded(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        plain = asdict(Recipe())
+        return {key: value for key, value in asdict(self).items() if key not in LATER or value != plain[key]}
 
     def with_values(self, values: Mapping[str, Any], where: str) -> Recipe:
         """This recipe with `values` set. Raises UsageError for an unknown key or a value of the wrong kind."""
@@ -137,61 +198,12 @@ class Recipe:
                 raise UsageError(f"{where}: unknown key {key!r}.{hint}")
             if not isinstance(value, known[key]) and not (known[key] is float and type(value) is int):
                 raise UsageError(f"{where}: {key} is {value!r}, expected {_words(known[key])}.")
-        return replace(self, **{key: known[key](value) for key, value in values.items()})._check(where)
+        return replace(self, **{key: known[key](value) for key, value in values.items()}).checked(where)
 
-    def _check(self, where: str) -> Recipe:
-        for name, value in asdict(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{where}: {name} is {value}, expected a finite number.")
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 <= value <= LARGEST:
-                raise UsageError(f"{where}: {name} is {value}, expected 0 to {LARGEST}.")
-        self._check_choices(where)
-        self._check_ranges(where)
-        wrong = self._wrong_combination()
-        if wrong:
-            raise UsageError(f"{where}: {wrong}")
+    def checked(self, where: str) -> Recipe:
+        """The same. Raises UsageError for a value out of range, and for two that do not go together."""
+        recipe_rules.check(self, where)
         return self
-
-    def _check_ranges(self, where: str) -> None:
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected more than 0.")
-        for name in SHARES:
-            if getattr(self, name) > 1:
-                raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected at most 1.")
-        for name in ("drop_path", "label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected 0 to below 1.")
-
-    def _wrong_combination(self) -> str | None:
-        """What of two keys does not go together."""
-        if self.mixes and self.batch % 2:
-            return f"mixup pairs samples, so batch {self.batch} must be even."
-        if self.batch % self.accumulate:
-            return f"batch {self.batch} is no multiple of accumulate {self.accumulate}."
-        if self.freeze not in ("none", "all") and not self.freeze.isdecimal():
-            return f"freeze is {self.freeze!r}, expected none, all, or a number of blocks."
-        if self.lora and self.freeze != "none":
-            return "lora freezes all but its own weights; leave out freeze."
-        if self.positions == "sincos" and (self.dim % 4 or self.arch):
-            return "sincos positions need a dim that is a multiple of 4, and no arch."
-        if self.spt and self.patch_norm:
-            return "spt normalises patches in its own way; leave out patch_norm."
-        if int(self.dim * self.mlp_ratio) < 1:
-            return f"mlp_ratio {self.mlp_ratio} leaves an MLP of dim {self.dim} no unit."
-        return None
-
-    def _check_choices(self, where: str) -> None:
-        legal_values = (
-            ("pool", POOLS), ("saved", ("ema", "raw")), ("positions", ("learned", "sincos")),
-            ("precision", ("auto", "float32", "bf16")),
-        )  # fmt: skip
-        for name, legal in legal_values:
-            if getattr(self, name) not in legal:
-                raise UsageError(f"{where}: {name} is {getattr(self, name)!r}, expected {choices(legal)}.")
-        for name, limit in LIMITS.items():
-            if hasattr(self, name) and getattr(self, name) > limit:
-                raise UsageError(f"{where}: {name} is {getattr(self, name)}, expected at most {limit}.")
 
     def to_toml(self) -> str:
         """A file that `--recipe` reads back."""
