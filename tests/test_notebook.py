@@ -143,7 +143,6 @@ OF_MAPS = {"maps": "out", "full": "full", "image": "images", "sample": "samples"
 """Options of specialize that `vhs.maps` has, and their names there."""
 OF_FUNCTIONS = {"probe", "against"}
 """Options of specialize that are functions of their own: `vhs.probe` and `vhs.match`."""
-SETTINGS = {"depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora"}
 
 
 @pytest.mark.parametrize("name", ["ablate", "evalshift", "specialize", "compare", "plot", "train", "shard"])
@@ -152,12 +151,13 @@ def test_functions_take_all_that_the_commands_take(name: str) -> None:
     import inspect
 
     from vhs import notebook
+    from vhs.commands.train import EVERYDAY
 
     command = getattr(importlib.import_module(f"vhs.commands.{name}"), name)
     offered = set(inspect.signature(getattr(notebook, name)).parameters)
     wanted = {OTHERWISE.get(option, option) for option in inspect.signature(command).parameters} - ELSEWHERE
     wanted -= {"pairs"} if name != "shard" else set()
-    wanted -= SETTINGS if name == "train" else set()
+    wanted -= set(EVERYDAY) if name == "train" else set()
     wanted -= set(OF_MAPS) | OF_FUNCTIONS if name == "specialize" else set()
     assert set(OF_MAPS.values()) <= set(inspect.signature(notebook.maps).parameters)
     missing = wanted - offered

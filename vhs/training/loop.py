@@ -9,7 +9,7 @@ Letters: B samples of an update over all processes, b those of this process, C c
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from vhs.seeds import seed_generators
 from vhs.training import diversity, droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
 from vhs.training.feed import Examples, Feed
+from vhs.training.gradients import Norms, average
 from vhs.training.lora import merge
 from vhs.training.objective import ANSWERS, Objective, Part, Terms, total
 from vhs.training.recipe import Recipe
@@ -220,7 +221,7 @@ def _update(
     state.optimizer.zero_grad(set_to_none=True)
     parts = zip(*(part.chunk(recipe.accumulate) for part in (pixels, answers, state.own_rows)), strict=True)
     losses = []
-    norms = _Norms(state) if objective.names and state.step % state.per_epoch == 0 else None
+    norms = Norms(state.net) if objective.names and state.step % state.per_epoch == 0 else None
     for index, (images, targets, rows) in enumerate(parts):
         state.rows.batch, state.rows.rows_b = state.batch, rows
         part = Part(images, targets, rows, state.batch, state.step)
@@ -232,7 +233,7 @@ def _update(
             loss.backward()
         values = [value.detach() / recipe.accumulate for _, value in terms.values()] if objective.names else []
         losses.append(torch.stack([loss.detach(), *values]).double())
-    sums = _average(torch.stack(losses).sum(0))
+    sums = average(torch.stack(losses).sum(0))
     if norms is not None:
         state.term_sums[len(objective.names) :] = norms.both()
     if recipe.clip:
@@ -256,46 +257,6 @@ def _terms(state: TrainingState, recipe: Recipe, objective: Objective, part: Par
     return objective.terms(state.net, logits, seen, part)
 
 
-class _Norms:
-    """Norms of two gradients over all parameters, at one update: that of the answers' weighted loss, and that of all
-    other terms."""
-
-    def __init__(self, state: TrainingState) -> None:
-        self._learning = [parameter for parameter in state.net.parameters() if parameter.requires_grad]
-        self._of_answers = torch.zeros(sum(parameter.numel() for parameter in self._learning),
-                                       device=self._learning[0].device)  # fmt: skip
-
-    def add(self, answers: tuple[float, Tensor], parts: int) -> None:
-        """Before the backward pass of a part."""
-        weight, value = answers
-        if not weight:
-            return
-        found = torch.autograd.grad(value * (weight / parts), self._learning, retain_graph=True, allow_unused=True)
-        self._of_answers += self._flat(found)
-
-    def both(self) -> Tensor:
-        """float64 [2], after the backward pass of the last part."""
-        answers = _average(self._of_answers)
-        whole = self._flat([parameter.grad for parameter in self._learning])
-        return torch.stack([answers.double().norm(), (whole - answers).double().norm()])
-
-    def _flat(self, gradients: Iterable[Tensor | None]) -> Tensor:
-        return torch.cat(
-            [
-                torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
-                for parameter, gradient in zip(self._learning, gradients, strict=True)
-            ]
-        )
-
-
 def _without_sync(state: TrainingState, *, last: bool) -> AbstractContextManager[Any]:
     """Gradients are summed over processes once an update, after its last part."""
     return nullcontext() if last or state.shared is None else state.shared.no_sync()
-
-
-def _average(values: Tensor) -> Tensor:
-    """The mean over all processes, each of as many samples."""
-    if world()[1] > 1:
-        torch.distributed.all_reduce(values)
-        values = values / world()[1]
-    return values
