@@ -10,14 +10,15 @@ import polars as pl
 import pytest
 import torch
 
-from tests.networks import batch_for, model_of
+from tests.networks import MODELS, batch_for, model_of, other
 from vhs.counts import Counts
 from vhs.errors import MismatchError
 from vhs.measures import divergence
 from vhs.measures.layer import Layer
 from vhs.measures.matching import FIELDS, LN2, Matching, _similarities
-from vhs.measures.scoring import Tally, moments
+from vhs.measures.scoring import Scope, Tally, moments
 from vhs.models.model import Model
+from vhs.models.shared_tokens import SharedTokens
 from vhs.models.tokens import Layout
 from vhs.roles import matches
 from vhs.seeds import FOLDS
@@ -87,7 +88,8 @@ class OneLayer:
         from vhs.measures.matching import Block
 
         self.model = self.other = type("M", (), {"grid": HeadGrid((4,))})
-        self.blocks = [Block(0, 0, 0)]
+        whole = Layout("global", 5, 9)
+        self.blocks = [Block(0, 0, 0, SharedTokens(whole, whole))]
 
 
 def scored(rng: np.random.Generator, kind: str, images: int = 200) -> pl.DataFrame:
@@ -137,13 +139,56 @@ def test_more_heads_on_one_side_are_left_over_and_other_tokens_are_refused() -> 
     measure = Matching(model, few)
     measure.add(batch_for(model, 50))
     table = pl.DataFrame(matches.rows(measure, measure.results()["pairs"]))
-    assert table.height == 21 and table["similarity"].null_count() == 6
+    assert table.height == 21 and table["similarity"].null_count() == 0
+    left = table.filter(pl.col("assigned") == "no")
+    assert left.height == 6 and left["layer"].to_list() == [0, 0, 1, 1, 2, 2]  # each with what it is most like
+    assert (left["layer"] == left["layer_b"]).all() and left["q_above"].null_count() == 0
     back = Matching(few, model)
     back.add(batch_for(model, 50))
     table = pl.DataFrame(matches.rows(back, back.results()["pairs"]))
-    assert table.height == 21 and table["layer"].null_count() == 6 and table["layer_b"].null_count() == 0
+    left = table.filter(pl.col("assigned") == "no")
+    assert table.height == 21 and left.height == 6 and table["layer"].null_count() == table["layer_b"].null_count() == 0
+    assert left["head_b"].is_in([5, 6]).all()  # those of the other model that have no head of the same
+    shared = Matching(model, model_of("class token"))  # registers are left out
+    shared.add(batch_for(model, 8))
+    values = shared.results()["pairs"].total_float("value") / 8
+    assert 0 < values.min() < values.max() < 1
     with pytest.raises(MismatchError, match="attends between other tokens"):
-        Matching(model, model_of("class token"))
+        Matching(
+            MODELS["hooks, windows"](), other("vit_tiny_patch16_224", {"img_size": 56, "depth": 2, "patch_size": 8}, 56)
+        )
+
+
+def test_maps_are_told_apart_by_who_answers_right() -> None:
+    """Every image in one cell, by either model's own answers; together the cells give the divergence over all."""
+    import copy
+
+    model = MODELS["fast"]()
+    second = replace(model, net=copy.deepcopy(model.net))
+    with torch.no_grad():
+        second.net.head.bias.add_(torch.randn(13, generator=torch.Generator().manual_seed(1)))
+        second.net.blocks[0].attn.qkv.weight.mul_(1.3)
+    batch = batch_for(model, 90)
+    answers = [each.net(each.preprocess(batch.images_BCHW)).argmax(1) for each in (model, second)]
+    labels = torch.stack([*answers, (answers[0] + 1) % 13])[torch.arange(90) % 3, torch.arange(90)]
+    batch = replace(batch, labels_B=labels)
+    measure = Matching(model, second, Scope.whole(13, torch.device("cpu")))
+    measure.add(batch)
+    found = measure.results()
+    right = [(answer == labels).numpy() for answer in answers]
+    counts = found["cells"].total("n")
+    want = [
+        sum((~right[0]) & ~right[1]),
+        sum(right[0] & ~right[1]),
+        sum(~right[0] & right[1]),
+        sum(right[0] & right[1]),
+    ]
+    assert [set(row) for row in counts.tolist()] == [{int(number)} for number in want] and min(want) > 0
+    whole = found["cells"].total_float("value").sum(0) / 90
+    assert np.allclose(whole, (1 - found["pairs"].total_float("value") / 90) * LN2, atol=1e-6)
+    table = pl.DataFrame(matches.rows(measure, found["pairs"], found["cells"]))
+    assert table["n_both"].unique().to_list() == [want[3]] and (table["jsd_other_lo"] <= table["jsd_other"]).all()
+    assert Matching(model, second).results()["cells"].total("n").max() == 0
 
 
 def _with_heads(model: Model, heads: int) -> torch.nn.Module:
@@ -177,7 +222,7 @@ def test_matches_from_the_command_line_and_python(toy_checkpoint: Path, vhs) -> 
     assert frame.height == 12 and np.allclose(frame["specific"], table["specific"])
     assert vhs("plot", "m.csv", "-o", "m.png")[0] == 0
     code, out, err = vhs("info", "--say", "m.csv")
-    assert code == 0 and "6 heads" in out, err
+    assert code == 0 and "6 heads" in out and "0.000 nats where both answer right (" in out, err
     code, _, err = vhs(*options, "--regions")
     assert code == 2 and "--regions: is of the table, which --against stands for. Run them apart." in err
 

@@ -11,10 +11,15 @@ from vhs.figures import effects, style
 from vhs.grid import head_name
 
 
+def assigned(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows of heads that are matched one to one; tables of older versions hold no others."""
+    return table.filter(pl.col("assigned").fill_null("yes") == "yes").drop_nulls("similarity")
+
+
 def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
     """A dot a head: similarity with its match, beside the same across images and with a random partner. Filled where it
     is beyond that of other images; ringed where beyond a random partner only."""
-    rows = effects.first_condition(table).drop_nulls("similarity").sort("layer", "head")
+    rows = assigned(effects.first_condition(table)).sort("layer", "head")
     if not len(rows):
         raise InputError("the table has no matched heads.")
     if rows.select("model_id", "model_b_id").unique().height > 1:

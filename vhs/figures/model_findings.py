@@ -7,6 +7,7 @@ from collections.abc import Callable
 import polars as pl
 
 from vhs.figures import effects
+from vhs.figures.matches import assigned
 from vhs.figures.style import short
 
 PRIMARY = "jsd_layer"
@@ -32,7 +33,7 @@ def _metrics(table: pl.DataFrame) -> str:
 
 def _matches(table: pl.DataFrame) -> str:
     rows = effects.first_condition(table.filter(pl.col("model_id") == table["model_id"][0]))
-    matched = rows.drop_nulls("similarity")
+    matched = assigned(rows)
     specific = matched.filter((pl.col("q_specific") < effects.ALPHA) & (pl.col("q_above") < effects.ALPHA)).height
     above = matched.filter(pl.col("q_above") < effects.ALPHA).height
     left = len(rows) - len(matched)
@@ -42,7 +43,18 @@ def _matches(table: pl.DataFrame) -> str:
         f"that is more like them than a random partner, {specific} of these agree about what is in the image "
         f"(q < 0.05); mean similarity {means[0]:.2f}, across images {means[1]:.2f}, to a random partner {means[2]:.2f}"
     )
-    return f"{text}; {left} heads of either have none." if left else f"{text}."
+    text = f"{text}; {left} heads of either have none." if left else f"{text}."
+    return f"{text} {_by_answers(matched)}".rstrip()
+
+
+def _by_answers(matched: pl.DataFrame) -> str:
+    """Where maps differ: on images that both answer right, or only the other model."""
+    parts = []
+    for cell, who in (("both", "both answer"), ("other", f"only {short(matched['model_b'][0])} answers")):
+        apart = matched[f"jsd_{cell}"].drop_nulls().to_numpy()
+        if len(apart):
+            parts.append(f"{apart.mean():.3f} nats where {who} right ({matched[f'n_{cell}'].to_numpy().max():,.0f} images)")
+    return f"Their maps are {' and '.join(parts)} apart." if parts else ""
 
 
 def _trajectory(table: pl.DataFrame) -> str:

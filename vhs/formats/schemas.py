@@ -354,6 +354,22 @@ PAIRS = Schema(
     "specialize --pairs",
 )  # fmt: skip
 
+ANSWERED = (("both", "both models answer"), ("other", "only the other model answers"),
+            ("own", "only the model answers"), ("neither", "neither model answers"))  # fmt: skip
+
+
+def _by_answers() -> tuple[Column, ...]:
+    """Divergences of two maps by who answers an image right."""
+    found: list[Column] = []
+    for name, who in ANSWERED:
+        found += [
+            _real(f"jsd_{name}", "nats", f"JSD of the two maps on images that {who} right", nullable=True),
+            *_interval(f"jsd_{name}", "nats", nullable=True),
+            _count(f"n_{name}", f"images that {who} right", nullable=True),
+        ]
+    return tuple(found)
+
+
 MATCHES = Schema(
     "matches",
     "one head and its match in another model under one condition, assigned on half of the images, scored on the others",
@@ -367,6 +383,8 @@ MATCHES = Schema(
         _text("model_b_id", "hash of its weights"),
         _count("layer_b", "block of the match; empty where none is left", "", nullable=True),
         _count("head_b", "head that is the match", "", nullable=True),
+        _text("assigned", "`yes` for heads assigned to each other one to one; `no` for a head that is left over, "
+              "of either model, beside the one that it is most like, if any", nullable=True),
         _real("similarity", "", "1 - JSD / ln 2 of the two maps, mean over queries and images; 0 to 1", nullable=True),
         *_interval("similarity", "", nullable=True),
         _real("across", "", "the same of one's map of an image and the other's map of another image", nullable=True),
@@ -380,6 +398,7 @@ MATCHES = Schema(
         _real("p_above", "probability", "one-sided, that it is not above 0", nullable=True),
         _real("q_above", "probability", "that after Benjamini-Hochberg over heads", nullable=True),
         _count("n", "samples of both halves"),
+        *_by_answers(),
     ),
     ("model_b_id", "similarity", "across"),
     "specialize --against",
@@ -951,7 +970,10 @@ SCHEMAS = {
 }
 
 
-ADDED = ("score_lo", "score_hi", "target", *(column.name for column in TERMS))
+ADDED = (
+    "score_lo", "score_hi", "target", "assigned",
+    *(column.name for column in (*TERMS, *_by_answers())),
+)  # fmt: skip
 """Columns that tables of older versions lack; they are read as empty."""
 
 

@@ -2,7 +2,8 @@
 chance.
 
 Heads are assigned one to one on half of the folds, and scored on the others: on the same images even heads of noise
-find partners that suit them.
+find partners that suit them. A head that is left over gets the head of the other model that it is most like, chosen on
+the same half; what that says is that nothing of it came across where even this one is no better than chance.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from vhs.counts import Counts, from_fixed
 from vhs.errors import MismatchError
+from vhs.measures.cells import CELLS
 from vhs.measures.intervals import benjamini_hochberg, jackknife, mean_interval
 from vhs.summaries.tallied import Row, number
 
@@ -24,32 +26,38 @@ FEWEST = 2
 """Folds with images in each half."""
 NOTHING = dict.fromkeys(
     ("layer_b", "head_b", "similarity", "similarity_lo", "similarity_hi", "across", "specific", "specific_lo",
-     "specific_hi", "p_specific", "q_specific", "random", "above", "above_lo", "above_hi", "p_above", "q_above")
+     "specific_hi", "p_specific", "q_specific", "random", "above", "above_lo", "above_hi", "p_above", "q_above",
+     *(f"jsd_{cell}{end}" for cell in CELLS for end in ("", "_lo", "_hi")), *(f"n_{cell}" for cell in CELLS))
 )  # fmt: skip
 
 
-def rows(measure: Matching, sums: Counts) -> list[Row]:
-    """A row a head of the model, in the order of its grid, then a row for every head of the other that is left over."""
+def rows(measure: Matching, sums: Counts, cells: Counts | None = None) -> list[Row]:
+    """A row a head of the model, in the order of its grid, then a row for every head of the other that is left over.
+
+    sums, cells: of the measure; without cells nothing is said by who answers right.
+    """
     halves = _halves(sums)
     if min((half["n_across"].max(0) > 0).sum() for half in halves) < FEWEST:
         raise MismatchError("--against: too few images to assign heads on one half and score them on the other.")
-    found: dict[tuple[int, int], Row] = {}
-    taken: set[tuple[int, int]] = set()
-    for blocks in _groups(measure):
-        for row in _of_group(measure, halves, blocks):
-            found[row["layer"], row["head"]] = row
-            taken.add((row["layer_b"], row["head_b"]))
-    matched = list(found.values())
-    for name in ("specific", "above"):
-        for row, q in zip(matched, benjamini_hochberg([row[f"p_{name}"] for row in matched]).tolist(), strict=True):
-            row[f"q_{name}"] = q
-    alone = [head._asdict() | NOTHING for head in measure.model.grid if (head.layer, head.head) not in found]
+    found = [row for blocks in _groups(measure) for row in _of_group(measure, halves, cells, blocks)]
+    for assigned in ("yes", "own", "other"):
+        alike = [row for row in found if row["assigned"] == assigned]
+        for name in ("specific", "above"):
+            for row, q in zip(alike, benjamini_hochberg([row[f"p_{name}"] for row in alike]).tolist(), strict=True):
+                row[f"q_{name}"] = q
+    of_own = {(row["layer"], row["head"]): row for row in found if row["assigned"] != "other"}
+    alone = [head._asdict() | NOTHING for head in measure.model.grid if (head.layer, head.head) not in of_own]
+    of_other = {(row["layer_b"], row["head_b"]) for row in found if row["assigned"] != "own"}
     left = [
         {"module": head.module, "layer": None, "head": None} | NOTHING | {"layer_b": head.layer, "head_b": head.head}
-        for head in measure.other.grid if (head.layer, head.head) not in taken
+        for head in measure.other.grid if (head.layer, head.head) not in of_other
     ]  # fmt: skip
     n = int(sums.total("n").max())
-    return [row | {"n": n} for row in (*sorted((*matched, *alone), key=lambda row: (row["layer"], row["head"])), *left)]
+    first = sorted((*of_own.values(), *alone), key=lambda row: (row["layer"], row["head"]))
+    theirs = [row for row in found if row["assigned"] == "other"]
+    last = sorted((*theirs, *left), key=lambda row: (row["layer_b"], row["head_b"]))
+    named = {"yes": "yes", "own": "no", "other": "no", None: "no"}
+    return [row | {"n": n, "assigned": named[row.get("assigned")]} for row in (*first, *last)]
 
 
 def _halves(sums: Counts) -> tuple[Counts, Counts]:
@@ -64,7 +72,10 @@ def _groups(measure: Matching) -> list[list[Block]]:
     return [[block] for block in measure.blocks] if paired else [list(measure.blocks)]
 
 
-def _of_group(measure: Matching, halves: tuple[Counts, Counts], blocks: list[Block]) -> Iterator[Row]:
+def _of_group(
+    measure: Matching, halves: tuple[Counts, Counts], cells: Counts | None, blocks: list[Block]
+) -> Iterator[Row]:  # fmt: skip
+    """Matched heads, then those of either model that are left over, each with the head that it is most like."""
     from scipy.optimize import linear_sum_assignment
 
     places = {}
@@ -77,10 +88,33 @@ def _of_group(measure: Matching, halves: tuple[Counts, Counts], blocks: list[Blo
     pair_HI = np.array([[places[a, b] for b in theirs] for a in ours])
     assigning, scoring = halves
     similarity_HI = _left_out(assigning, "")[0][pair_HI]
-    for i, j in zip(*linear_sum_assignment(similarity_HI, maximize=True), strict=True):
+    pairs = list(zip(*(part.tolist() for part in linear_sum_assignment(similarity_HI, maximize=True)), strict=True))
+    kept = {i for i, _ in pairs}, {j for _, j in pairs}
+    found = [("yes", i, j) for i, j in pairs]
+    found += [("own", i, int(similarity_HI[i].argmax())) for i in range(len(ours)) if i not in kept[0]]
+    found += [("other", int(similarity_HI[:, j].argmax()), j) for j in range(len(theirs)) if j not in kept[1]]
+    for assigned, i, j in found:
         names = zip(("layer", "head", "layer_b", "head_b"), (*ours[i], *theirs[j]), strict=True)
         module = measure.model.grid.module(ours[i][0])
-        yield {"module": module} | {name: int(value) for name, value in names} | _scored(scoring, pair_HI[i], int(j))
+        partners, match = (pair_HI[:, j], i) if assigned == "other" else (pair_HI[i], j)
+        yield (
+            {"assigned": assigned, "module": module} | {name: int(value) for name, value in names}
+            | _scored(scoring, partners, match) | _by_answers(cells, int(pair_HI[i, j]))
+        )  # fmt: skip
+
+
+def _by_answers(cells: Counts | None, pair: int) -> Row:
+    """Of two heads the divergence of their maps by who answers an image right, over all images."""
+    found: Row = {}
+    if cells is None or not cells.total("n")[:, pair].any():
+        return {name: None for name in NOTHING if name.startswith(("jsd_", "n_"))}
+    for index, name in enumerate(CELLS):
+        own = Counts(cells.values[index, pair], cells.fields)
+        total, squares, n = (int(own.total(part)) for part in ("value", "value_sq", "n"))
+        parts = [float(part) for part in mean_interval(total, squares, n)] if n else [np.nan] * 3
+        value, lo, hi = (number(part) if np.isfinite(part) else None for part in parts)
+        found |= {f"jsd_{name}": value, f"jsd_{name}_lo": lo, f"jsd_{name}_hi": hi, f"n_{name}": n}
+    return found
 
 
 def _scored(counts: Counts, pairs_I: np.ndarray, match: int) -> Row:

@@ -61,13 +61,16 @@ def parse(text: str) -> Grain:
         raise UsageError(f"--grain {text}: {EXPECTED}.")
     try:
         if kind == "head":
-            pairs = [part.split(":") for part in rest.split(",")]
-            heads = tuple((_head(own), _head(other)) for own, other in pairs)
+            named = [part.split(":") for part in rest.split(",")]
+            heads = tuple((_head(own), _head(other)) for own, other in named)
             if len({own for own, _ in heads}) < len(heads):
                 raise UsageError(f"--grain {text}: a head of the student stands in two pairs.")
             return Grain(kind, heads=heads)
         if kind == "block":
-            return Grain(kind, layers=tuple(_layers(part) for part in rest.split(",")))
+            layers = tuple(_layers(part) for part in rest.split(","))
+            if len({own for own, _ in layers}) < len(layers):
+                raise UsageError(f"--grain {text}: a layer of the student stands twice.")
+            return Grain(kind, layers=layers)
     except ValueError:
         raise UsageError(f"--grain {text}: {EXPECTED}.") from None
     return Grain(kind)

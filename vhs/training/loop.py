@@ -124,6 +124,9 @@ def start(
     average = ModelEmaV3(net, decay=recipe.ema) if recipe.ema else None  # a copy, so before it is tapped
     called = _tapped(net, objective, (spec.channels, spec.height, spec.width), compiled=compiled)
     shared = _share(called, device)
+    if compiled and objective is not None and objective.names:
+        # The answers' gradient is taken apart once an epoch, so what a backward pass needs must outlast it.
+        torch._functorch.config.donated_buffer = False
     terms = len(objective.names) if objective else 0
     return TrainingState(
         net=net, run=torch.compile(shared or called, options=SAME_DRAWS) if compiled else shared or called,

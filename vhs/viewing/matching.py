@@ -28,13 +28,13 @@ def match(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame]:
     alone = replace(run, models=models)
     described = {"measure": "match", "against": other.weights_id}
 
-    def make(model: Model, _scope: Scope) -> Matching:
-        return Matching(model, other)
+    def make(model: Model, scope: Scope) -> Matching:
+        return Matching(model, other, scope)
 
     for condition, results in sweep(alone, make, keeping, described):
         parts = []
         for model, tallies in zip(models, results, strict=True):
             keys = measured_keys(run, condition, model) | {"model_b": other.name, "model_b_id": other.weights_id}
-            found = matches.rows(first[id(model)], tallies["pairs"])
+            found = matches.rows(first[id(model)], tallies["pairs"], tallies["cells"])
             parts.append(frame(schemas.MATCHES, [row | keys for row in found]))
         yield pl.concat(parts)
