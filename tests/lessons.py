@@ -11,9 +11,9 @@ from vhs.formats.references import Loaded
 from vhs.models.building import build
 from vhs.models.model import Model, Preprocess
 from vhs.models.spec import Spec, ViTSpec
+from vhs.models.taps import Tapped
 from vhs.training.objective import Objective, Part, Terms
 from vhs.training.recipe import Recipe
-from vhs.training.taps import Tapped
 
 OUTPUTS = tuple("abcde")
 SIZES = Recipe(depth=3, dim=14, heads=2, head_width=5, patch=7)

@@ -25,9 +25,9 @@ from vhs.models.building import build
 from vhs.models.maps import MapReader
 from vhs.models.model import Preprocess
 from vhs.models.spec import TimmSpec
+from vhs.models.taps import SCORES, Tap, Tapped
 from vhs.training import grain, objective
 from vhs.training.adaptive import Adaptive
-from vhs.training.taps import SCORES, Tap, Tapped
 
 GRAINS = ("encoder", "block:0,2", "head:0.1:0.1,2.0:2.0")
 TINY_SWIN = TimmSpec(name="swin_tiny_patch4_window7_224", height=56, width=56, channels=3, classes=5,

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from tests.networks import SMALL, randomised
 from vhs.errors import UsageError
+from vhs.measures import head_gradients
 from vhs.models import seam
 from vhs.models.building import build
 from vhs.models.spec import ViTSpec
+from vhs.models.taps import Tapped
 from vhs.training import diversity
-from vhs.training.taps import Tapped
 
 BARE = ViTSpec(**SMALL, last_residual=False)
 KINDS = {
@@ -61,8 +62,8 @@ def as_the_source_does(net: nn.Module, images: Tensor, layer: int) -> Tensor:
 def ours(
     net: nn.Module, images: Tensor, layers: list[int], *, again: bool = False
 ) -> tuple[list[Tensor], Tensor, dict]:
-    logits, seen = Tapped(net, diversity.taps(layers))(images)
-    return diversity.directions(net, logits, seen, layers, again=again), logits, seen
+    logits, seen = Tapped(net, head_gradients.taps(layers))(images)
+    return head_gradients.directions(net, logits, seen, layers, again=again), logits, seen
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +129,7 @@ def test_its_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPatch)
     images, layers = pixels(2), [0, 1]
 
     def value() -> Tensor:
-        logits, seen = Tapped(net, diversity.taps(layers))(images)
+        logits, seen = Tapped(net, head_gradients.taps(layers))(images)
         return diversity.term(net, logits, seen, layers, [None, None])
 
     names = ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.bias", "blocks.1.attn.qkv.bias",
@@ -151,7 +152,7 @@ def test_its_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPatch)
 
 def test_directions_by_chance_and_heads_of_their_own_subspaces() -> None:
     random = torch.randn(400, 4, 50, 64, generator=torch.Generator().manual_seed(0))
-    overlap = diversity.overlaps(random)
+    overlap = head_gradients.overlaps(random).mean(0)
     code = (overlap.sum() - overlap.diagonal().sum()).item() / 16
     assert diversity.times_chance(code, 4, 64) == pytest.approx(1, abs=0.02)
     assert torch.allclose(overlap.diagonal(), torch.ones(4), atol=1e-5)
@@ -166,9 +167,9 @@ def test_directions_by_chance_and_heads_of_their_own_subspaces() -> None:
 
 
 def test_the_term_is_zero_and_finite_without_any_gradient() -> None:
-    assert diversity.overlaps(torch.zeros(2, 3, 5, 7)).tolist() == [[0.0] * 3] * 3
+    assert head_gradients.overlaps(torch.zeros(2, 3, 5, 7)).tolist() == [[[0.0] * 3] * 3] * 2
     zero = torch.zeros(2, 3, 5, 7, requires_grad=True)
-    (gradient,) = torch.autograd.grad(diversity.overlaps(zero).sum(), zero)
+    (gradient,) = torch.autograd.grad(head_gradients.overlaps(zero).sum(), zero)
     assert gradient.isfinite().all()
 
 

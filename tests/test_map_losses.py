@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from vhs.models.shared_tokens import SharedTokens, resample, spread
+from vhs.models.taps import MADE, Tap
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 from vhs.training import map_losses
 from vhs.training.distillation import Pair, Relations
-from vhs.training.taps import MADE, Tap
 from vhs.training.teacher import Taught
 
 LOSSES = ("mse", "mse-centred", "ce", "kl")

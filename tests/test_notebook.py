@@ -61,7 +61,7 @@ def test_functions_return_what_the_commands_write(vhs, toy_checkpoint: Path, toy
     assert len(package.compare(folds)) == 8
     assert package.evalshift(model, shift="contrast:1").rows["n"].to_list() == [85, 85]
     heads, pairs = package.specialize(model)
-    assert len(pairs) == 30 and set(pairs["metric"]) == {"jsd", "cka"} and "nmi" in heads["metric"]
+    assert len(pairs) == 33 and set(pairs["metric"]) == {"jsd", "cka", "disagreement"} and "nmi" in heads["metric"]
 
 
 def test_a_kept_run_goes_on(tmp_path: Path, toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ class TestSpecialize:
     def test_heads_and_pairs(self, vhs, toy_checkpoint: Path) -> None:
         vhs("specialize", toy_checkpoint, "--shift", "contrast:5", "-o", "s.csv")
         heads, pairs = pl.read_csv("s.csv"), pl.read_parquet("s.pairs.parquet")
-        assert len(pairs) == 2 * 2 * 15 and set(pairs["metric"]) == {"jsd", "cka"}
+        assert len(pairs) == 2 * (2 * 15 + 3) and set(pairs["metric"]) == {"jsd", "cka", "disagreement"}
         counts = heads.group_by("shift", "metric", "of", "query", "weighting").len()
         assert (counts["len"] == 6).all() and counts.filter(pl.col("shift") == "clean").height >= 35
         only_shifted = set(heads.filter(pl.col("shift") != "clean")["metric"]) - set(

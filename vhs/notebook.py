@@ -141,14 +141,14 @@ def evalshift(
 
 def specialize(
     models: Models, data: Data = None, *, shift: Names = (), within_layer: bool = False,
-    regions: bool = False, activity: int = 0, max_samples: int | None = None, seed: int = 0, tile: int | None = None,
-    device: str = "auto", threads: int | None = None, precision: str = "float32", skip_bad: bool = False,
-    verify: bool = True, keep: str | Path | None = None, resume: bool = False, progress: Progress | None = None,
-    quiet: bool = False,
+    regions: bool = False, activity: int = 0, gradients: bool = False, max_samples: int | None = None, seed: int = 0,
+    tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
+    skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None, resume: bool = False,
+    progress: Progress | None = None, quiet: bool = False,
 ) -> Specialized:  # fmt: skip
     """What every head looks at and writes, and how alike heads are, as `vhs specialize`."""
     with spoken(progress, quiet=quiet) as talk:
-        wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity)
+        wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity, gradients=gradients)
         asked = Options(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify,

@@ -68,6 +68,11 @@ Against = Annotated[
         "seed, a teacher, a model of more heads.",
     ),
 ]  # fmt: skip
+Gradients = Annotated[
+    bool,
+    typer.Option("--gradients", help="Compare the directions of their input that heads of a layer answer to, too, in "
+    "the pairs table; takes a pass and a half more."),
+]  # fmt: skip
 WithinLayer = Annotated[bool, typer.Option("--within-layer", help="Compare only heads of one layer.")]
 
 
@@ -80,6 +85,7 @@ def specialize(
     within_layer: WithinLayer = False,
     regions: Regions = False,
     activity: Activity = 0,
+    gradients: Gradients = False,
     probe: Probe = None,
     against: Against = None,
     maps: MapsFile = None,
@@ -134,7 +140,7 @@ def specialize(
     if against is not None:
         _refuse_beside("--against", {
             "pairs": pairs, "within-layer": within_layer, "regions": regions, "activity": activity, "maps": maps,
-            "probe": probe,
+            "probe": probe, "gradients": gradients,
         }, "Run them apart.")  # fmt: skip
     elif (maps is not None or probe is not None) and out is None:
         _refuse_beside("--maps" if maps is not None else "--probe", {
@@ -156,7 +162,7 @@ def specialize(
 
             progress.end()
             return output.write(plan.in_words(run, ablating=False).encode())
-        wanted = (not within_layer, regions, activity)
+        wanted = (not within_layer, regions, activity, gradients)
         for rows, divergences in _measured(run, keep, wanted, matching=against is not None):
             main.add(divergences if instead else rows)
             if beside:
@@ -171,7 +177,7 @@ def specialize(
 
 
 def _measured(
-    run: Run, keep: Keeping, wanted: tuple[bool, bool, int], *, matching: bool
+    run: Run, keep: Keeping, wanted: tuple[bool, bool, int, bool], *, matching: bool
 ) -> Iterator[tuple[DataFrame, DataFrame]]:  # fmt: skip
     """By finished condition the rows of the table and the divergences beside them; matches have none."""
     if matching:
@@ -181,8 +187,7 @@ def _measured(
         return
     from vhs.viewing import specialization
 
-    across, regions, activity = wanted
-    for part in specialization.specialize(run, keep, specialization.Asked(across, regions, activity)):
+    for part in specialization.specialize(run, keep, specialization.Asked(*wanted)):
         yield part.heads, part.pairs
 
 

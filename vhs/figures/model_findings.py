@@ -53,7 +53,8 @@ def _by_answers(matched: pl.DataFrame) -> str:
     for cell, who in (("both", "both answer"), ("other", f"only {short(matched['model_b'][0])} answers")):
         apart = matched[f"jsd_{cell}"].drop_nulls().to_numpy()
         if len(apart):
-            parts.append(f"{apart.mean():.3f} nats where {who} right ({matched[f'n_{cell}'].to_numpy().max():,.0f} images)")
+            count = matched[f"n_{cell}"].to_numpy().max()
+            parts.append(f"{apart.mean():.3f} nats where {who} right ({count:,.0f} images)")
     return f"Their maps are {' and '.join(parts)} apart." if parts else ""
 
 

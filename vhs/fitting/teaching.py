@@ -23,6 +23,7 @@ from vhs.models.maps import MapReader
 from vhs.models.model import Model, Preprocess
 from vhs.models.shared_tokens import SharedTokens
 from vhs.models.spec import Spec
+from vhs.models.taps import Tap, Tapped
 from vhs.models.tokens import GLOBAL
 from vhs.runs.runtime import is_out_of_memory
 from vhs.seeds import seed_generators
@@ -34,7 +35,6 @@ from vhs.training.distillation import Attention, Pair, Relations
 from vhs.training.grain import Grain, parse
 from vhs.training.objective import Distillation, Diversity, Objective
 from vhs.training.recipe import Recipe
-from vhs.training.taps import Tap, Tapped
 from vhs.training.teacher import Teacher
 
 CALIBRATION = 64

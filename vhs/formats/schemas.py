@@ -344,8 +344,11 @@ PAIRS = Schema(
         _count("layer_b", "block of the second head", ""),
         _count("head_b", "second head", ""),
         _text("metric", "`jsd`: Jensen-Shannon divergence of the attention maps, mean over queries (nats); `cka`: "
-              "linear centred kernel alignment of what the heads write"),
-        _real("value", "nats or 1", "over samples; jsd 0 to ln 2, cka 0 to 1"),
+              "linear centred kernel alignment of what the heads write; `disagreement`: share of samples of which two "
+              "heads of a layer give most to different classes directly; `gradients`: width times the mean squared "
+              "cosine of two heads' input gradients, 1 by chance (`--gradients`)"),
+        _real("value", "nats or 1",
+              "over samples; jsd 0 to ln 2, cka and disagreement 0 to 1, gradients 0 to the width"),
         _real("lo", "nats or 1", "lower 95 % bound over samples", nullable=True),
         _real("hi", "nats or 1", "upper 95 % bound over samples", nullable=True),
         _count("n", "samples measured"),

@@ -24,7 +24,7 @@ from vhs.measures.scoring import Scope, Tally, View, outcome
 from vhs.models import seam
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
-from vhs.models.readout import readout
+from vhs.models.readout import first_reaching, readout
 
 FIELDS = ("n", "dloss", "dloss_sq", "score", "n_nonfinite")
 
@@ -86,26 +86,34 @@ def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> 
     None where the way from heads to logits is not linear up to norms.
     """
     given_GBC = direct_logits(model, seen.heads, seen.residual_BND)
-    if given_GBC is None:
-        return None
+    return None if given_GBC is None else scores_of(given_GBC, view, batch)
+
+
+def scores_of(given_GBC: Tensor, view: View, batch: Batch) -> Tensor:
+    """float32 [G, B]: of what heads give the logits that of the true class; NaN where that is not counted."""
     logits, labels, _ = view.of(given_GBC.flatten(0, 1), batch)
     score = score_of(logits.view(*given_GBC.shape[:2], -1), labels)
     return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)
 
 
-def direct_logits(model: Model, heads: list[Tensor], residual_BND: Tensor | None) -> Tensor | None:
+def direct_logits(
+    model: Model, heads: list[Tensor], residual_BND: Tensor | None, *, partly: bool = False
+) -> Tensor | None:  # fmt: skip
     """float32 [G, B, C]: what each head gives the logits directly.
 
-    None where the way to them is not linear up to norms. heads: for each layer what its
-    projection received; residual: what the final norm did.
+    None where the way to them is not linear up to norms. heads: for each layer what its projection received; residual:
+    what the final norm did; partly: give NaN for heads that have no direct way, behind which an attention without a
+    residual stands, and not None for all.
     """
     if model.plain is None or residual_BND is None:
         return None
     try:
-        read = readout(model.plain, residual_BND.float())
+        read = readout(model.plain, residual_BND.float(), partly=partly)
     except MismatchError:
         return None
-    return torch.cat([read.of_heads(model.plain, layer, values.float()) for layer, values in enumerate(heads)])
+    given = [read.of_heads(model.plain, layer, values.float()) for layer, values in enumerate(heads)]
+    first = first_reaching(model.plain)
+    return torch.cat([*(torch.full_like(part, torch.nan) for part in given[:first]), *given[first:]])
 
 
 def _changes(intact_BC: Tensor, given_UBC: Tensor, labels_B: Tensor) -> dict[str, Tensor]:

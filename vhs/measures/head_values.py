@@ -19,7 +19,7 @@ from torch import Tensor
 from vhs.batch import Batch
 from vhs.measures import attention, features
 from vhs.measures.attention import Quantity
-from vhs.measures.direct import direct_scores
+from vhs.measures.direct import direct_logits, scores_of
 from vhs.measures.divergence import divergence
 from vhs.measures.layer import Layer, Weighted
 from vhs.measures.observation import Observation
@@ -64,12 +64,14 @@ class Others:
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """others: images that stand for any; across: whether pairs of heads span layers; regions: names of the values of
-    region maps, if these are measured; activity: levels of activity that are regions instead, 0 for none."""
+    region maps, if these are measured; activity: levels of activity that are regions instead, 0 for none; gradients:
+    whether directions of heads' inputs are compared."""
 
     others: Others
     across: bool = True
     regions: tuple[str, ...] = ()
     activity: int = 0
+    gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,17 @@ class Look:
     view: View | None
 
     @cached_property
+    def given_GBC(self) -> Tensor | None:
+        """What each head gives the logits directly; None where that is not known, or there are no classes."""
+        seen = self.now
+        return None if self.view is None else direct_logits(self.model, seen.heads, seen.residual_BND, partly=True)
+
+    @cached_property
     def direct_GB(self) -> Tensor | None:
-        """None also where there are no classes."""
-        return None if self.view is None else direct_scores(self.now, self.model, self.view, self.batch)
+        """Of that what is the true class's."""
+        if self.view is None or self.given_GBC is None:
+            return None
+        return scores_of(self.given_GBC, self.view, self.batch)
 
 
 def values(look: Look) -> Iterator[Value]:

@@ -19,6 +19,7 @@ from vhs.counts import Counts, to_fixed
 from vhs.grid import Head, HeadGrid
 from vhs.measures import head_values, offsets
 from vhs.measures.attention import QUERY, Quantity
+from vhs.measures.diverse_heads import Disagreement, GradientOverlap
 from vhs.measures.head_values import Look, Wanted
 from vhs.measures.layer import Layer
 from vhs.measures.observation import Observer
@@ -58,6 +59,8 @@ class Specialization:
         self.means: HeadMeans = HeadMeans(model.grid, known, model.device)
         self.placed = Placed(model.grid, probe.layers, model.device)
         self.pairings = Pairings(model.grid, probe, model.device, across=wanted.across)
+        self.disagreement = Disagreement(model.grid, model.device)
+        self.gradients = GradientOverlap(model) if wanted.gradients and self._view is not None else None
         self.regions = RegionTally(model.grid, probe.layers, wanted, model.device)
 
     @property
@@ -77,13 +80,19 @@ class Specialization:
 
     def results(self) -> dict[str, Counts]:
         """Every tally by name; summaries/specialized says what becomes of them."""
-        return self.means.counts() | self.placed.counts() | self.pairings.counts() | self.regions.counts()
+        found = self.means.counts() | self.placed.counts() | self.pairings.counts() | self.regions.counts()
+        return found | self.disagreement.counts() | (self.gradients.counts() if self.gradients else {})
 
     def _add(self, batch: Batch) -> None:
         look = self._look(batch)
         self.means.add(look)
         self.placed.add(look.now.layers, batch.folds_B)
         self.pairings.add(look.now, batch.folds_B)
+        if look.given_GBC is not None and self._view is not None:
+            given_GMC, _, folds_B = self._view.of(look.given_GBC, batch)
+            self.disagreement.add(given_GMC, folds_B)
+        if self.gradients is not None:
+            self.gradients.add(batch.images_BCHW, batch.folds_B)
         if self.regions.entries:
             on_twin = batch.bare_BCHW if self.regions.by_maps else None
             self.regions.add(look, None if on_twin is None else self._see(on_twin).layers)

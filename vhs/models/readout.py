@@ -42,12 +42,19 @@ class Readout:
         return torch.stack(logits).mean(0)
 
 
-def readout(net: VisionTransformer, residual_BND: Tensor) -> Readout:
+def first_reaching(net: VisionTransformer) -> int:
+    """The first layer whose heads reach the logits directly: behind the last attention without a residual."""
+    bare = [layer for layer, block in enumerate(seam.blocks(net)) if isinstance(block, BareBlock)]
+    return bare[-1] if bare else 0
+
+
+def readout(net: VisionTransformer, residual_BND: Tensor, *, partly: bool = False) -> Readout:
     """The map for these images, from their residual stream after the last block.
 
-    Raises MismatchError for pooling or norms that are no such map.
+    partly: whether it may be of the heads from `first_reaching` on only. Raises MismatchError for pooling or norms that
+    are no such map.
     """
-    if any(isinstance(block, BareBlock) for block in seam.blocks(net)):
+    if first_reaching(net) and not partly:
         raise MismatchError("--method direct: a block of the model has no residual around its attention.")
     pools_PN = _pools(net, residual_BND)
     scale_BN, weight_D = _frozen(net.norm, residual_BND)

@@ -41,12 +41,26 @@ def pair_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[R
         yield _pair(heads[a], heads[b], "jsd") | row
     from vhs.measures import alignment
 
+    for (a, b), row in _known(measure.disagreement.pairs, tallies["disagreement"]):
+        yield _pair(heads[a], heads[b], "disagreement") | row
+    if "gradients" in tallies:
+        for (a, b), row in _known(measure.disagreement.pairs, tallies["gradients"]):
+            yield _pair(heads[a], heads[b], "gradients") | row
     pairs = measure.pairings.alike_pairs()
     if pairs:
         found = zip(*intervals.jackknifed(tallies["alike"], alignment.cka), tallies["alike"].total("n"), strict=True)
         for (a, b), (value, lo, hi, n) in zip(pairs, found, strict=True):
             if not np.isnan(value):
                 yield _pair(heads[a], heads[b], "cka") | _numbers(value, lo, hi, n)
+
+
+def _known(pairs: list[tuple[int, int]], sums: Counts) -> Iterator[tuple[tuple[int, int], Row]]:
+    """Pairs of heads with their means, where anything was tallied."""
+    if len(pairs) != len(sums.values):
+        return
+    known = sums.total("n") > 0
+    kept = [pair for pair, there in zip(pairs, known, strict=True) if there]
+    yield from zip(kept, means(Counts(sums.values[known], sums.fields)), strict=True)
 
 
 def _means(measure: Specialization, sums: Counts) -> Iterator[Row]:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vhs.models.taps import SCORES, Seen, Tap
 from vhs.training.distillation import Attention, Pair
-from vhs.training.taps import SCORES, Seen, Tap
 from vhs.world import world
 
 SHARE = 5

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vhs.models.shared_tokens import SharedTokens
+from vhs.models.taps import DISTILLED, MADE, SCORES, Seen, Tap
 from vhs.training import map_losses
-from vhs.training.taps import DISTILLED, MADE, SCORES, Seen, Tap
 from vhs.training.teacher import Taught
 
 

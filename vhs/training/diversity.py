@@ -6,10 +6,6 @@ the gradient g_h = ds / dX through that head alone: its values, queries and keys
 tokens of the squared cosines between the g_h of one layer, summed over ordered pairs of different heads and divided by
 H^2 (not by H (H - 1)), as the code has it. It is differentiated again, through everything.
 
-The published code runs one backward pass from the logits for every head. Here one pass gives ds / dZ, Z being what the
-projection receives, and one more goes from there to queries, keys and values, where heads are still apart: the rows of
-the layer's matrix that make a head's queries, keys and values then give its g_h. That is exact.
-
 Letters: B images, N tokens, D width, H heads, W features a head, K = H W, L layers, P pairs.
 """
 
@@ -21,12 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from vhs.errors import UsageError
+from vhs.measures.head_gradients import directions, overlaps
 from vhs.models import seam
+from vhs.models.taps import Seen
 from vhs.seeds import hash64
-from vhs.training.taps import ARRIVED, MADE, Seen, Tap
-
-EPS = 1e-6
-"""Gradients much shorter than this count as zero: dividing by their norm would explode when differentiated."""
 
 
 def layers_of(text: str, depth: int) -> list[int]:
@@ -42,35 +36,10 @@ def layers_of(text: str, depth: int) -> list[int]:
     return found
 
 
-def taps(layers: Sequence[int]) -> tuple[Tap, ...]:
-    """What the term needs of these layers."""
-    return tuple(Tap(what, layer) for layer in layers for what in (MADE, ARRIVED))
-
-
 def differentiable_twice(net: nn.Module, first: int) -> None:
     """From layer `first` on attention without fused kernels, in place: these are differentiated once."""
     for block in seam.blocks(net)[first:]:
         seam.attention(block).fused_attn = False  # type: ignore[misc]
-
-
-def directions(net: nn.Module, logits_BC: Tensor, seen: Seen, layers: Sequence[int], *, again: bool) -> list[Tensor]:
-    """float32 [B, H, N, D] of each layer: every head's g_h. again: whether these can be differentiated."""
-    top = logits_BC.float().amax(1).sum()
-    arrived = [seen[Tap(ARRIVED, layer)] for layer in layers]
-    given = torch.autograd.grad(top, arrived, create_graph=again, retain_graph=True)
-    found = []
-    for layer, heads_BNK, given_BNK in zip(layers, arrived, given, strict=True):
-        made = seen[Tap(MADE, layer)]
-        (of_made,) = torch.autograd.grad(heads_BNK, made, given_BNK, create_graph=again, retain_graph=True)
-        found.append(_to_input(net, layer, of_made))
-    return found
-
-
-def overlaps(direction_BHND: Tensor) -> Tensor:
-    """[H, H]: squared cosines between heads, mean over samples and tokens; about 1 on the diagonal."""
-    norm = (direction_BHND.square().sum(-1, keepdim=True) + EPS**2).sqrt()
-    unit_BNHD = (direction_BHND / norm).transpose(1, 2)
-    return (unit_BNHD @ unit_BNHD.mT).square().mean((0, 1))
 
 
 def term(
@@ -80,7 +49,7 @@ def term(
     for all, None for all."""
     found = []
     for of_layer, pairs in zip(directions(net, logits_BC, seen, layers, again=True), drawn, strict=True):
-        overlap_HH = overlaps(of_layer)
+        overlap_HH = overlaps(of_layer).mean(0)
         heads = len(overlap_HH)
         if pairs is None:
             found.append((overlap_HH.sum() - overlap_HH.diagonal().sum()) / heads**2)
@@ -99,13 +68,3 @@ def draw(heads: int, count: int, *seeds: object) -> Tensor:
 def times_chance(value: float, heads: int, width: int) -> float:
     """D times the mean over pairs of different heads, 1 for directions by chance; value: that of `term`."""
     return value * width * heads / (heads - 1)
-
-
-def _to_input(net: nn.Module, layer: int, of_made_BNK: Tensor) -> Tensor:
-    """[B, H, N, D] from the gradient with respect to queries, keys and values [B, N, 3 K], by the rows of each head."""
-    block = seam.blocks(net)[layer]
-    heads = seam.attention(block).num_heads
-    weight = seam.incoming(block).weight
-    with torch.autocast(of_made_BNK.device.type, enabled=False):
-        split = of_made_BNK.float().unflatten(-1, (3, heads, -1))
-        return torch.einsum("bnchw,chwd->bhnd", split, weight.float().unflatten(0, (3, heads, -1)))

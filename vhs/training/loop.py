@@ -25,6 +25,7 @@ from vhs.errors import UsageError
 from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
+from vhs.models.taps import Seen, Tap, Tapped, without_hooks
 from vhs.seeds import seed_generators
 from vhs.training import diversity, droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
@@ -34,7 +35,6 @@ from vhs.training.lora import merge
 from vhs.training.objective import ANSWERS, Objective, Part, Terms, total
 from vhs.training.recipe import Recipe
 from vhs.training.schedule import learning_rate
-from vhs.training.taps import Seen, Tap, Tapped, without_hooks
 from vhs.world import world
 
 NEVER = 2**62

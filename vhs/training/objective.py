@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from vhs.measures import head_gradients
+from vhs.models.taps import CLASS, DISTILLED, Seen, Tap
 from vhs.seeds import hash64
 from vhs.training import distillation, diversity
 from vhs.training.adaptive import Adaptive
 from vhs.training.assignment import Assignment
 from vhs.training.criterion import Criterion
-from vhs.training.taps import CLASS, DISTILLED, Seen, Tap
 from vhs.training.teacher import Taught, Teacher
 
 Terms = dict[str, tuple[float, Tensor]]
@@ -96,7 +97,7 @@ class Diversity:
 
     @property
     def taps(self) -> tuple[Tap, ...]:
-        return diversity.taps(self.layers)
+        return head_gradients.taps(self.layers)
 
     def term(self, net: nn.Module, logits_BO: Tensor, seen: Seen, part: Part) -> Tensor:
         drawn = [

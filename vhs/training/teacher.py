@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vhs.models.model import Preprocess
-from vhs.training.taps import Seen
+from vhs.models.taps import Seen
 
 
 @dataclass(frozen=True)

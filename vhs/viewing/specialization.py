@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 
@@ -39,11 +39,12 @@ class Specialized:
 @dataclass(frozen=True)
 class Asked:
     """across: whether pairs of heads span layers; regions: whether those of the data are measured; activity: how many
-    levels of activity are regions instead, 0 for none."""
+    levels of activity are regions instead, 0 for none; gradients: whether directions of heads' inputs are compared."""
 
     across: bool = True
     regions: bool = False
     activity: int = 0
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         check_range("activity", self.activity or None, 2, MOST_LEVELS)
@@ -58,7 +59,7 @@ def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, asked: Asked | None = 
     measures = _Measures(_wanted(run, asked))
     for model in run.models:
         measures.first(model, Scope(run.views(run.conditions[0])))  # a model without maps is told before the sweep
-    described = {"measure": "specialize", "across": asked.across, "regions": asked.regions, "activity": asked.activity}
+    described = {"measure": "specialize"} | asdict(asked)
     for condition, results in sweep(run, measures.make, keeping, described):
         views = run.views(condition)
         parts = [
@@ -133,4 +134,4 @@ def _wanted(run: Run, asked: Asked) -> Wanted:
         decoded.images_NCHW.to(run.device), decoded.keys_N.to(run.device), None if maps is None else maps.to(run.device)
     )  # fmt: skip
     names = run.source.manifest.regions if asked.regions else ()
-    return Wanted(others=others, across=asked.across, regions=names, activity=asked.activity)
+    return Wanted(others=others, across=asked.across, regions=names, activity=asked.activity, gradients=asked.gradients)

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from vhs.errors import MismatchError
 from vhs.models import seam
@@ -48,6 +49,7 @@ class Tapped(nn.Module):
         self.net = net
         self.taps = tuple(dict.fromkeys(taps))
         self._kept: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         self._reader: MapReader | None = None
         if seam.refusal(net) is None:
             for tap in self.taps:
@@ -74,23 +76,30 @@ class Tapped(nn.Module):
         self._kept.clear()  # or activations would live until the next pass
         return logits, seen
 
+    def remove(self) -> None:
+        """Take the hooks off the network."""
+        for hook in self._hooks:
+            hook.remove()
+
     def _hook(self, tap: Tap) -> None:
         if tap.what in (CLASS, DISTILLED):
             name = "head" if tap.what == CLASS else "head_dist"
             if not hasattr(self.net, "head_dist"):
                 raise MismatchError(f"{type(self.net).__name__}: has no distillation token.")
-            self.net.get_submodule(name).register_forward_hook(partial(_keep_output, self._kept, _key(tap)))
-            return
+            return self._keep(self.net.get_submodule(name), _key(tap))
         block = seam.blocks(self.net)[tap.layer]
         attention = seam.attention(block)
         if tap.what == SCORES:
             for name in ("q_norm", "k_norm"):
-                module = cast(nn.Module, getattr(attention, name))
-                module.register_forward_hook(partial(_keep_output, self._kept, f"{_key(tap)}.{name}"))
+                self._keep(cast(nn.Module, getattr(attention, name)), f"{_key(tap)}.{name}")
         elif tap.what == MADE:
-            seam.incoming(block).register_forward_hook(partial(_keep_output, self._kept, _key(tap)))
+            self._keep(seam.incoming(block), _key(tap))
         else:
-            seam.projection(block).register_forward_pre_hook(partial(_keep_input, self._kept, _key(tap)))
+            hook = partial(_keep_input, self._kept, _key(tap))
+            self._hooks.append(seam.projection(block).register_forward_pre_hook(hook))
+
+    def _keep(self, module: nn.Module, key: str) -> None:
+        self._hooks.append(module.register_forward_hook(partial(_keep_output, self._kept, key)))
 
     def _value(self, tap: Tap) -> Tensor:
         if tap.what != SCORES:
