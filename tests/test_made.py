@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from scipy.ndimage import binary_dilation
 
 from vhs.formats.images import decode
 from vhs.formats.shards import ShardSet, pick
@@ -140,10 +139,13 @@ def test_digits_from_json(vhs, digits: Path) -> None:
     assert code == 3 and "3.json: (2,) values; expected 28x28" in err
 
 
+DOMINOES = ("train", "val", "aligned", "randomised", "top-only", "val-randomised")
+
+
 def test_dominoes_split_versions_and_correlation(vhs, digits: Path) -> None:
     code, out, err = vhs("shard", "dominoes", "d", "--top", digits, "--bottom", "fashion-mnist", "--correlation", 0.8)
-    assert code == 0 and out.split() == ["d/train", "d/val", "d/aligned", "d/randomised", "d/top-only"], err
-    sets = {name: ShardSet.open(Path("d") / name) for name in ("train", "val", "aligned", "randomised", "top-only")}
+    assert code == 0 and out.split() == [f"d/{name}" for name in DOMINOES], err
+    sets = {name: ShardSet.open(Path("d") / name) for name in DOMINOES}
     tops: dict[str, set[bytes]] = {}
     bottoms: dict[str, set[str]] = {}
     for name, data in sets.items():
@@ -159,10 +161,12 @@ def test_dominoes_split_versions_and_correlation(vhs, digits: Path) -> None:
             assert (pixels[28:].max() == 0) == (name == "top-only")
             tops.setdefault(name, set()).add(pixels[:28].tobytes())
             bottoms.setdefault(name, set()).add(sample.id)
-        want = {"train": 0.8, "val": 0.8, "aligned": 1, "randomised": 0.1, "top-only": 1}[name]
+        want = {"train": 0.8, "val": 0.8, "aligned": 1, "randomised": 0.1, "top-only": 1, "val-randomised": 0.1}[name]
         assert np.mean(agree) == pytest.approx(want, abs=0.03), name
     assert not bottoms["val"] & bottoms["aligned"] and not bottoms["train"] & bottoms["val"]
     assert bottoms["aligned"] == bottoms["randomised"] == bottoms["top-only"]
+    assert bottoms["val"] == bottoms["val-randomised"] and not bottoms["val-randomised"] & bottoms["randomised"]
+    assert sets["val-randomised"].manifest.base["hash"] == sets["val"].manifest.hash
     base = sets["aligned"].manifest
     assert all(sets[name].manifest.base["hash"] == base.hash for name in ("randomised", "top-only"))
 
@@ -189,7 +193,7 @@ def test_no_top_image_of_one_part_is_in_another(digits: Path) -> None:
     from vhs.sources import mnist_json
     from vhs.sources.dominoes import _parts
 
-    parts = _parts(mnist_json.splits(digits), "--top")
+    parts = _parts(mnist_json.splits(digits), "--top", 0.5)
     ids = [set(part.ids) for part in parts.values()]
     assert sum(map(len, ids)) == 400 == len(set.union(*ids)) and len(ids[0]) > 240
 
@@ -198,8 +202,12 @@ def test_twice_stacked_images_of_other_sizes_and_channels() -> None:
     from vhs.sources.dominoes import stack
 
     made = stack(np.full((28, 28, 1), 9, np.uint8), np.full((32, 32, 3), 7, np.uint8))
-    assert made.shape == (60, 32, 3) and (made[:28, 2:30] == 9).all() and not made[:28, :2].any()
-    assert binary_dilation(made[..., 0] == 7)[27].any()
+    assert made.shape == (64, 32, 3) and (made[2:30, 2:30] == 9).all() and (made[32:] == 7).all()
+    assert made[:32].sum() == 9 * 28 * 28 * 3, "black around it"
+    below = stack(np.full((5, 8, 1), 9, np.uint8), np.full((4, 3, 1), 7, np.uint8))
+    assert below.shape == (10, 8, 1) and (below[5:9, 2:5] == 7).all() and below[5:].sum() == 7 * 12
+    same = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    assert np.array_equal(stack(*same), same.reshape(6, 4, 3))
 
 
 def test_what_would_move_the_targets_is_refused(vhs, chirps: Path) -> None:

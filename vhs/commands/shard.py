@@ -71,9 +71,24 @@ Pairs = Annotated[
 Correlation = Annotated[
     float,
     typer.Option(
-        "--correlation", metavar="P", min=0, max=1, help="dominoes: odds that the top has the bottom's class."
+        "--correlation",
+        metavar="P",
+        min=0,
+        max=1,
+        help="dominoes: odds in train and val that the top has the bottom's class.",
     ),
 ]
+TestCorrelation = Annotated[
+    float,
+    typer.Option("--test-correlation", metavar="P", min=0, max=1, help="dominoes: the same in the aligned test set."),
+]
+ValShare = Annotated[
+    float,
+    typer.Option(
+        "--val-share", metavar="S", min=0, max=1, help="dominoes: share of a source's images held out that is val, "
+        "the rest test."
+    ),
+]  # fmt: skip
 Count = Annotated[int, typer.Option("--count", metavar="N", min=8, help="chirps: training images.")]
 Side = Annotated[int, typer.Option("--side", metavar="PX", help="chirps: height and width.")]
 Distort = Annotated[
@@ -107,6 +122,8 @@ def shard(
     bottom: Bottom = None,
     pairs: Pairs = None,
     correlation: Correlation = 1.0,
+    test_correlation: TestCorrelation = 1.0,
+    val_share: ValShare = 0.5,
     count: Count = 2000,
     side: Side = 128,
     distort: Distort = "labels,title,colorbar,ticks",
@@ -130,6 +147,9 @@ def shard(
 
     Example: vhs shard dominoes data/dominoes --top mnist/src/digits --bottom fashion-mnist --correlation .95
 
+    Example: vhs shard dominoes data/mnist-cifar --top mnist --bottom cifar-10-batches-py --correlation .9
+    --test-correlation .9 --val-share .2 --pairs 0:automobile,1:truck
+
     Example: vhs shard chirps data/chirps --count 4000 --distort labels,ticks
 
     Example: vhs shard ~/waterbirds data/waterbirds --columns path=img_filename,label=y,split=split,group=y+place
@@ -141,8 +161,9 @@ def shard(
     asked = packing.Asked(
         layout=layout, split=split, columns=columns, classes=packing.class_list(classes) if classes else None,
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
-        count=count, side=side, distort=distort, seed=seed, skip_bad=skip_bad, follow_links=follow_links,
-        region_maps=region_maps, region_names=region_names.split(",") if region_names else None,
+        test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
+        skip_bad=skip_bad, follow_links=follow_links, region_maps=region_maps,
+        region_names=region_names.split(",") if region_names else None,
     )  # fmt: skip
     parts = packing.parts(source, out, asked)
     if dry_run:

