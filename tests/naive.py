@@ -9,6 +9,7 @@ import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
+from vhs.models import seam
 from vhs.models.engine import Engine
 from vhs.models.model import Model
 from vhs.models.parts import LocalAttention
@@ -110,3 +111,26 @@ def values(attn: Attention, tokens_BND: Tensor) -> Tensor:
     """[B, H, N, W]: what a layer's attention averages, from its normed input."""
     batch, count, _ = tokens_BND.shape
     return attn.qkv(tokens_BND).view(batch, count, 3, attn.num_heads, attn.head_dim)[:, :, 2].transpose(1, 2)
+
+
+def as_the_source_does(net: nn.Module, images: Tensor, layer: int) -> Tensor:
+    """[B, H, N, D]: the gradient of the summed largest logits with respect to what the attention receives, all heads'
+    but one zeroed on its way back through the projection's input (a backward pass from the logits for each head)."""
+    attention = seam.attention(seam.blocks(net)[layer])
+    heads, width = attention.num_heads, attention.head_dim
+    received: list[Tensor] = []
+
+    def tap(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        received.append(args[0].detach().requires_grad_())  # a leaf: nothing comes by the residual
+        return (received[-1], *args[1:])
+
+    found = []
+    for head in range(heads):
+        keep = torch.zeros(heads * width, dtype=images.dtype)
+        keep[head * width : (head + 1) * width] = 1
+        zeroed = attention.proj.register_full_backward_hook(lambda _m, grads, _o, keep=keep: (grads[0] * keep,))
+        handle = attention.register_forward_pre_hook(tap)
+        net(images).amax(1).sum().backward()
+        found.append(received[-1].grad)
+        zeroed.remove(), handle.remove()
+    return torch.stack(found, 1)

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import torch
 
+from tests.naive import as_the_source_does
 from tests.networks import SMALL, batch_for, model_of, randomised
-from tests.test_diversity import as_the_source_does
 from vhs.grid import HeadGrid
 from vhs.measures.direct import direct_logits
 from vhs.measures.diverse_heads import Disagreement, GradientOverlap, in_layers

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.naive import as_the_source_does
 from tests.networks import SMALL, randomised
 from vhs.errors import UsageError
 from vhs.measures import head_gradients
@@ -34,29 +35,6 @@ def double(spec: ViTSpec) -> nn.Module:
 
 def pixels(count: int = 4) -> Tensor:
     return torch.randn(count, 1, 33, 22, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def as_the_source_does(net: nn.Module, images: Tensor, layer: int) -> Tensor:
-    """[B, H, N, D]: the gradient of the summed largest logits with respect to what the attention receives, all heads'
-    but one zeroed on its way back through the projection's input (a backward pass from the logits for each head)."""
-    attention = seam.attention(seam.blocks(net)[layer])
-    heads, width = attention.num_heads, attention.head_dim
-    received: list[Tensor] = []
-
-    def tap(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        received.append(args[0].detach().requires_grad_())  # a leaf: nothing comes by the residual
-        return (received[-1], *args[1:])
-
-    found = []
-    for head in range(heads):
-        keep = torch.zeros(heads * width, dtype=torch.float64)
-        keep[head * width : (head + 1) * width] = 1
-        zeroed = attention.proj.register_full_backward_hook(lambda _m, grads, _o, keep=keep: (grads[0] * keep,))
-        handle = attention.register_forward_pre_hook(tap)
-        net(images).amax(1).sum().backward()
-        found.append(received[-1].grad)
-        zeroed.remove(), handle.remove()
-    return torch.stack(found, 1)
 
 
 def ours(

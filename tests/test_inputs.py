@@ -325,7 +325,7 @@ class TestShell:
         assert self.complete("vhs ablate ", tmp_path) == ["timm:", "hf:", "a.safetensors", "runs/"]
         assert self.complete("vhs plot ", tmp_path) == ["b.csv", "runs/"]
         assert self.complete("vhs plot b.csv --kind sev", tmp_path) == ["severity"]
-        assert self.complete("vhs train x --recipe d", tmp_path) == ["demo", "deit"]
+        assert self.complete("vhs train x --recipe de", tmp_path) == ["demo", "deit"]
 
     @pytest.mark.parametrize("closed", ["2>&-", "2>&- <&-", "2>/dev/full"])
     def test_closed_streams_stop_nothing(self, closed: str, tmp_path: Path, toy_checkpoint: Path) -> None:

@@ -27,7 +27,7 @@ class TestSpecialize:
         assert pairs.filter(pl.col("metric") == "jsd")["value"].is_between(0, np.log(2)).all()
         assert pairs["value"].is_between(-0.5, 1).all()
         within = rows(vhs("specialize", toy_checkpoint, "--pairs", "-", "--within-layer")[1])
-        assert (within["layer"] == within["layer_b"]).all() and len(within) == 2 * 3
+        assert (within["layer"] == within["layer_b"]).all() and len(within) == 3 * 3
 
     def test_chunks_do_not_matter(self, vhs, toy_checkpoint: Path, monkeypatch) -> None:
         whole = vhs("specialize", toy_checkpoint)[1]
