@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.cuda_models import images, numbers
 from tests.fake_cuda import DEVICE, fake, moved, on_cuda
 from vhs.errors import VhsError
+from vhs.fitting import teaching
 from vhs.fitting.training import Training
-from vhs.models.model import Preprocess
+from vhs.formats.references import Loaded
+from vhs.models.building import build
+from vhs.models.model import Model, Preprocess
 from vhs.training import feed, loop, optimization
+from vhs.training.objective import Objective
 from vhs.training.recipe import Recipe
 
 ALL = {
@@ -38,9 +43,55 @@ SPLIT = 16
 STATS = Preprocess(height=42, width=28, channels=1, mean=(0.5,), std=(0.25,))
 
 
-def begun(recipe: Recipe) -> loop.TrainingState:
+TAUGHT = {
+    "attention": {"distill": "attention,logits"},
+    "attention, the source's": {"distill": "attention", "distill_loss": "mse", "alpha": 0.01},
+    "averages": {"distill": "attention", "distill_heads": "mean", "distill_loss": "ce"},
+    "matched heads": {"distill": "attention", "distill_heads": "match"},
+    "named heads": {"distill": "attention", "grain": "head:0.1:1.2"},
+    "relations": {"distill": "attention", "distill_heads": "relations"},
+    "token": {"distill": "token"},
+    "adaptive": {"distill": "attention", "adaptive": "both", "adaptive_control": True, "mixup": 0.0, "cutmix": 0.0,
+                 "accumulate": 1},
+    "another grid": {"distill": "attention", "patch": 7, "lsa": True},
+}  # fmt: skip
+DIVERSE = {
+    "diverse heads": {"diversity": 1.0}, "all layers, some pairs": {"diversity": 1.0, "diversity_layers": "all",
+                                                                   "diversity_pairs": 2},
+}  # fmt: skip
+
+
+def begun(recipe: Recipe, objective: Objective | None = None) -> loop.TrainingState:
     """The state of a run of this recipe that begins, on the CPU."""
-    return loop.start(recipe, recipe.spec(channels=1, height=42, width=28, classes=5), SPLIT, torch.device("cpu"))
+    spec = recipe.spec(channels=1, height=42, width=28, classes=5)
+    return loop.start(recipe, spec, SPLIT, torch.device("cpu"), objective=objective)
+
+
+def learned(recipe: Recipe) -> tuple[Objective, nn.Module]:
+    """What is minimised, on the CPU, and the network of a teacher of the ordinary sizes."""
+    spec = Recipe().with_values(RECIPES["nothing"], "teacher").spec(channels=1, height=42, width=28, classes=5)
+    net = build(spec).eval().requires_grad_(False)
+    teacher = Loaded(Model(net=net, preprocess=STATS, name="teacher", weights_id="", classes=tuple("abcde"), spec=spec))
+    return teaching.objective(teaching.Lesson(
+        recipe=recipe, spec=recipe.spec(channels=1, height=42, width=28, classes=5), outputs=tuple("abcde"),
+        preprocess=STATS, device=torch.device("cpu"), calibration=lambda: torch.zeros(4, 1, 42, 28, dtype=torch.uint8),
+        teacher=teacher if recipe.told else None,
+    )), net  # fmt: skip
+
+
+def on_device(objective: Objective, teacher: nn.Module) -> Objective:
+    """What is minimised as it would be on the device."""
+    moved(teacher)
+    taught = objective.distillation
+    assert taught is not None
+    places = taught.teacher.places_O
+    told = replace(taught.teacher, places_O=None if places is None else fake(places))
+    attention = taught.attention
+    if attention is not None:
+        attention.pairs = [replace(pair, **{
+            name: fake(value) for name, value in vars(pair).items() if isinstance(value, Tensor)
+        }) for pair in attention.pairs]  # fmt: skip
+    return replace(objective, distillation=replace(taught, teacher=told, assignment=None))
 
 
 def brought(state: loop.TrainingState, recipe: Recipe) -> loop.TrainingState:

@@ -12,7 +12,21 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from tests.cuda_models import numbers, quick_field
-from tests.cuda_training import ALL, RECIPES, SPLIT, STATS, begun, brought, check, no_backward, resident
+from tests.cuda_training import (
+    ALL,
+    DIVERSE,
+    RECIPES,
+    SPLIT,
+    STATS,
+    TAUGHT,
+    begun,
+    brought,
+    check,
+    learned,
+    no_backward,
+    on_device,
+    resident,
+)  # fmt: skip
 from tests.fake_cuda import DEVICE, on_cpu, on_cuda
 from tests.trainings import plain
 from tests.waits import LISTED
@@ -49,6 +63,39 @@ def test_training_on_targets_up_to_the_loss() -> None:
             next(updates)
         with on_cuda():
             next(updates)
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_what_a_teacher_tells_waits_for_nothing(name: str) -> None:
+    """Its pass, both networks' scores, the losses; the two gradients are taken apart on a device only."""
+    recipe = Recipe().with_values(ALL | {"layer_decay": 1.0} | TAUGHT[name], name)
+    objective, teacher = learned(recipe)
+    state = brought(begun(recipe, objective), recipe)
+    objective = on_device(objective, teacher)
+    norms = {"add": lambda *_: None, "both": lambda self: self._of_answers.double()[:2]}
+    with (
+        patch.object(fields, "philox", quick_field), patch.object(Tensor, "backward", no_backward(state)),
+        patch.multiple(loop.Norms, **norms),
+    ):  # fmt: skip
+        with on_cuda(LISTED):
+            updates = loop.updates(state, recipe, resident(recipe, numbers(SPLIT)), STATS, objective)
+            next(updates)
+        with on_cuda():
+            next(updates)
+    assert state.step == 2 and state.term_sums.device == DEVICE
+
+
+@pytest.mark.parametrize("name", [*TAUGHT, *DIVERSE])
+def test_an_update_with_more_terms_asks_for_no_value(name: str) -> None:
+    """On the CPU, with the gradients of gradients and those that are taken apart."""
+    plain_keys = {"mixup": 0.0, "cutmix": 0.0, "accumulate": 1, "layer_decay": 1.0}
+    recipe = Recipe().with_values(ALL | plain_keys | (TAUGHT | DIVERSE)[name], name)
+    objective, _ = learned(recipe)
+    state = begun(recipe, objective)
+    state.optimizer = AdamW([{**group, "fused": True} for group in state.optimizer.param_groups], fused=True)
+    with on_cpu():
+        loop._update(state, recipe, objective, (torch.randn(8, 1, 42, 28), torch.arange(8) % 5), 0.01)
+    assert state.first_bad_step() is None and (state.term_sums != 0).all() and state.term_sums.isfinite().all()
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
