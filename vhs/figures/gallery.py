@@ -60,7 +60,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "regions": (looks.regions, ("attention", "value")),
         "plane": (looks.plane, ("attention",)),
     },
-    "pairs": {"matrix": (heads.divergence, ("jsd", "cka"))},
+    "pairs": {"matrix": (heads.divergence, tuple(heads.LABELS))},
     "kinds": {"kinds": (kinds.by_layer, ("effect",))},
     "train_regression": {"training": (learning.regression, ("r2",))},
     "train": {"training": (learning.classification, ("top1",))},

@@ -35,6 +35,8 @@ TITLES = {
 LABELS = {
     "jsd": f"JSD of attention maps (nats, at most {math.log(2):.2f})",
     "cka": "CKA of what heads write (at most 1)",
+    "disagreement": "images named differently (share)",
+    "gradients": "overlap of input gradients (1 by chance)",
 }
 USUAL = (
     "distance_ratio", "entropy_normalised", "nmi", "positional", "offset", "class_mass", "output_norm", "output_rank",
@@ -84,7 +86,8 @@ def _unit(unit: str | None) -> str:
 
 
 def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
-    """The matrix of divergences, or alignments, between heads, layers ruled off; clean, and the mean over shifts."""
+    """The matrix of divergences, alignments or whatever pairs of heads have, layers ruled off; clean, and the mean over
+    shifts. What is of one layer only leaves the rest blank."""
     table = one_model(table.filter(pl.col("metric") == metric))
     clean, shift = table.filter(pl.col("shift") == "clean"), table.filter(pl.col("shift") != "clean")
     parts = [("clean", clean)] * bool(len(clean))
@@ -94,10 +97,10 @@ def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
     matrices = [_matrix(part, heads) for _, part in parts]
     figure = style.new(4.0 * len(parts) + 1.0, 4.4)
     grid = figure.subplots(1, len(parts), squeeze=False)[0]
-    if metric == "cka":
+    if metric in ("cka", "gradients"):
         for matrix in matrices:
             np.fill_diagonal(matrix, np.nan)  # a head is like itself, which would take the scale
-    norm = Normalize(0, max(float(np.nanmax(matrix)) for matrix in matrices))
+    norm = Normalize(0, max(float(np.nanmax(matrix)) for matrix in matrices) or 1)
     for place, (name, part), matrix in zip(grid, parts, matrices, strict=True):
         image = style.heat_map(place, matrix, norm=norm)
         place.set_aspect("equal")

@@ -1,4 +1,5 @@
-"""Learning curves: losses and validation scores by epoch, of one run or of several beside each other."""
+"""Learning curves: losses and validation scores by epoch, of one run or of several beside each other; and what each
+term of the loss was, where there are several."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from vhs.errors import InputError
 from vhs.figures import style
@@ -17,21 +19,24 @@ BESIDE = 9
 def classification(table: pl.DataFrame, metric: str = "top1") -> Figure:
     """Losses on the left, validation accuracy on the right; a colour a run."""
     del metric  # both are drawn
-    figure, left, right = _panels()
+    terms = _terms(table)
+    figure, left, right = _panels(bool(terms))
     runs = table.partition_by("model", maintain_order=True)
     for colour, run in zip(style.colours(len(runs)), runs, strict=True):
-        left.plot(run["epoch"], run["train_loss"], color=colour, ls=":")
+        left.plot(run["epoch"], _of_answers(run), color=colour, ls=":")
         left.plot(run["epoch"], run["loss"], color=colour)
         right.plot(run["epoch"], run["top1"] * 100, color=colour, label=f"{_name(run)} ({run['top1'][-1]:.1%})")
     left.set_ylabel("loss (nats)")
-    left.legend(*_kinds("training, as optimised", "validation"))
+    left.legend(*_kinds("training, answers alone" if terms else "training, as optimised", "validation"))
+    if terms:
+        _draw_terms(figure.axes[2], runs, terms)
     right.set_ylabel("validation accuracy (%)")
     title = f"last epoch, n = {table['n'][-1]:,}"
     if len(runs) <= BESIDE:
         right.legend(title=title, loc="lower right")
     else:
         figure.legend(*right.get_legend_handles_labels(), title=title, loc="outside right center")
-        figure.set_figwidth(9.2)
+        figure.set_figwidth(figure.get_figwidth() + 2)
     return _label_epochs(figure, runs)
 
 
@@ -55,9 +60,37 @@ def regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
     return _label_epochs(figure, targets[:1])
 
 
-def _panels() -> tuple[Figure, Axes, Axes]:
-    figure = style.new(7.2, 3.0)
-    left, right = figure.subplots(1, 2)
+TERMS = {"attention": "-", "logits": "--", "token": "-.", "diversity": ":"}
+"""Terms beside the answers' loss, and their lines."""
+
+
+def _terms(table: pl.DataFrame) -> list[str]:
+    """Those that any run has."""
+    return [name for name in TERMS if f"loss_{name}" in table.columns and table[f"loss_{name}"].count()]
+
+
+def _of_answers(run: pl.DataFrame) -> pl.Series:
+    """The training loss that compares with the validation loss: without other terms."""
+    return run["loss_class"] if "loss_class" in run.columns and run["loss_class"].count() else run["train_loss"]
+
+
+def _draw_terms(axes: Axes, runs: list[pl.DataFrame], terms: list[str]) -> None:
+    for colour, run in zip(style.colours(len(runs)), runs, strict=True):
+        for name in terms:
+            values = run[f"loss_{name}"]
+            if values.count():
+                axes.plot(run["epoch"], values, color=colour, ls=TERMS[name])
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.set_ylabel("other terms, before their weights")
+    axes.legend([Line2D([], [], color="0.3", ls=TERMS[name]) for name in terms], terms)
+
+
+def _panels(terms: bool = False) -> tuple[Figure, Axes, Axes]:
+    figure = style.new(10.2 if terms else 7.2, 3.0)
+    left, right = figure.subplots(1, 2 + terms)[:2]
     return figure, left, right
 
 
