@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from polars import DataFrame
 
+    from vhs.formats.checkpoints import CheckpointInfo
     from vhs.formats.shards import ShardSet
     from vhs.formats.tables import Table
     from vhs.models.model import Model
@@ -140,6 +141,7 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
     spec = described.spec
     trained = [
         ("trained", f"{described.step} updates, seed {described.seed}, {described.weights} weights"),
+        *_learned_from(described),
         ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
         ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
     ]
@@ -152,6 +154,20 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
         ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
         *trained,
     ]
+
+
+def _learned_from(described: CheckpointInfo) -> list[tuple[str, object]]:
+    """What a checkpoint was made from and told by, where it was."""
+    recipe, found = described.recipe, list[tuple[str, object]]()
+    if described.parent:
+        found.append(("parent", described.parent))
+    if described.teacher:
+        found.append(("teacher", f"{described.teacher}: {recipe.get('distill')}, alpha {recipe.get('alpha', 0.5)}"))
+    if described.assigned:
+        found.append(("assigned", described.assigned))
+    if recipe.get("diversity"):
+        found.append(("diversity", f"{recipe['diversity']:g}, layers {recipe.get('diversity_layers', 'last')}"))
+    return found
 
 
 def _maps(path: Path) -> list[tuple[str, object]]:

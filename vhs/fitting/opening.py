@@ -42,12 +42,18 @@ class Plan:
         import torch
 
         from vhs.fitting import teaching
-        from vhs.fitting.start import beginning
+        from vhs.fitting.start import beginning, preprocess_of
         from vhs.models.building import build, parameter_shapes
         from vhs.models.spec import ViTSpec
         from vhs.training import optimization
 
-        spec = beginning(self.recipe, self.init, self.train, self.val).spec
+        begin = beginning(self.recipe, self.init, self.train, self.val)
+        spec, manifest, cpu = begin.spec, self.train.manifest, torch.device("cpu")
+        teaching.objective(teaching.Lesson(
+            recipe=self.recipe, spec=spec, outputs=manifest.outputs, preprocess=preprocess_of(begin, self.train),
+            device=cpu, calibration=lambda: torch.zeros(2, spec.channels, spec.height, spec.width, dtype=torch.uint8),
+            regression=manifest.regression, teacher=self.teacher,
+        ))  # fmt: skip
         with torch.device("meta"):
             optimization.freeze(build(spec), self.recipe)
         parameters = sum(prod(shape) for shape in parameter_shapes(spec).values())

@@ -16,6 +16,7 @@ from vhs.formats import pixels, references
 from vhs.formats.shards import ShardSet
 from vhs.models import seam
 from vhs.models.building import build, parameter_shapes
+from vhs.models.model import Preprocess
 from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
 from vhs.training.recipe import Recipe
@@ -61,6 +62,15 @@ def size_of(data: ShardSet) -> Size:
     """What a set asks of a model."""
     height, width = pixels.side(data.manifest)
     return Size(height, width, data.manifest.channels, data.manifest.outputs)
+
+
+def preprocess_of(begin: Initial, data: ShardSet) -> Preprocess:
+    """What the run's network gets to see: its own pixel statistics, if it had any, or those of the data."""
+    size = size_of(data)
+    return Preprocess(
+        height=size.height, width=size.width, channels=size.channels, mean=begin.mean or data.manifest.mean,
+        std=begin.std or data.manifest.std,
+    )  # fmt: skip
 
 
 def beginning(recipe: Recipe, begin: str | None, train: ShardSet, val: ShardSet) -> Initial:

@@ -273,6 +273,10 @@ def _diversity(lesson: Lesson, student: Model) -> Diversity:
         raise MismatchError(f"--diversity: {type(student.net).__name__} is {seam.refusal(student.net)}.")
     layers = diversity.layers_of(recipe.diversity_layers, student.grid.depth)
     heads = [student.grid.per_layer[layer] for layer in layers]
+    if recipe.freeze == "all" or int(recipe.freeze.replace("none", "0")) > layers[0]:
+        raise UsageError(
+            f"--diversity: layer {layers[0]} is frozen (freeze {recipe.freeze}), so its heads stay as they are."
+        )
     if min(heads) < 2:
         raise UsageError("--diversity: compares heads of a layer; the model has one. Give it --heads 2 or more.")
     return Diversity(recipe.diversity, layers, heads, net.embed_dim, recipe.diversity_pairs, recipe.seed)

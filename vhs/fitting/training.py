@@ -25,7 +25,6 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import format_of, frame, render
 from vhs.formats.verification import Verification
-from vhs.models.model import Preprocess
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, ranks
 from vhs.runs.data import record
@@ -78,18 +77,13 @@ class Training:
     def __post_init__(self) -> None:
         if self.begin:
             self.notes += start.notes_on_sizes(self.recipe, self.begin)
-        size = start.size_of(self.train)
         self._begin = start.beginning(self.recipe, self.begin, self.train, self.val)
-        self._feed = self._source(size)
+        self._preprocess = start.preprocess_of(self._begin, self.train)
+        self._objective = self._learn()  # before all images are read: it may be refused
+        self._feed = self._source(start.size_of(self.train))
         self._val = cache.decode(
             self.val, cache.choose(self.val), tile=validation.TILE, skip_bad=self.skip_bad, progress=self.progress
         )
-        manifest = self.train.manifest
-        self._preprocess = Preprocess(
-            height=size.height, width=size.width, channels=size.channels, mean=self._begin.mean or manifest.mean,
-            std=self._begin.std or manifest.std,
-        )  # fmt: skip
-        self._objective = self._learn()
         self._saved_step, self._saved_at = 0, 0.0
 
     def run(self, *, resuming: bool) -> bool:
