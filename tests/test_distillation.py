@@ -28,6 +28,7 @@ from vhs.models.spec import TimmSpec
 from vhs.models.taps import SCORES, Tap, Tapped
 from vhs.training import grain, objective
 from vhs.training.adaptive import Adaptive
+from vhs.training.recipe import Recipe
 
 GRAINS = ("encoder", "block:0,2", "head:0.1:0.1,2.0:2.0")
 TINY_SWIN = TimmSpec(name="swin_tiny_patch4_window7_224", height=56, width=56, channels=3, classes=5,
@@ -375,6 +376,57 @@ def test_a_stopped_and_resumed_run_is_byte_identical(
     if whole.teacher is not None:
         assert info.teacher == f"{toy_checkpoint} {whole.teacher.model.weights_id}"
     assert (info.assigned is not None) == (name == "matched")
+
+
+OTHERWISE = {
+    "bf16": {"distill": "attention,logits", "precision": "bf16"},
+    "bf16, diverse": {"diversity": 10.0, "precision": "bf16"},
+    "low rank": {"distill": "attention", "diversity": 10.0, "lora": 2},
+    "frozen": {"distill": "attention", "freeze": "1", "diversity": 1.0},
+    "classifier alone": {"distill": "attention", "freeze": "all"},
+    "no weight on answers": {"distill": "attention", "alpha": 0.0},
+    "nothing from the teacher": {"distill": "attention", "alpha": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_terms_go_with_whatever_else_a_recipe_asks_for(
+    name: str, tmp_path: Path, toy_shards: Path, toy_checkpoint: Path
+) -> None:
+    keys = {"epochs": 2} | OTHERWISE[name]
+    recipe = replace(RECIPE, **keys)
+    teacher = references.load(str(toy_checkpoint), torch.device("cpu")) if recipe.distill else None
+    run = training(tmp_path, toy_shards, recipe=recipe, teacher=teacher)
+    assert run.run(resuming=False)
+    for row in run.log:
+        numbers = {key: value for key, value in row.items() if key.startswith("loss") or key == "train_loss"}
+        assert all(math.isfinite(value) for value in numbers.values()), numbers
+    assert math.isfinite(run.log[0]["gradient_ratio"]) == (name not in ("classifier alone", "nothing from the teacher"))
+    if name == "no weight on answers":
+        assert run.log[0]["gradient_ratio"] == 0 and run.log[0]["loss_attention"] == pytest.approx(
+            run.log[0]["train_loss"]
+        )
+
+
+def test_targets_are_told_attention(tmp_path: Path) -> None:
+    """Of chirps: squared errors of targets beside it, by target in the log."""
+    from vhs.fitting.training import Training
+    from vhs.formats.shards import ShardSet
+    from vhs.sources import packing
+
+    packing.pack("chirps", tmp_path / "chirps", packing.Asked(count=48, side=128))
+    sets = {split: ShardSet.open(tmp_path / "chirps" / split) for split in ("train", "val")}
+    recipe = Recipe(depth=2, dim=12, heads=2, patch=32, epochs=1, batch=12)
+    plain = Training(out=tmp_path / "t.safetensors", **sets, recipe=recipe, device=torch.device("cpu"))
+    assert plain.run(resuming=False)
+    teacher = references.load(str(tmp_path / "t.safetensors"), torch.device("cpu"))
+    told = Training(out=tmp_path / "s.safetensors", **sets, recipe=replace(recipe, distill="attention", seed=1),
+                    device=torch.device("cpu"), teacher=teacher)  # fmt: skip
+    assert told.run(resuming=False)
+    table = told.table()
+    assert table["loss_attention"].null_count() == 0 and table["target"].n_unique() == len(sets["val"].manifest.outputs)
+    with pytest.raises(UsageError, match="diversity: is of answers among classes; targets have none"):
+        teaching.check(replace(recipe, diversity=1.0), None, regression=True)
 
 
 @pytest.mark.parametrize("name", ["attention and logits", "token", "diverse", "told and diverse"])

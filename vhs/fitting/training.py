@@ -210,6 +210,8 @@ class Training:
         if state.total < state.planned and self.minutes is not None:
             cut = f"{state.planned} planned updates to {state.total}"
             self.notes.append(f"the budget of {self.minutes:g} min cut {cut}")
+        if self._assignment is not None:
+            self.notes.append(f"heads of the student and the teacher: {self._assignment.in_words()}")
         if is_first():
             checkpoint = checkpoints.to_bytes(self._weights(state), self._info(state, self.out))
             write_together([*self._log(), (self.out, checkpoint)])  # a checkpoint that is there has its log beside it
