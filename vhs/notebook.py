@@ -220,7 +220,7 @@ def plot(
 def train(
     data: str | Path, out: str | Path, *, recipe: str | None = None, settings: Mapping[str, Any] | None = None,
     val: str | Path | None = None, log: str | Path | None = None, init: str | Path | None = None,
-    teacher: str | Path | None = None, like_teacher: bool = False,
+    teacher: Loaded | str | Path | None = None, like_teacher: bool = False,
     snapshots: str | None = None, minutes: float | None = None, device: str = "auto", threads: int | None = None,
     workers: int | None = None, compiled: bool = False, skip_bad: bool = False, track: str | None = None,
     resume: bool = False, progress: Progress | None = None, quiet: bool = False,
@@ -233,8 +233,8 @@ def train(
         resolved = fitting.recipe_of(recipe, dict(settings or {}))
         plan = fitting.plan_of(
             Path(data), resolved, Path(out), val=accepted.path(val), log=accepted.path(log), snapshots=snapshots,
-            init=None if init is None else str(init), teacher=None if teacher is None else str(teacher),
-            like_teacher=like_teacher,
+            init=None if init is None else str(init), like_teacher=like_teacher,
+            teacher=teacher if isinstance(teacher, Loaded | None) else str(teacher),
         )  # fmt: skip
         means = fitting.Means(
             device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,

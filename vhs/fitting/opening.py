@@ -129,7 +129,8 @@ def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[
 
 def plan_of(
     shards: Path, recipe: Recipe, out: Path | None, *, val: Path | None = None, log: Path | None = None,
-    snapshots: str | None = None, init: str | None = None, teacher: str | None = None, like_teacher: bool = False,
+    snapshots: str | None = None, init: str | None = None, teacher: str | Loaded | None = None,
+    like_teacher: bool = False,
 ) -> Plan:  # fmt: skip
     """The data and the outputs, checked. Raises UsageError, InputError or MismatchError for what does not go.
 
@@ -141,7 +142,7 @@ def plan_of(
         raise UsageError(f"{out}: expected a name that ends in .safetensors.")
     log_file = log or out.with_suffix(".train.csv")
     format_of(log_file, None)
-    check_outputs([out, log_file], [model for model in (init, teacher) if model])
+    check_outputs([out, log_file], [model for model in (init, teacher) if isinstance(model, str)])
     train = sets.pick(shards, lambda manifest: manifest.split == "train", "training")
     if train.manifest.split != "train":
         split = train.manifest.split
@@ -153,7 +154,7 @@ def plan_of(
 
 
 def _taught(
-    recipe: Recipe, teacher: str | None, init: str | None, like_teacher: bool, *, regression: bool
+    recipe: Recipe, teacher: str | Loaded | None, init: str | None, like_teacher: bool, *, regression: bool
 ) -> tuple[Recipe, Loaded | None]:  # fmt: skip
     """The recipe, with the teacher's parts if asked for, and the teacher."""
     if teacher is None and not like_teacher and not recipe.told and not recipe.diversity:
@@ -162,13 +163,14 @@ def _taught(
 
     from vhs.fitting import teaching
 
-    teaching.check(recipe, teacher, regression=regression)
+    named = teacher if isinstance(teacher, str | None) else teacher.model.name
+    teaching.check(recipe, named, regression=regression)
     if like_teacher and (teacher is None or init is not None):
         why = "needs a --teacher" if teacher is None else f"goes with no --init: {init} decides the student's parts"
         raise UsageError(f"--like-teacher: {why}.")
     if teacher is None:
         return recipe, None
-    loaded = teaching.load(teacher, torch.device("cpu"))
+    loaded = teaching.load(teacher, torch.device("cpu")) if isinstance(teacher, str) else teaching.copied(teacher)
     return teaching.like(recipe, loaded) if like_teacher else recipe, loaded
 
 

@@ -5,6 +5,7 @@ Letters: B images, C channels, H height, W width.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,11 @@ def load(reference: str, device: torch.device) -> Loaded:
     """A teacher on a device. Raises InputError, or VhsError where it does not fit there."""
     with _fitting(reference, device):
         return references.load(reference, device)
+
+
+def copied(teacher: Loaded) -> Loaded:
+    """A copy, which a run may move and look into."""
+    return replace(teacher, model=replace(teacher.model, net=copy.deepcopy(teacher.model.net)))
 
 
 def move(teacher: Loaded, device: torch.device) -> Loaded:
