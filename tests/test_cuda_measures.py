@@ -216,4 +216,4 @@ def test_matching_and_the_features_of_probes(name: str) -> None:
         matching.add(batch)
         probing.add(batch)
     with on_cuda(LISTED):
-        assert set(matching.results()) == {"pairs"}
+        assert set(matching.results()) == {"pairs", "cells"}

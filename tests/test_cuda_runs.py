@@ -106,6 +106,7 @@ def _logged() -> None:
     next(resident(recipe, numbers(SPLIT)).epoch(0, 0))
     state.step = CHECKED
     check(state)
+    state.term_sums = numbers(3 + 2).double()
     training = SimpleNamespace(
         recipe=recipe,
         device=DEVICE,
@@ -114,6 +115,7 @@ def _logged() -> None:
         progress=print,
         epoch_done=print,
         _preprocess=None,
+        _terms=lambda state: state.terms(SimpleNamespace(names=("class", "attention", "logits"))),
         _val=None,
     )
     with (

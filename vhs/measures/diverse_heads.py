@@ -22,8 +22,8 @@ class Disagreement:
 
     def __init__(self, grid: HeadGrid, device: torch.device) -> None:
         self.pairs = in_layers(grid)
-        self._first, self._second = (torch.tensor(side, dtype=torch.int64, device=device)
-                                     for side in (list(zip(*self.pairs, strict=True)) or ((), ())))  # fmt: skip
+        sides = torch.tensor(self.pairs, dtype=torch.int64).view(-1, 2).to(device, non_blocking=True)
+        self._first, self._second = sides.unbind(1)
         self._tally = Tally((len(self.pairs),), MOMENTS, device)
 
     def add(self, given_GBC: Tensor, folds_B: Tensor) -> None:

@@ -85,9 +85,11 @@ class TrainingState:
 
     def terms(self, objective: Objective) -> dict[str, float]:
         """Each term's mean over the epoch so far, and `ratio`, of the gradients' norms; {} where there is but one."""
-        *sums, answers, rest = self.term_sums.tolist() or (0, 0)
+        if not objective.names:
+            return {}
+        *sums, answers, rest = (float(value) for value in self.term_sums)
         means = {name: value / self.steps_in_epoch() for name, value in zip(objective.names, sums, strict=True)}
-        return means | {"ratio": answers / rest if rest else float("inf")} if means else {}
+        return means | {"ratio": answers / rest if rest else float("inf")}
 
     def weights(self, saved: str) -> nn.Module:
         """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
