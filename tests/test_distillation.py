@@ -115,6 +115,17 @@ def test_heads_are_assigned_in_the_first_fifth_and_then_stay() -> None:
     )
 
 
+def test_keys_that_are_set_for_nothing_are_named() -> None:
+    for keys, idle in (
+        ({"alpha": 0.3, "grain": "block:0"}, "alpha, grain"), ({"diversity_pairs": 3}, "diversity_pairs"),
+        ({"distill": "logits", "distill_loss": "mse"}, "distill_loss"), ({"distill": "attention", "temperature": 2.0}, "temperature"),
+    ):  # fmt: skip
+        (line,) = teaching.notes(SIZES.with_values(keys, "test"), STUDENT, None)
+        assert line == f"{idle}: of no account, nothing here makes use of it"
+    used = {"distill": "attention,logits", "alpha": 0.1, "temperature": 2.0, "grain": "block:0", "diversity": 1.0}
+    assert teaching.notes(SIZES.with_values(used | {"diversity_layers": "all"}, "test"), STUDENT, None) == []
+
+
 @pytest.mark.parametrize(
     ("text", "depths", "rule", "pairs"),
     [
@@ -138,7 +149,7 @@ def test_layers_are_paired_by_stated_rules(text: str, depths: tuple, rule: str, 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("blocks", "expected encoder, block:0,3"), ("encoder:1", "expected encoder"), ("block:", "expected encoder"),
+        ("blocks", "expected encoder, block:0,3"), ("encoder:1", "expected encoder"), ("encoder:", "expected encoder"), ("block:", "expected encoder"),
         ("head:1:2", "expected encoder"), ("block:a", "expected encoder"), ("head:0.1", "expected encoder"),
         ("head:0.1:0.2,0.1:0.3", "a head of the student stands in two pairs"), ("block:1,1", "stands twice"),
     ],
@@ -301,6 +312,7 @@ def test_adaptive_weights_and_their_control() -> None:
         ({"distill": "logits", "adaptive": "teacher"}, "weighs attention; add it to distill"),
         ({"distill": "maps"}, "expected attention, logits, token or token-soft"),
         ({"distill": "attention=0"}, "with a weight: attention=3"), ({"distill": "attention=x"}, "with a weight"),
+        ({"distill": "attention,attention=3"}, "attention stands twice"),
         ({"distill": "token,token-soft"}, "hard answers or soft ones, not both"),
         ({"distill": "token", "registers": 2}, "leave out registers"), ({"alpha": 1.5}, "alpha is 1.5, expected at most 1"),
         ({"distill_loss": "l1"}, "expected mse, mse-centred, ce or kl"),
@@ -318,17 +330,17 @@ def test_keys_that_do_not_go_together_are_one_line(keys: dict, words: str) -> No
 def test_parts_that_a_student_lacks_are_named_and_built(tmp_path: Path) -> None:
     spec = replace(STUDENT, layer_scale=True, registers=4, qk_norm=True, pre_norm=True)
     teacher = teacher_of(drawn(spec), spec)
-    (line,) = teaching.notes(STUDENT, teacher)
+    (line,) = teaching.notes(SIZES, STUDENT, teacher)
     assert line == (
         "teacher has 4 registers, LayerScale, a norm before the first block, norms of queries and keys, which the student "
         "lacks: its attention may teach less; --like-teacher builds it with them"
     )
     like = teaching.like(SIZES, teacher)
     assert (like.layer_scale, like.registers, like.qk_norm, like.pre_norm) == (1e-4, 4, True, True)
-    assert teaching.notes(like.spec(channels=1, height=42, width=28, classes=5), teacher) == []
-    assert teaching.notes(STUDENT, teacher_of(drawn(STUDENT), STUDENT)) == []
+    assert teaching.notes(SIZES, like.spec(channels=1, height=42, width=28, classes=5), teacher) == []
+    assert teaching.notes(SIZES, STUDENT, teacher_of(drawn(STUDENT), STUDENT)) == []
     rotary = TimmSpec(name="eva02_tiny_patch14_224", height=56, width=56, channels=1, classes=5, arguments="depth=2")
-    (line,) = teaching.notes(STUDENT, teacher_of(build(rotary), rotary))
+    (line,) = teaching.notes(SIZES, STUDENT, teacher_of(build(rotary), rotary))
     assert "rotary positions" in line and "gated MLPs" in line and "--like-teacher" not in line
     checkpoint = tmp_path / "like.safetensors"
     net = build(like.spec(channels=1, height=42, width=28, classes=5))

@@ -62,7 +62,7 @@ class Plan:
         taught = ""
         if self.teacher is not None:
             taught = f"teacher  {self.teacher.model.name}: {self.recipe.distill}\n"
-            taught += "".join(f"         {note}\n" for note in teaching.notes(spec, self.teacher))
+        taught += "".join(f"note     {note}\n" for note in teaching.notes(self.recipe, spec, self.teacher))
         per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
         epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
         return (

@@ -28,7 +28,7 @@ from vhs.models.taps import Tap, Tapped
 from vhs.models.tokens import GLOBAL
 from vhs.runs.runtime import is_out_of_memory
 from vhs.seeds import seed_generators
-from vhs.training import diversity, loop
+from vhs.training import diversity, loop, recipe_rules
 from vhs.training.adaptive import Adaptive
 from vhs.training.assignment import Assignment
 from vhs.training.criterion import Criterion
@@ -112,8 +112,14 @@ def _fitting(reference: str, device: torch.device) -> Iterator[None]:
         raise VhsError(f"--teacher {reference}: does not fit in the memory of {device}. Take a smaller one.") from error
 
 
-def notes(spec: Spec, teacher: Loaded) -> list[str]:
-    """What of the teacher's parts the student lacks, in one line."""
+def notes(recipe: Recipe, spec: Spec, teacher: Loaded | None) -> list[str]:
+    """Keys that were set for nothing, and what of the teacher's parts the student lacks, a line each."""
+    idle = recipe_rules.idle(recipe)
+    lines = [f"{', '.join(idle)}: of no account, nothing here makes use of it"] if idle else []
+    return lines + (_lacking(spec, teacher) if teacher is not None else [])
+
+
+def _lacking(spec: Spec, teacher: Loaded) -> list[str]:
     with torch.device("meta"):
         missing = native_parts.lacking(build(spec), teacher.model.net)
     if not missing:

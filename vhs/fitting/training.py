@@ -125,9 +125,8 @@ class Training:
         return frame(schemas.TRAIN_REGRESSION if regression else schemas.TRAIN, rows)
 
     def _learn(self) -> Objective:
-        """What is minimised; notes on a teacher that has parts that the student lacks."""
-        if self.teacher is not None:
-            self.notes += teaching.notes(self._begin.spec, self.teacher)
+        """What is minimised; notes on what was asked for in vain, and on a teacher's parts that the student lacks."""
+        self.notes += teaching.notes(self.recipe, self._begin.spec, self.teacher)
         return teaching.objective(teaching.Lesson(
             recipe=self.recipe, spec=self._begin.spec, outputs=self.train.manifest.outputs,
             preprocess=self._preprocess, device=self.device, calibration=self._calibration,

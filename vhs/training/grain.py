@@ -57,7 +57,7 @@ def by_rule(rule: str, depth: int, other: int) -> list[tuple[int, int]]:
 def parse(text: str) -> Grain:
     """`encoder`, `block:0,3`, `block:0:1,3:7`, `head:0.1:2.3,1.0:3.1`. Raises UsageError."""
     kind, _, rest = text.partition(":")
-    if kind not in GRAINS or (kind == "encoder") != (not rest):
+    if kind not in GRAINS or (kind == "encoder") != (text == kind):
         raise UsageError(f"--grain {text}: {EXPECTED}.")
     try:
         if kind == "head":

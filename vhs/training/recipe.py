@@ -166,6 +166,8 @@ class Recipe:
         found: dict[str, float] = {}
         for part in filter(None, (part.strip() for part in self.distill.split(","))):
             name, equals, weight = part.partition("=")
+            if name in found:
+                raise UsageError(f"--distill {self.distill}: {name} stands twice. Give it one weight.")
             try:
                 found[name] = float(weight) if equals else 1.0
             except ValueError:

@@ -54,6 +54,20 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{where}: {name} is {getattr(recipe, name)}, expected 0 to below 1.")
 
 
+def idle(recipe: Recipe) -> list[str]:
+    """Keys of teachers and diversity that were set, and that nothing in the recipe makes use of."""
+    told = set(recipe.told)
+    attention = ("grain", "distill_loss", "distill_heads", "distill_depth")
+    used = {
+        "alpha": bool(told), "temperature": bool(told & {"logits", "token-soft"}),
+        "relation_heads": "attention" in told and recipe.distill_heads == "relations",
+        "adaptive_wrong": recipe.adaptive != "none", "diversity_layers": recipe.diversity > 0,
+        "diversity_pairs": recipe.diversity > 0,
+    } | dict.fromkeys(attention, "attention" in told)  # fmt: skip
+    plain = type(recipe)()
+    return [name for name, needed in used.items() if not needed and getattr(recipe, name) != getattr(plain, name)]
+
+
 def _wrong_combination(recipe: Recipe) -> str | None:
     """What of two keys does not go together."""
     if recipe.mixes and recipe.batch % 2:
