@@ -26,6 +26,7 @@ from vhs.console import Console
 from vhs.errors import Terminated, VhsError
 from vhs.options import EXIT_CODES
 from vhs.output import ClosedPipe, abandon
+from vhs.world import world
 
 COMMANDS: dict[Callable[..., None], str] = {
     shard: "images to WebDataset shards",
@@ -87,6 +88,7 @@ def main(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="vhs", standalone_mode=False)
         _flush()
+        _leave_together()
         return code if isinstance(code, int) else 0
     except (ClosedPipe, BrokenPipeError):
         abandon()
@@ -109,6 +111,14 @@ def main(arguments: list[str]) -> int:
             raise
         console.error(f"a defect of vhs: {type(error).__name__}: {error}. Run it again with --debug and report that.")
         return 1
+
+
+def _leave_together() -> None:
+    """Of several processes on one run: a connection that is open when the interpreter ends may abort it."""
+    if world()[1] > 1:
+        from vhs.runs import ranks
+
+        ranks.stop()
 
 
 def _flush() -> None:
