@@ -84,12 +84,13 @@ class TrainingState:
         return None if step == NEVER else step
 
     def terms(self, objective: Objective) -> dict[str, float]:
-        """Each term's mean over the epoch so far, and `ratio`, of the gradients' norms; {} where there is but one."""
+        """Each term's mean over the epoch so far, and `ratio`, of the gradients' norms, unless the others have none; {}
+        where there is but one term."""
         if not objective.names:
             return {}
         *sums, answers, rest = (float(value) for value in self.term_sums)
         means = {name: value / self.steps_in_epoch() for name, value in zip(objective.names, sums, strict=True)}
-        return means | {"ratio": answers / rest if rest else float("inf")}
+        return means | ({"ratio": answers / rest} if rest else {})
 
     def weights(self, saved: str) -> nn.Module:
         """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
