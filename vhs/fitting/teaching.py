@@ -154,7 +154,7 @@ def _distillation(lesson: Lesson, student: Model) -> Distillation:
     attention = _attention(lesson, student, loaded.model) if "attention" in told else None
     answers = bool(set(told) - {"attention"}) or recipe.adaptive in ("teacher", "both")
     places = _places(lesson.outputs, loaded.model) if answers else None
-    if any(name.startswith("token") for name in told) and not hasattr(student.net, "head_dist"):
+    if recipe.by_token and not hasattr(student.net, "head_dist"):
         raise UsageError(
             f"--distill token: {recipe.arch or 'the student'} has no distillation token. Leave out arch, or take one "
             f"that has, such as deit_tiny_distilled_patch16_224."
@@ -172,13 +172,16 @@ def _distillation(lesson: Lesson, student: Model) -> Distillation:
 
 
 def _teacher(lesson: Lesson, model: Model, taps: tuple[Tap, ...], places: Tensor | None) -> Teacher:
-    size = model.preprocess.channels, model.preprocess.height, model.preprocess.width
-    tapped = Tapped(model.net, taps, size)
+    tapped = _tapped(model, taps)
     run = torch.compile(tapped) if lesson.compiled and tapped.compiles else tapped
     return Teacher(
         cast(Any, run), model.preprocess, lesson.preprocess, places,
         bf16=loop.uses_bf16(lesson.recipe, lesson.device),
     )  # fmt: skip
+
+
+def _tapped(model: Model, taps: tuple[Tap, ...]) -> Tapped:
+    return Tapped(model.net, taps, (model.preprocess.channels, model.preprocess.height, model.preprocess.width))
 
 
 def _places(outputs: tuple[str, ...], teacher: Model) -> Tensor:
@@ -267,7 +270,10 @@ def _with_open(pairs: list[Pair], student: Model, teacher: Model) -> list[Pair]:
     term = Attention(pairs, "kl")
     seen = []
     for model, taps in ((student, term.taps), (teacher, term.teacher_taps)):
-        seen.append(loop.resting(model.net, taps, model.noise().to(model.device)))
+        tapped = _tapped(model, taps)
+        with torch.no_grad():
+            seen.append(tapped(model.noise().to(model.device))[1])
+        tapped.remove()
     found = []
     for pair, own_tap, other_tap in zip(pairs, term.taps, term.teacher_taps, strict=True):
         own = pair.shared.of_own(seen[0][own_tap]).isfinite().all(0).all(0)

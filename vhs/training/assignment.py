@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vhs.measures.divergence import divergence
 from vhs.models.taps import SCORES, Seen, Tap
 from vhs.training.distillation import Attention, Pair
 from vhs.world import world
@@ -93,9 +94,4 @@ def _maps(pair: Pair, own_RHQK: Tensor, other_RIQK: Tensor) -> tuple[Tensor, Ten
 
 def alike(own_RHQK: Tensor, other_RIQK: Tensor) -> Tensor:
     """float64 [H, I]: -JSD of every two heads, nats, mean over images and queries."""
-    mixed = [
-        torch.special.entr((own_RHQK[:, head : head + 1] + other_RIQK) / 2).sum(-1).double().mean((0, 2))
-        for head in range(own_RHQK.shape[1])
-    ]
-    own, other = (torch.special.entr(part).sum(-1).double().mean((0, 2)) for part in (own_RHQK, other_RIQK))
-    return (own[:, None] + other) / 2 - torch.stack(mixed)
+    return torch.stack([-divergence(own, other_RIQK).double().mean(0) for own in own_RHQK.split(1, 1)])

@@ -66,15 +66,21 @@ class Pair:
         return _of(own, self.own_heads), _of(other, self.other_heads)
 
 
-class Attention:
+class _OfLayers:
+    """Compares what is tapped of pairs of layers."""
+
+    def __init__(self, pairs: list[Pair], what: str) -> None:
+        self.pairs = pairs
+        self.taps = tuple(Tap(what, pair.own) for pair in pairs)
+        self.teacher_taps = tuple(Tap(what, pair.other) for pair in pairs)
+
+
+class Attention(_OfLayers):
     """The attention of layers, mean over the pairs of them."""
 
-    name = "attention"
-
     def __init__(self, pairs: list[Pair], loss: str) -> None:
-        self.pairs, self._loss = pairs, loss
-        self.taps = tuple(Tap(SCORES, pair.own) for pair in pairs)
-        self.teacher_taps = tuple(Tap(SCORES, pair.other) for pair in pairs)
+        super().__init__(pairs, SCORES)
+        self._loss = loss
 
     def per_image(self, seen: Seen, taught: Taught, images: int) -> Tensor:
         """[B]."""
@@ -86,16 +92,13 @@ class Attention:
         return torch.stack(found).mean(0)
 
 
-class Relations:
+class Relations(_OfLayers):
     """Relations between tokens' queries, keys and values, of layers: the KL divergence of the student's from the
     teacher's, mean over these three and the pairs of layers."""
 
-    name = "attention"
-
     def __init__(self, pairs: list[Pair], heads: int) -> None:
-        self.pairs, self._heads = pairs, heads
-        self.taps = tuple(Tap(MADE, pair.own) for pair in pairs)
-        self.teacher_taps = tuple(Tap(MADE, pair.other) for pair in pairs)
+        super().__init__(pairs, MADE)
+        self._heads = heads
 
     def per_image(self, seen: Seen, taught: Taught, images: int) -> Tensor:
         """[B]."""
@@ -105,7 +108,7 @@ class Relations:
             made = seen[Tap(MADE, pair.own)].chunk(3, -1), taught.seen[Tap(MADE, pair.other)].chunk(3, -1)
             for own_BNF, other_BNF in zip(*made, strict=True):
                 own, other = (map_losses.relation(part, self._heads) for part in (own_BNF, other_BNF))
-                found.append(replace(pair, open_QK=None).apart("kl", own, other))
+                found.append(pair.apart("kl", own, other))
         return torch.stack(found).mean(0)
 
 

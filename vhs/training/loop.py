@@ -25,7 +25,7 @@ from vhs.errors import UsageError
 from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
-from vhs.models.taps import Seen, Tap, Tapped, without_hooks
+from vhs.models.taps import Seen, Tapped, without_hooks
 from vhs.seeds import seed_generators
 from vhs.training import diversity, droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
@@ -178,16 +178,12 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     return without_hooks(copy.deepcopy(net)).eval().requires_grad_(False)
 
 
-def seen_by(net: nn.Module, objective: Objective, pixels_BCHW: Tensor) -> Seen:
-    """What attention is distilled of, of a network in the middle of training."""
-    assert objective.distillation is not None and objective.distillation.attention is not None
-    return resting(net, objective.distillation.attention.taps, pixels_BCHW)
-
-
 @torch.no_grad()
-def resting(net: nn.Module, taps: tuple[Tap, ...], pixels_BCHW: Tensor) -> Seen:
-    """What is tapped of a copy of the network in eval mode."""
+def seen_by(net: nn.Module, objective: Objective, pixels_BCHW: Tensor) -> Seen:
+    """What attention is distilled of, of a copy in eval mode of a network in the middle of training."""
+    assert objective.distillation is not None and objective.distillation.attention is not None
     channels, height, width = pixels_BCHW.shape[1:]
+    taps = objective.distillation.attention.taps
     return Tapped(frozen_copy(net), taps, (channels, height, width))(pixels_BCHW)[1]
 
 

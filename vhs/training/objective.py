@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from vhs.measures import head_gradients
 from vhs.models.taps import CLASS, DISTILLED, Seen, Tap
-from vhs.seeds import hash64
 from vhs.training import distillation, diversity
 from vhs.training.adaptive import Adaptive
 from vhs.training.assignment import Assignment
@@ -61,16 +60,21 @@ class Distillation:
     def by_token(self) -> bool:
         return any(name.startswith("token") for name in self.weights)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its terms, in the log: a token's, whether told hard or softly, has one name."""
+        return tuple(name.partition("-")[0] for name in self.weights)
+
     def terms(self, logits_BO: Tensor, seen: Seen, part: Part) -> Terms:
         """Every term with its weight."""
         taught = self.teacher(part.pixels_BCHW)
         found: Terms = {}
-        for name, weight in self.weights.items():
+        for (name, weight), logged in zip(self.weights.items(), self.names, strict=True):
             value = (
                 self._of_attention(logits_BO, seen, taught, part) if name == "attention"
                 else distillation.of_logits(name, logits_BO, seen, taught, self.temperature)
             )  # fmt: skip
-            found[name.partition("-")[0]] = (weight, value)
+            found[logged] = (weight, value)
         return found
 
     def _of_attention(self, logits_BO: Tensor, seen: Seen, taught: Taught, part: Part) -> Tensor:
@@ -124,10 +128,7 @@ class Objective:
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        taught = (
-            dict.fromkeys(name.partition("-")[0] for name in self.distillation.weights) if self.distillation else ()
-        )
-        extra = (*taught, *(("diversity",) if self.diversity else ()))
+        extra = (*(self.distillation.names if self.distillation else ()), *(("diversity",) if self.diversity else ()))
         object.__setattr__(self, "names", (ANSWERS, *extra) if extra else ())
 
     @property
@@ -150,8 +151,3 @@ class Objective:
 def total(terms: Terms) -> Tensor:
     """What is minimised."""
     return torch.stack([value * weight if weight != 1 else value for weight, value in terms.values()]).sum()
-
-
-def calibration_key(seed: int) -> int:
-    """By which the images are chosen on which heads are assigned."""
-    return hash64(seed, "assignment")
