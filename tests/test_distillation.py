@@ -26,6 +26,7 @@ from vhs.models import seam
 from vhs.models.building import build
 from vhs.models.maps import MapReader
 from vhs.models.model import Preprocess
+from vhs.models.shared_tokens import SharedTokens
 from vhs.models.spec import TimmSpec
 from vhs.models.taps import SCORES, Tap, Tapped
 from vhs.training import grain, objective
@@ -237,6 +238,24 @@ def test_teachers_of_other_grids_heads_depths_and_windows() -> None:
     wider = replace(TINY_SWIN, height=112, width=112)
     with pytest.raises(MismatchError, match="in equal windows"):
         teaching.objective(lesson(teacher_of(randomised(build(wider)), wider), TINY_SWIN, distill="attention"))
+
+
+def test_windows_that_lie_otherwise_hold_other_pixels() -> None:
+    """Swin's second block of a stage has shifted windows; MaxViT's second attention spreads them over the image."""
+    deep = replace(TINY_SWIN, arguments=TINY_SWIN.arguments.replace("depths=1x2", "depths=2x2"))
+    swin = randomised(build(deep))
+    teacher = teacher_of(swin, deep)
+    same = teaching.objective(lesson(teacher, deep, distill="attention", grain="block:0:0,1:1"))
+    assert abs(terms_of(same, swin, pixels_of(deep, 2))["attention"][1].item()) < 1e-6
+    for text in ("block:0:1", "block:1:0"):
+        with pytest.raises(MismatchError, match=r"windows shifted by 3x3, 49 queries.* in equal windows"):
+            teaching.objective(lesson(teacher, deep, distill="attention", grain=text))
+    maxvit = timm.create_model("maxvit_rmlp_pico_rw_256", img_size=64, num_classes=5)
+    spec = TimmSpec(name="maxvit_rmlp_pico_rw_256", height=64, width=64, channels=3, classes=5)
+    model = teacher_of(maxvit, spec).model
+    layouts = MapReader(model.net, model.engine.seams, model.noise()).layouts
+    assert [layout.arrangement for layout in layouts[:2]] == ["", "spread over the image"]
+    assert SharedTokens(layouts[0], layouts[1]).refusal() is not None
 
 
 def test_a_convolutional_teacher_tells_logits_only() -> None:

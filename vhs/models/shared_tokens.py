@@ -101,7 +101,8 @@ def spread(shares: Tensor, grid: tuple[int, int], to: tuple[int, int]) -> Tensor
 def in_words(layout: Layout) -> str:
     """For a message."""
     grid = "" if layout.grid is None else f", grid {layout.grid[0]}x{layout.grid[1]}"
-    return f"{layout.kind}, {layout.queries} queries, {layout.keys} keys{grid}"
+    lying = f" {layout.arrangement}" if layout.arrangement else ""
+    return f"{layout.kind}{lying}, {layout.queries} queries, {layout.keys} keys{grid}"
 
 
 def _pick(found: Tensor, layout: Layout, places: list[int]) -> Tensor:

@@ -21,7 +21,7 @@ class Layout:
 
     queries, keys: how many; windows: how many an image has. special: the names of the tokens before the patches; grid:
     rows and columns of the patches, in windows of one of them, None where the shape does not tell; patch: height and
-    width of one, px.
+    width of one, px; arrangement: where windows lie, if not side by side from the corner.
     """
 
     kind: str
@@ -31,6 +31,7 @@ class Layout:
     special: tuple[str, ...] = ()
     grid: tuple[int, int] | None = None
     patch: tuple[float, float] = (1.0, 1.0)
+    arrangement: str = ""
 
     def centres_P2(self, device: torch.device) -> Tensor:
         """float32 [P, 2]: rows and columns of the patches, from 0, by rows."""
@@ -70,8 +71,21 @@ def _in_windows(
     window = (side, side) if isinstance(side, int) else tuple(side or ())
     whole = grid_of(queries * windows, size)
     if len(window) != 2 or prod(window) != queries or queries != keys or whole is None or not _tiled(net, whole):
-        return Layout(WINDOWS, queries, keys, windows)
-    return Layout(WINDOWS, queries, keys, windows, (), window, (size[0] / whole[0], size[1] / whole[1]))
+        return Layout(WINDOWS, queries, keys, windows, arrangement=_arrangement(net, attention))
+    patch = size[0] / whole[0], size[1] / whole[1]
+    return Layout(WINDOWS, queries, keys, windows, (), window, patch, _arrangement(net, attention))
+
+
+def _arrangement(net: nn.Module, attention: nn.Module) -> str:
+    """Where windows lie, as the block says that owns the attention: shifted (Swin), or side by side or spread over the
+    image (MaxViT); equal windows that lie otherwise hold other pixels."""
+    owner = next((module for module in net.modules() if any(child is attention for child in module.children())), None)
+    shift = getattr(owner, "shift_size", 0)
+    sides = (shift, shift) if isinstance(shift, int) else tuple(shift)
+    said = [f"shifted by {'x'.join(map(str, sides))}"] if any(sides) else []
+    if getattr(owner, "partition_block", True) is False:
+        said.append("spread over the image")
+    return ", ".join(said)
 
 
 def _tiled(net: nn.Module, whole: tuple[int, int]) -> bool:
