@@ -19,7 +19,7 @@ from tests.networks import randomised
 from tests.shells import torchrun
 from tests.trainings import RECIPE, training
 from vhs.errors import MismatchError, UsageError
-from vhs.fitting import teaching
+from vhs.fitting import likeness, teaching
 from vhs.formats import checkpoints, references
 from vhs.formats.tables import render
 from vhs.models import seam
@@ -123,10 +123,10 @@ def test_keys_that_are_set_for_nothing_are_named() -> None:
         ({"alpha": 0.3, "grain": "block:0"}, "alpha, grain"), ({"diversity_pairs": 3}, "diversity_pairs"),
         ({"distill": "logits", "distill_loss": "mse"}, "distill_loss"), ({"distill": "attention", "temperature": 2.0}, "temperature"),
     ):  # fmt: skip
-        (line,) = teaching.notes(SIZES.with_values(keys, "test"), STUDENT, None)
+        (line,) = likeness.notes(SIZES.with_values(keys, "test"), STUDENT, None)
         assert line == f"{idle}: of no account, nothing here makes use of it"
     used = {"distill": "attention,logits", "alpha": 0.1, "temperature": 2.0, "grain": "block:0", "diversity": 1.0}
-    assert teaching.notes(SIZES.with_values(used | {"diversity_layers": "all"}, "test"), STUDENT, None) == []
+    assert likeness.notes(SIZES.with_values(used | {"diversity_layers": "all"}, "test"), STUDENT, None) == []
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_convolutional_teacher_tells_logits_only() -> None:
     teacher = teacher_of(timm.create_model("resnet10t", num_classes=5, in_chans=1), spec)
     found = teaching.objective(lesson(teacher, distill="logits"))
     assert found.taps == () and math.isfinite(terms_of(found, drawn(STUDENT), pixels_of())["logits"][1].item())
-    with pytest.raises(MismatchError, match="ResNet"):
+    with pytest.raises(MismatchError, match=r"--teacher teacher: its attention cannot be read: ResNet.* Distil logits"):
         teaching.objective(lesson(teacher, distill="attention"))
 
 
@@ -351,17 +351,25 @@ def test_keys_that_do_not_go_together_are_one_line(keys: dict, words: str) -> No
 def test_parts_that_a_student_lacks_are_named_and_built(tmp_path: Path) -> None:
     spec = replace(STUDENT, layer_scale=True, registers=4, qk_norm=True, pre_norm=True)
     teacher = teacher_of(drawn(spec), spec)
-    (line,) = teaching.notes(SIZES, STUDENT, teacher)
+    (line,) = likeness.notes(SIZES, STUDENT, teacher)
     assert line == (
         "teacher has 4 registers, LayerScale, a norm before the first block, norms of queries and keys, which the student "
         "lacks: its attention may teach less; --like-teacher builds it with them"
     )
-    like = teaching.like(SIZES, teacher)
+    like, built = likeness.like(SIZES, teacher)
+    assert built == "built like teacher: registers=4, layer_scale=0.0001, pre_norm=True, qk_norm=True"
+    typed, built = likeness.like(SIZES.with_values({"layer_scale": 0.1, "registers": 2}, "test"), teacher)
+    assert (typed.layer_scale, typed.registers) == (
+        0.1,
+        2,
+    ) and built == "built like teacher: pre_norm=True, qk_norm=True"
+    with pytest.raises(UsageError, match="beside which a distillation token cannot stand"):
+        likeness.like(SIZES.with_values({"distill": "token"}, "test"), teacher)
     assert (like.layer_scale, like.registers, like.qk_norm, like.pre_norm) == (1e-4, 4, True, True)
-    assert teaching.notes(SIZES, like.spec(channels=1, height=42, width=28, classes=5), teacher) == []
-    assert teaching.notes(SIZES, STUDENT, teacher_of(drawn(STUDENT), STUDENT)) == []
+    assert likeness.notes(SIZES, like.spec(channels=1, height=42, width=28, classes=5), teacher) == []
+    assert likeness.notes(SIZES, STUDENT, teacher_of(drawn(STUDENT), STUDENT)) == []
     rotary = TimmSpec(name="eva02_tiny_patch14_224", height=56, width=56, channels=1, classes=5, arguments="depth=2")
-    (line,) = teaching.notes(SIZES, STUDENT, teacher_of(build(rotary), rotary))
+    (line,) = likeness.notes(SIZES, STUDENT, teacher_of(build(rotary), rotary))
     assert "rotary positions" in line and "gated MLPs" in line and "--like-teacher" not in line
     checkpoint = tmp_path / "like.safetensors"
     net = build(like.spec(channels=1, height=42, width=28, classes=5))

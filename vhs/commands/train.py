@@ -198,6 +198,8 @@ def train(
     from vhs.fitting import opening
 
     resolved = opening.recipe_of(recipe, dict(zip(EVERYDAY, flags, strict=True)), settings or [])
+    if print_config and like_teacher:
+        resolved, _, _ = opening.with_teacher(resolved, teacher, init, like_teacher)
     if print_config:
         return output.write(resolved.to_toml().encode())
     plan = opening.plan_of(

@@ -38,12 +38,14 @@ def _matches(table: pl.DataFrame) -> str:
     above = matched.filter(pl.col("q_above") < effects.ALPHA).height
     left = len(rows) - len(matched)
     means = [matched[name].to_numpy().mean() for name in ("similarity", "across", "random")]
+    digits = 2 if min(means) < 0.99 else 4  # nearly equal maps would all be 1.00
     text = (
         f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} "
         f"that is more like them than a random partner, {specific} of these agree about what is in the image "
-        f"(q < 0.05); mean similarity {means[0]:.2f}, across images {means[1]:.2f}, to a random partner {means[2]:.2f}"
+        f"(q < 0.05); mean similarity {means[0]:.{digits}f}, across images {means[1]:.{digits}f}, to a random partner "
+        f"{means[2]:.{digits}f}"
     )
-    text = f"{text}; {left} heads of either have none." if left else f"{text}."
+    text = f"{text}; {left} heads of either are left over." if left else f"{text}."
     return f"{text} {_by_answers(matched)}".rstrip()
 
 

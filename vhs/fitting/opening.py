@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Plan:
     """What a run will do: checked, nothing begun. log: where the training log goes; init: the model to begin with;
-    teacher: on the host."""
+    teacher: on the host; notes: what was made of the options."""
 
     recipe: Recipe
     train: ShardSet
@@ -36,12 +36,13 @@ class Plan:
     snapshots: frozenset[int]
     init: str | None
     teacher: Loaded | None = None
+    notes: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         """For --dry-run; raises what the run would raise of its sizes."""
         import torch
 
-        from vhs.fitting import teaching
+        from vhs.fitting import likeness, teaching
         from vhs.fitting.start import beginning, preprocess_of
         from vhs.models.building import build, parameter_shapes
         from vhs.models.spec import ViTSpec
@@ -62,7 +63,8 @@ class Plan:
         taught = ""
         if self.teacher is not None:
             taught = f"teacher  {self.teacher.model.name}: {self.recipe.distill}\n"
-        taught += "".join(f"note     {note}\n" for note in teaching.notes(self.recipe, spec, self.teacher))
+        lines = (*self.notes, *likeness.notes(self.recipe, spec, self.teacher))
+        taught += "".join(f"note     {line}\n" for line in lines)
         per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
         epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
         return (
@@ -149,19 +151,20 @@ def plan_of(
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
     total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
     steps = parse_snapshots(snapshots, total)
-    recipe, taught = _taught(recipe, teacher, init, like_teacher, regression=train.manifest.regression)
-    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init, taught)
+    regression = train.manifest.regression
+    recipe, taught, notes = with_teacher(recipe, teacher, init, like_teacher, regression=regression)
+    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init, taught, notes)
 
 
-def _taught(
-    recipe: Recipe, teacher: str | Loaded | None, init: str | None, like_teacher: bool, *, regression: bool
-) -> tuple[Recipe, Loaded | None]:  # fmt: skip
-    """The recipe, with the teacher's parts if asked for, and the teacher."""
+def with_teacher(
+    recipe: Recipe, teacher: str | Loaded | None, init: str | None, like_teacher: bool, *, regression: bool = False
+) -> tuple[Recipe, Loaded | None, tuple[str, ...]]:
+    """The recipe, with the teacher's parts if asked for, the teacher, and what of it was built."""
     if teacher is None and not like_teacher and not recipe.told and not recipe.diversity:
-        return recipe, None  # torch is not needed yet
+        return recipe, None, ()  # torch is not needed yet
     import torch
 
-    from vhs.fitting import teaching
+    from vhs.fitting import likeness, teaching
 
     named = teacher if isinstance(teacher, str | None) else teacher.model.name
     teaching.check(recipe, named, regression=regression)
@@ -169,9 +172,12 @@ def _taught(
         why = "needs a --teacher" if teacher is None else f"goes with no --init: {init} decides the student's parts"
         raise UsageError(f"--like-teacher: {why}.")
     if teacher is None:
-        return recipe, None
+        return recipe, None, ()
     loaded = teaching.load(teacher, torch.device("cpu")) if isinstance(teacher, str) else teaching.copied(teacher)
-    return teaching.like(recipe, loaded) if like_teacher else recipe, loaded
+    if not like_teacher:
+        return recipe, loaded, ()
+    recipe, built = likeness.like(recipe, loaded)
+    return recipe, loaded, (built,)
 
 
 def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note = unheard) -> bool:
@@ -183,6 +189,8 @@ def train(plan: Plan, means: Means, *, progress: Progress = silent, note: Note =
     check_range("minutes", means.minutes, 0.01)
     check_range("workers", means.workers, 0)
 
+    for line in plan.notes:
+        note(line)
     with locks.hold([plan.out], note):
         if means.resume and already_trained(plan.out, plan.recipe, plan.train, plan.val, plan.init, plan.teacher):
             lost = "" if plan.log.exists() else f"; {plan.log} is gone, and only training anew writes it"

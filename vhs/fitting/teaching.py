@@ -18,7 +18,7 @@ from torch import Tensor
 from vhs.errors import MismatchError, UsageError, VhsError
 from vhs.formats import references
 from vhs.formats.references import Loaded
-from vhs.models import native_parts, seam
+from vhs.models import seam
 from vhs.models.building import build
 from vhs.models.maps import MapReader
 from vhs.models.model import Model, Preprocess
@@ -28,7 +28,7 @@ from vhs.models.taps import Tap, Tapped
 from vhs.models.tokens import GLOBAL
 from vhs.runs.runtime import is_out_of_memory
 from vhs.seeds import seed_generators
-from vhs.training import diversity, loop, recipe_rules
+from vhs.training import diversity, loop
 from vhs.training.adaptive import Adaptive
 from vhs.training.assignment import Assignment
 from vhs.training.criterion import Criterion
@@ -112,34 +112,6 @@ def _fitting(reference: str, device: torch.device) -> Iterator[None]:
         raise VhsError(f"--teacher {reference}: does not fit in the memory of {device}. Take a smaller one.") from error
 
 
-def notes(recipe: Recipe, spec: Spec, teacher: Loaded | None) -> list[str]:
-    """Keys that were set for nothing, and what of the teacher's parts the student lacks, a line each."""
-    idle = recipe_rules.idle(recipe)
-    lines = [f"{', '.join(idle)}: of no account, nothing here makes use of it"] if idle else []
-    return lines + (_lacking(spec, teacher) if teacher is not None else [])
-
-
-def _lacking(spec: Spec, teacher: Loaded) -> list[str]:
-    with torch.device("meta"):
-        missing = native_parts.lacking(build(spec), teacher.model.net)
-    if not missing:
-        return []
-    buildable = [part.words for part in missing if part.keys]
-    line = f"{teacher.model.name} has {', '.join(part.words for part in missing)}, which the student lacks"
-    advice = f"; --like-teacher builds it with {'them' if len(buildable) == len(missing) > 1 else ', '.join(buildable)}"
-    return [f"{line}: its attention may teach less{advice if buildable else ''}"]
-
-
-def like(recipe: Recipe, teacher: Loaded) -> Recipe:
-    """The recipe with the teacher's parts. Raises UsageError where the recipe does not say the architecture."""
-    if recipe.arch:
-        raise UsageError(f"--like-teacher: builds a ViT of the recipe's sizes, not {recipe.arch}. Leave out arch.")
-    keys: dict[str, Any] = {}
-    for part in native_parts.parts_of(teacher.model.net):
-        keys |= part.keys
-    return recipe.with_values(keys, "--like-teacher")
-
-
 def _student(lesson: Lesson) -> Model:
     """Its network with weights that do not matter, on the host, to learn what its layers are."""
     with seed_generators("student"):
@@ -155,9 +127,10 @@ def _distillation(lesson: Lesson, student: Model) -> Distillation:
     answers = bool(set(told) - {"attention"}) or recipe.adaptive in ("teacher", "both")
     places = _places(lesson.outputs, loaded.model) if answers else None
     if recipe.by_token and not hasattr(student.net, "head_dist"):
+        why = f"arch, {recipe.arch}," if recipe.arch else "--init, whose model"
         raise UsageError(
-            f"--distill token: {recipe.arch or 'the student'} has no distillation token. Leave out arch, or take one "
-            f"that has, such as deit_tiny_distilled_patch16_224."
+            f"--distill token: the student is that of {why} has no distillation token. Leave it out, or name one that "
+            f"has, such as deit_tiny_distilled_patch16_224."
         )
     teacher = _teacher(lesson, loaded.model, attention.teacher_taps if attention else (), places)
     weights = {name: (1 - recipe.alpha) * weight for name, weight in told.items()}
@@ -199,7 +172,13 @@ def _places(outputs: tuple[str, ...], teacher: Model) -> Tensor:
 def _attention(lesson: Lesson, student: Model, teacher: Model) -> Attention | Relations:
     recipe = lesson.recipe
     grain = parse(recipe.grain)
-    own, other = (_layouts(model) for model in (student, teacher))
+    own = _layouts(student)
+    try:
+        other = _layouts(teacher)
+    except MismatchError as error:
+        raise MismatchError(
+            f"--teacher {teacher.name}: its attention cannot be read: {error} Distil logits."
+        ) from error
     pairs = []
     for mine, its in grain.pairs(len(own), len(other), recipe.distill_depth):
         shared = SharedTokens(own[mine], other[its])

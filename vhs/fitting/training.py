@@ -14,7 +14,7 @@ import torch
 
 from vhs import environment
 from vhs.errors import UsageError, VhsError
-from vhs.fitting import saved_state, start, teaching, validation
+from vhs.fitting import likeness, saved_state, start, teaching, validation
 from vhs.fitting.start import Size
 from vhs.fitting.streaming import Reader
 from vhs.fitting.tracking import Tracker
@@ -126,7 +126,7 @@ class Training:
 
     def _learn(self) -> Objective:
         """What is minimised; notes on what was asked for in vain, and on a teacher's parts that the student lacks."""
-        self.notes += teaching.notes(self.recipe, self._begin.spec, self.teacher)
+        self.notes += likeness.notes(self.recipe, self._begin.spec, self.teacher)
         return teaching.objective(teaching.Lesson(
             recipe=self.recipe, spec=self._begin.spec, outputs=self.train.manifest.outputs,
             preprocess=self._preprocess, device=self.device, calibration=self._calibration,
@@ -258,8 +258,8 @@ class Training:
         """What must be equal for a run to be continued."""
         data = {split.manifest.split: split.manifest.hash for split in (self.train, self.val)}
         return {"recipe": self.recipe.recorded(), "data": data, "device": self.device.type} | {
-            "parent": self._begin.parent, "teacher": self._taught_by, "pixel mean": list(self._preprocess.mean),
-            "pixel deviation": list(self._preprocess.std),
+            "parent": self._begin.parent, "teacher": self.teacher.model.weights_id if self.teacher else None,
+            "pixel mean": list(self._preprocess.mean), "pixel deviation": list(self._preprocess.std),
         }  # fmt: skip
 
     def _save_state(self, state: loop.TrainingState, seconds: float) -> None:
