@@ -38,7 +38,7 @@ def _matches(table: pl.DataFrame) -> str:
     above = matched.filter(pl.col("q_above") < effects.ALPHA).height
     left = len(rows) - len(matched)
     means = [matched[name].to_numpy().mean() for name in ("similarity", "across", "random")]
-    digits = 2 if min(means) < 0.99 else 4  # nearly equal maps would all be 1.00
+    digits = 4 if means[0] > 0.99 else 2  # nearly equal maps would all be 1.00
     text = (
         f"Of {len(matched)} heads of {short(rows['model'][0])}, {above} have a match in {short(rows['model_b'][0])} "
         f"that is more like them than a random partner, {specific} of these agree about what is in the image "
