@@ -1,4 +1,4 @@
-"""Which heads a model has: (module, layer, head), 0-based; ragged after pruning."""
+"""Which heads a model has: (module, layer, head), 0-based; ragged after pruning, when heads keep their numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ HEAD = re.compile(r"L?(\d{1,9})(?:H|\.)(\d{1,9})", re.ASCII)
 
 
 class Head(NamedTuple):
-    """One attention head. `module` names the attention module inside the block."""
+    """One attention head. `module` names the attention module inside the block; `head` is its number before any
+    pruning."""
 
     module: str
     layer: int
@@ -34,7 +35,7 @@ class Unit(NamedTuple):
     """What is removed at once. kind: `none` (the sham), `head`, `layer` (its heads), `only` (all of a layer's heads but
     `head`), `pair` (`head` and `head_b`), `mlp` (a layer's) or `set` (named heads, of any layers: `layer` is None).
 
-    removed: the heads that go, as (layer, head).
+    removed: the heads that go, as (layer, head); heads are called by their numbers, everywhere.
     """
 
     kind: str
@@ -65,14 +66,12 @@ HEADS = Units()
 
 @dataclass(frozen=True)
 class HeadGrid:
-    """Heads per layer of one model. A layer is one attention module; modules: what each is called in its block."""
+    """Heads per layer of one model. A layer is one attention module; modules: what each is called in its block;
+    kept: of a pruned model, for each layer the numbers of its heads, ascending."""
 
     per_layer: tuple[int, ...]
     modules: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, per_layer: Sequence[int]) -> HeadGrid:
-        return cls(tuple(int(count) for count in per_layer))
+    kept: tuple[tuple[int, ...], ...] = ()
 
     @property
     def depth(self) -> int:
@@ -82,9 +81,16 @@ class HeadGrid:
         return sum(self.per_layer)
 
     def __iter__(self) -> Iterator[Head]:
-        for layer, count in enumerate(self.per_layer):
-            for head in range(count):
-                yield Head(self.module(layer), layer, head)
+        for layer in range(self.depth):
+            yield from (Head(self.module(layer), layer, number) for number in self.numbers(layer))
+
+    def numbers(self, layer: int) -> Sequence[int]:
+        """What the heads of a layer are called, in the order in which they lie there."""
+        return self.kept[layer] if self.kept else range(self.per_layer[layer])
+
+    def positions(self, layer: int, removed: Sequence[Place]) -> list[int]:
+        """Where those of `removed` that are of this layer lie in it."""
+        return [self.numbers(layer).index(head) for at, head in removed if at == layer]
 
     def first(self, layer: int) -> int:
         """Position, in iteration order, of the first head of `layer`."""
@@ -95,11 +101,12 @@ class HeadGrid:
 
         Raises MismatchError for a head that there is not.
         """
-        yield Unit("none", 0, None, ())
+        yield Unit("none", next((layer for layer, count in enumerate(self.per_layer) if count), 0), None, ())
         for part in units.sets:
             yield Unit("set", None, None, tuple(self._place(place) for place in part))
         for layer, count in enumerate(self.per_layer if not units.sets else ()):
-            yield from UNITS[units.kind](layer, count)
+            if count or units.kind == "mlp":
+                yield from UNITS[units.kind](layer, self.numbers(layer))
 
     def in_words(self) -> str:
         """Runs of layers with equally many heads: `0-3: 4, 4-7: 8`."""
@@ -113,12 +120,14 @@ class HeadGrid:
 
     def _place(self, place: Place) -> Place:
         layer, head = place
-        if layer >= self.depth or head >= self.per_layer[layer]:
+        if layer >= self.depth or head not in self.numbers(layer):
             raise MismatchError(f"there is no head {head_name(layer, head)}: the model has {self._heads_in_words}.")
         return place
 
     @property
     def _heads_in_words(self) -> str:
+        if self.kept:
+            return f"kept {', '.join(str(head) for head in self)}"
         heads = sorted(set(self.per_layer))
         each = f"{heads[0]}" if len(heads) == 1 else f"{heads[0]} to {heads[-1]}"
         return f"layers 0 to {self.depth - 1} of {each} heads"
@@ -128,37 +137,37 @@ class HeadGrid:
         return self.modules[layer] if self.modules else "attn"
 
 
-def _heads(layer: int, count: int) -> Iterator[Unit]:
-    return (Unit("head", layer, head, ((layer, head),)) for head in range(count))
+def _heads(layer: int, heads: Sequence[int]) -> Iterator[Unit]:
+    return (Unit("head", layer, head, ((layer, head),)) for head in heads)
 
 
-def _layer(layer: int, count: int) -> Iterator[Unit]:
-    yield Unit("layer", layer, None, tuple((layer, head) for head in range(count)))
+def _layer(layer: int, heads: Sequence[int]) -> Iterator[Unit]:
+    yield Unit("layer", layer, None, tuple((layer, head) for head in heads))
 
 
-def _only(layer: int, count: int) -> Iterator[Unit]:
-    yield from _layer(layer, count)
-    for head in range(count):
-        yield Unit("only", layer, head, tuple((layer, other) for other in range(count) if other != head))
+def _only(layer: int, heads: Sequence[int]) -> Iterator[Unit]:
+    yield from _layer(layer, heads)
+    for head in heads:
+        yield Unit("only", layer, head, tuple((layer, other) for other in heads if other != head))
 
 
-def _pairs(layer: int, count: int) -> Iterator[Unit]:
-    yield from _heads(layer, count)
-    yield from (Unit("pair", layer, a, ((layer, a), (layer, b)), b) for a, b in combinations(range(count), 2))
+def _pairs(layer: int, heads: Sequence[int]) -> Iterator[Unit]:
+    yield from _heads(layer, heads)
+    yield from (Unit("pair", layer, a, ((layer, a), (layer, b)), b) for a, b in combinations(heads, 2))
 
 
-def _mlp(layer: int, _count: int) -> Iterator[Unit]:
+def _mlp(layer: int, _heads: Sequence[int]) -> Iterator[Unit]:
     yield Unit("mlp", layer, None, ())
 
 
-UNITS: dict[str, Callable[[int, int], Iterator[Unit]]] = {
+UNITS: dict[str, Callable[[int, Sequence[int]], Iterator[Unit]]] = {
     "head": _heads,
     "layer": _layer,
     "only": _only,
     "pair": _pairs,
     "mlp": _mlp,
 }
-"""Kind of unit -> those of one layer of so many heads."""
+"""Kind of unit -> those of one layer of these heads."""
 
 
 def named_sets(texts: Sequence[str]) -> Units:

@@ -148,8 +148,9 @@ def _checkpoint(path: Path) -> list[tuple[str, object]]:
     if isinstance(spec, TimmSpec):
         architecture = f"{spec.name}{f', {spec.arguments}' if spec.arguments else ''}"
         return [("checkpoint", architecture), *_heads(_load(str(path))), *trained]
+    heads = f"{spec.heads_in_words} heads of {spec.head_width} a layer"
     return [
-        ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {spec.heads} heads of {spec.head_width} a layer"),
+        ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {heads}"),
         ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),
         ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
         *trained,

@@ -50,13 +50,15 @@ def parse(heads: Sequence[str], layer: int | None, query: str | None, weighting:
 def maps(file: MapFile, condition: int, head: Place, wanted: Wanted) -> Iterator[np.ndarray]:
     """float [rows, columns]: what a head looks at in each image. Raises UsageError for what the file does not hold."""
     layer = layer_of(file, head[0])
-    if head[1] >= layer.heads:
-        raise UsageError(f"--head {head_name(*head)}: layer {head[0]} has {layer.heads} heads, from 0.")
+    if head not in layer.places:
+        named = ", ".join(head_name(*place) for place in layer.places)
+        raise UsageError(f"--head {head_name(*head)}: the file has {named} of layer {head[0]}.")
+    position = layer.places.index(head)
     kind = KINDS[wanted.weighting]
     if wanted.query is not None and wanted.weighting == "value":
         raise UsageError("--query and --weighting value: value-weighted maps are of the class token or the mean only.")
     for sample in range(len(file.info.samples)):
-        rows = file.get(kind, condition, sample, layer.layer)[head[1]].astype(float)
+        rows = file.get(kind, condition, sample, layer.layer)[position].astype(float)
         yield square(row_of(file, layer, rows, wanted), layer, where=file.where)
 
 
@@ -98,7 +100,7 @@ def default_heads(file: MapFile, wanted: Wanted) -> list[Place]:
     layers = [layer_of(file, wanted.layer)] if wanted.layer is not None else stored(file)
     if sum(layer.heads for layer in layers) > MOST_ROWS:
         layers = layers[-1:]
-    return [(layer.layer, head) for layer in layers for head in range(layer.heads)]
+    return [place for layer in layers for place in layer.places]
 
 
 def strongest(file: MapFile, wanted: Wanted) -> Place:
@@ -108,11 +110,11 @@ def strongest(file: MapFile, wanted: Wanted) -> Place:
     if not layers:
         layer_of(file, wanted.layer or 0)
     if any(score is None for score in scores):
-        return layers[-1].layer, 0
+        return layers[-1].places[0]
     mean = np.nan_to_num(np.mean([score for score in scores if score is not None], axis=0))
-    first = np.cumsum([0, *(layer.heads for layer in file.info.layers)])
-    every = [(layer.layer, head) for layer in layers for head in range(layer.heads)]
-    return max(every, key=lambda place: float(mean[first[place[0]] + place[1]]))
+    position = {place: index for index, place in enumerate(place for of in file.info.layers for place in of.places)}
+    every = [place for layer in layers for place in layer.places]
+    return max(every, key=lambda place: float(mean[position[place]]))
 
 
 def images(file: MapFile, condition: int) -> list[np.ndarray]:

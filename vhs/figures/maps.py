@@ -82,14 +82,15 @@ def through(kind: str) -> Callable[[Sequence[MapFile], Wanted], Figure]:
 def aligned(files: Sequence[MapFile], wanted: Wanted) -> Figure:
     """Aligned average maps: layers down, heads across; the middle is the patch that looks."""
     file = files[0]
-    most = max(layer.heads for layer in of.stored(file))
+    numbers = sorted({number for layer in of.stored(file) for _, number in layer.places})
     made = Sheet(
-        f"{of.title(file, wanted)}, aligned average maps", [f"head {head}" for head in range(most)], bar="cell's most"
+        f"{of.title(file, wanted)}, aligned average maps", [f"head {number}" for number in numbers], bar="cell's most"
     )
     for layer in of.stored(file):
         values = file.get("aligned", 0, layer.layer).astype(float)
-        cells: list[np.ndarray | None] = [canvas.matrix(part, float(part.max())) for part in values]
-        made.rows.append(Row(f"layer {layer.layer}", cells + [None] * (most - len(cells))))
+        made_of = {number: part for (_, number), part in zip(layer.places, values, strict=True)}
+        cells = [canvas.matrix(made_of[n], float(made_of[n].max())) if n in made_of else None for n in numbers]
+        made.rows.append(Row(f"layer {layer.layer}", cells))
     count = len(file.info.samples)
     made.foot = f"Mean attention by displacement from the patch that looks (the middle), {count} images."
     return canvas.draw(made)
@@ -173,7 +174,7 @@ def _of_head(file: MapFile, head: of.Place, wanted: Wanted, conditions: Sequence
 
 
 def _of_layer(file: MapFile, condition: int, layer: MapLayer, wanted: Wanted, label: str) -> Row:
-    heads = [list(of.maps(file, condition, (layer.layer, head), wanted)) for head in range(layer.heads)]
+    heads = [list(of.maps(file, condition, place, wanted)) for place in layer.places]
     return _row(file, condition, list(np.mean(heads, axis=0)), wanted, layer.layer, label)
 
 

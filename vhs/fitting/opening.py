@@ -58,8 +58,9 @@ class Plan:
         with torch.device("meta"):
             optimization.freeze(build(spec), self.recipe)
         parameters = sum(prod(shape) for shape in parameter_shapes(spec).values())
-        sizes = f"depth {spec.depth}, {spec.heads} heads of {spec.head_width}, {spec.tokens} tokens, " if isinstance(
-            spec, ViTSpec) else f"{spec.name}, "  # fmt: skip
+        sizes = f"{spec.name}, " if not isinstance(spec, ViTSpec) else (
+            f"depth {spec.depth}, {spec.heads_in_words} heads of {spec.head_width}, {spec.tokens} tokens, "
+        )  # fmt: skip
         taught = ""
         if self.teacher is not None:
             taught = f"teacher  {self.teacher.model.name}: {self.recipe.distill}\n"

@@ -31,8 +31,9 @@ LISTED = 1 << 16
 
 @dataclass(frozen=True)
 class MapLayer:
-    """layer, module and its number of heads; special: names of the tokens before the patches; grid: rows and columns of
-    these, None where they have no place; stored: whether its maps are in the file; kind: what it attends to."""
+    """layer, module and its number of heads; numbers: what these are called, if not 0, 1, …; special: names of the
+    tokens before the patches; grid: rows and columns of these, None where they have no place; stored: whether its maps
+    are in the file; kind: what it attends to."""
 
     layer: int
     module: str
@@ -41,6 +42,12 @@ class MapLayer:
     special: tuple[str, ...] = ()
     grid: tuple[int, int] | None = None
     stored: bool = False
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Layer and number of each head."""
+        return [(self.layer, number) for number in self.numbers or range(self.heads)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,10 @@ def to_bytes(info: MapInfo, tensors: Mapping[str, np.ndarray]) -> bytes:
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    described = asdict(info) | {"content": content_hash(arrays)}
+    layers = [
+        {name: value for name, value in asdict(layer).items() if value or name != "numbers"} for layer in info.layers
+    ]
+    described = asdict(info) | {"layers": layers, "content": content_hash(arrays)}
     sealed = described | {"checksum": checksum(described)}
     return save(arrays, metadata={KEY: json.dumps(sealed, sort_keys=True)})
 
@@ -193,7 +203,12 @@ def _text(value: Any) -> str | None:
 
 def _layer(raw: dict[str, Any]) -> MapLayer:
     grid = raw["grid"]
-    layer = MapLayer(**raw | {"special": tuple(raw["special"]), "grid": None if grid is None else tuple(grid)})
-    if not all(type(number) is int and 0 <= number < LISTED for number in (layer.layer, layer.heads, *(grid or ()))):
+    numbers = tuple(raw.get("numbers", ()))
+    tuples = {"special": tuple(raw["special"]), "grid": None if grid is None else tuple(grid), "numbers": numbers}
+    layer = MapLayer(**raw | tuples)
+    whole = (layer.layer, layer.heads, *(grid or ()), *numbers)
+    if not all(type(number) is int and 0 <= number < LISTED for number in whole):
         raise ValueError(f"layer {layer.layer!r:.20} is not described by whole numbers")
+    if numbers and len(set(numbers)) != layer.heads:
+        raise ValueError(f"layer {layer.layer} has {layer.heads} heads, but others are named")
     return layer

@@ -47,7 +47,8 @@ class GradientOverlap:
 
     def __init__(self, model: Model) -> None:
         self.pairs = in_layers(model.grid) if model.plain is not None else []
-        self._model, self._layers = model, list(range(model.grid.depth))
+        self._model = model
+        self._layers = [layer for layer, heads in enumerate(model.grid.per_layer) if heads]
         self._tally = Tally((len(self.pairs),), MOMENTS, model.device)
 
     def add(self, images_BCHW: Tensor, folds_B: Tensor) -> None:

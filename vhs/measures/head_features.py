@@ -16,7 +16,7 @@ from vhs.measures.direct import direct_logits
 from vhs.models.discovery import Seam
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
-from vhs.models.tokens import CLASS, special_of
+from vhs.models.tokens import CLASS, special_of, tokens_first
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def features(model: Model, images_BCHW: Tensor) -> Features:
     images, size = len(images_BCHW), (model.preprocess.height, model.preprocess.width)
     heads, received, tokens = [], [], []
     for place, values, before in zip(seams, arrived, entered, strict=True):
-        by_head = place.by_head(values).float()
-        special = special_of(model.net, by_head.numel() // (images * by_head.shape[-1] * by_head.shape[-2]), size)
-        heads.append(_at_token(by_head.reshape(images, -1, *by_head.shape[-2:]), special))
+        of_tokens = tokens_first(place.by_head(values).float(), images)
+        special = special_of(model.net, of_tokens.shape[1], size)
+        heads.append(_at_token(of_tokens, special))
         received.append(_at_token(_in_rows(before.float(), images, place), special))
         tokens.append(CLASS if CLASS in special else "patches")
     direct_BGC = None if given_GBC is None else given_GBC.transpose(0, 1)

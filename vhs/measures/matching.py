@@ -59,6 +59,8 @@ class Matching:
         places = [(a, b) for a in range(model.grid.depth) for b in range(other.grid.depth) if a == b or not same]
         self.blocks, done = [], 0
         for a, b in places:
+            if not (model.grid.per_layer[a] and other.grid.per_layer[b]):
+                continue
             shared = SharedTokens(layouts[0][a], layouts[1][b])
             if shared.refusal() is not None:
                 raise MismatchError(

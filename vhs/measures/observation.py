@@ -17,6 +17,7 @@ from vhs.models import circuits
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.maps import MapReader, Watched, passes_averages_on
 from vhs.models.model import Model
+from vhs.models.tokens import tokens_first
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Observer:
         carried = written = None
         if root_HWW is not None:
             heads = self.model.engine.seams[index].by_head(seen.arrived).float()
-            written = torch.einsum("bthw,hwv->bthv", heads.reshape(images, -1, *heads.shape[-2:]), root_HWW)
+            written = torch.einsum("bthw,hwv->bthv", tokens_first(heads, images), root_HWW)
             if self._bare[index]:
                 carried = (seen.values_RHKW.float() @ root_HWW).square().sum(-1).sqrt()
         return Layer(self.layouts[index], images, seen.weights_RHQK, carried, written, seen.residual)

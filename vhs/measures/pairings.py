@@ -96,7 +96,7 @@ class Pairings:
         """Add the divergences from the later heads of its layer to both heads' means."""
         head = self._heads[first]
         count = self._grid.per_layer[head.layer]
-        later = count - 1 - head.head
+        later = self._grid.first(head.layer) + count - 1 - first
         if later:
             share = jsd_JB[:later].double() / (count - 1)
             in_layer_GB[first] += share.sum(0)

@@ -61,7 +61,7 @@ class Baseline(NamedTuple):
 
 def twins_of(model: Model, seed: int) -> list[Model]:
     """As many untrained twins of a model as DRAWS takes, their heads found."""
-    count = -(-DRAWS // min(model.grid.per_layer))
+    count = -(-DRAWS // min(count for count in model.grid.per_layer if count))
     twins = [replace(model, net=building.untrained(model, seed + draw)) for draw in range(count)]
     assert all(len(twin.grid) == len(model.grid) for twin in twins)
     return twins
@@ -180,6 +180,8 @@ class Probing:
         grid = self.model.grid
         parts = []
         for layer, count in enumerate(grid.per_layer):
+            if not count:
+                continue
             own = slice(grid.first(layer), grid.first(layer) + count)
             draws_DN = np.concatenate([drawn[own] for drawn in answers_DGN]).astype(float)
             varies = (draws_DN @ weights_N / weights_N.sum()).var(ddof=1) if len(draws_DN) > 1 else 0.0

@@ -15,12 +15,12 @@ def rollout(maps: Sequence[Tensor]) -> Tensor:
     """float32 [B, N, N]: attention carried through the layers (Abnar & Zuidema 2020, arXiv:2005.00928).
 
     maps: [B, H, N, N] of each layer. Heads are averaged, the residual counts as much as the attention, rows sum to 1;
-    later layers stand on the left. Maps that are identities give the identity.
+    later layers stand on the left. Maps that are identities give the identity; layers without heads pass by.
     """
     batch, _, tokens, _ = maps[0].shape
     identity = torch.eye(tokens, device=maps[0].device).expand(batch, -1, -1)
     joint = identity
-    for layer in maps:
+    for layer in filter(_has_heads, maps):
         mixed = 0.5 * layer.float().mean(1) + 0.5 * identity
         joint = mixed / mixed.sum(-1, keepdim=True) @ joint
     return joint
@@ -34,7 +34,11 @@ def relevance(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """
     batch, _, tokens, _ = maps[0].shape
     joint = torch.eye(tokens, device=maps[0].device).expand(batch, -1, -1)
-    for weights, gradient in zip(maps, gradients, strict=True):
+    for weights, gradient in zip(filter(_has_heads, maps), filter(_has_heads, gradients), strict=True):
         weighted = (gradient.float() * weights.float()).clamp(min=0).mean(1)
         joint = joint + weighted @ joint
     return joint
+
+
+def _has_heads(layer_BHNN: Tensor) -> bool:
+    return layer_BHNN.shape[1] > 0

@@ -76,5 +76,5 @@ class Routes:
     def _even(self, layer: int) -> Tensor:
         """[1, V, 1, Q, K]: 1 over the number of keys that are not masked."""
         weights = self._reader.probe[layer].weights_RHQK.unflatten(0, (-1, self._windows[layer]))
-        allowed = (weights.amax((0, 2), keepdim=True) > MASKED).float()
+        allowed = (weights > MASKED).any(0, keepdim=True).any(2, keepdim=True).float()
         return allowed / allowed.sum(-1, keepdim=True)

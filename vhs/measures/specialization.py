@@ -67,10 +67,10 @@ class Specialization:
     def ranks(self) -> Iterator[tuple[Entry, float]]:
         """What is known of each head's weights without an image."""
         for metric in ("rank_vo", "rank_qk"):
-            for head in self.model.grid:
+            for place, head in enumerate(self.model.grid):
                 found = self._observer.ranks[head.layer].get(metric)
                 if found is not None:
-                    yield Entry(head, Quantity(metric, "none")), float(found[head.head])
+                    yield Entry(head, Quantity(metric, "none")), float(found[place - self.model.grid.first(head.layer)])
 
     def add(self, batch: Batch) -> None:
         chunk = chunk_of(self.model, self._observer)

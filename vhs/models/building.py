@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vhs.errors import InputError, MismatchError, UsageError
-from vhs.models import arguments, seam
+from vhs.models import arguments, seam, surgery
 from vhs.models.model import Model
 from vhs.models.parts import BareBlock, LocalAttention, NormedPatchEmbed, ShiftedPatchEmbed
 from vhs.models.spec import Spec, TimmSpec, ViTSpec
@@ -25,9 +25,12 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     layer_scale: initial value, where the spec has LayerScale. Raises UsageError for what the architecture cannot take.
     """
     if isinstance(spec, TimmSpec):
-        return _of_timm(spec, drop_path)
+        net = _of_timm(spec, drop_path)
+        if spec.kept:
+            surgery.keep(net, spec.kept)
+        return net
     base: type[nn.Module] = LocalAttention if spec.lsa else seam.Attention
-    even = spec.heads * spec.head_width == spec.dim
+    even = spec.most_heads * spec.head_width == spec.dim
     attention = base if even else seam.attention_of_width(spec.head_width, base)  # type: ignore[arg-type]
     scaled = {"init_values": layer_scale} if spec.layer_scale else {}
     own = ShiftedPatchEmbed if spec.spt else NormedPatchEmbed if spec.patch_norm else None
@@ -39,6 +42,8 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     )
     if not spec.last_residual:
         net.blocks[-1].__class__ = BareBlock  # its weights are those of any block
+    if spec.kept or not isinstance(spec.heads, int):
+        surgery.keep(net, [range(heads) for heads in spec.heads_by_layer], spec.kept or None)
     return net
 
 
@@ -103,5 +108,5 @@ def parameter_shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
         if fine:
             raise UsageError(f"it {fine} read here")
         return {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    except (AssertionError, RuntimeError, ValueError, UsageError) as error:
+    except (AssertionError, RuntimeError, ValueError, UsageError, MismatchError) as error:
         raise InputError(f"{spec.name}: timm does not build it so: {' '.join(str(error).split())[:120]}.") from error

@@ -67,7 +67,7 @@ def ranks(seam: Seam, seen: Watched, written_HDW: Tensor | None) -> Mapping[str,
     Of W_Q W_K only where the scores are the scaled products of queries and keys and nothing else: rotary positions,
     biases of position and norms of queries and keys are no part of that matrix.
     """
-    made = _inputs(seam)
+    made = _inputs(seam) if seam.heads else None
     if made is None or seen.received is None or seen.received.dim() != 3:
         return {}
     found = {}

@@ -67,6 +67,8 @@ class Seam:
         """What the projection receives as [..., H, features], whatever follows the heads left out."""
         values = received.movedim(self.axis, -1)
         values = values[..., : self.features or values.shape[-1]]
+        if not self.heads:  # of a layer that lost them all
+            return values.unflatten(-1, (0, getattr(self.attention, "head_dim", 1)))
         return values.unflatten(-1, (-1, self.heads)).mT if self.interleaved else values.unflatten(-1, (self.heads, -1))
 
     def from_heads(self, values: Tensor) -> Tensor:
@@ -81,6 +83,8 @@ class Seam:
         """
         axis = received.dim() - 1 if self.channels_last else 1
         own = self.features or received.shape[axis]
+        if not self.heads:
+            return received
         width = own // self.heads
         mask = keep_VH.repeat(1, width) if self.interleaved else keep_VH.repeat_interleave(width, dim=1)
         mask = F.pad(mask, (0, received.shape[axis] - own), value=1.0)
@@ -101,7 +105,7 @@ def candidates(net: nn.Module) -> dict[str, tuple[nn.Module, int, nn.Module]]:
     for path, module in net.named_modules():
         heads = next((getattr(module, name) for name in HEADS if isinstance(getattr(module, name, None), int)), None)
         child = next((getattr(module, name) for name in PROJECTIONS if _projects(getattr(module, name, None))), None)
-        if heads and child is not None:
+        if heads is not None and child is not None:
             found[path] = (module, heads, child)
     return found
 
@@ -160,6 +164,8 @@ def _place(path: str, module: nn.Module, heads: int, projection: nn.Module) -> S
 
 def _check(seam: Seam, call: Call) -> tuple[Seam, str | None]:
     """The seam with the layout its heads turn out to have, or why they cannot be told apart."""
+    if not seam.heads:
+        return seam, None
     norms = [getattr(seam.attention, name, None) for name in NORMS]
     places = [seam.projection, *(norm for norm in norms if _is_norm(norm))]
     placed, seen = _find_layout(seam, places, call)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vhs.errors import MismatchError
 from vhs.grid import HEADS, HeadGrid, Units
-from vhs.models import prefix, seam
+from vhs.models import prefix, seam, surgery
 from vhs.models.discovery import Seam, discover
 from vhs.models.hooks import hook_after, hook_before, keep_input, keep_output
 
@@ -63,8 +63,8 @@ def keeps(grid: HeadGrid, wanted: Units = HEADS, *, rescale: bool = False) -> li
     rows: list[list[np.ndarray]] = [[] for _ in grid.per_layer]
     for unit in grid.units(wanted):
         layer = unit.layer or 0
-        rows[layer].append(keep_row(grid.per_layer[layer], [head for _, head in unit.removed], rescale=rescale))
-    return [np.stack(part) for part in rows]
+        rows[layer].append(keep_row(grid.per_layer[layer], grid.positions(layer, unit.removed), rescale=rescale))
+    return [np.reshape(part, (len(part), count)) for part, count in zip(rows, grid.per_layer, strict=True)]
 
 
 def keep_row(heads: int, removed: Sequence[int], *, rescale: bool = False) -> np.ndarray:
@@ -218,7 +218,8 @@ def engine_of(net: nn.Module, size: tuple[int, int, int] | None = None) -> Engin
     if reason:
         raise MismatchError(f"{type(net).__name__}: {reason}, so that no head of it can be removed alone.")
     modules = tuple(place.name for place in seams)
-    grid = HeadGrid(tuple(place.heads for place in seams), modules)
+    kept = surgery.numbers_of([place.attention for place in seams])
+    grid = HeadGrid(tuple(place.heads for place in seams), modules, kept)
     return Hooked(net, seams, grid, _sequence(net, seams, pixels))
 
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from vhs.errors import MismatchError
 from vhs.models.discovery import ATTENTION, SOFTMAX, Seam
 from vhs.models.hooks import hook_after, hook_before
-from vhs.models.tokens import layout_of
+from vhs.models.tokens import layout_of, tokens_first
 
 PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm)
 
@@ -163,7 +163,7 @@ class _Watch(TorchFunctionMode):
 def passes_averages_on(seam: Seam, seen: Watched) -> bool:
     """Whether the projection receives the values' averages themselves: no norm and no gate stands between."""
     heads = seam.by_head(seen.arrived)
-    heads_RQHW = heads.reshape(len(heads), -1, *heads.shape[-2:]).float()
+    heads_RQHW = tokens_first(heads, len(heads)).float()
     ours = (seen.weights_RHQK @ seen.values_RHKW.float()).transpose(1, 2)
     return heads_RQHW.shape == ours.shape and bool(torch.allclose(heads_RQHW, ours, atol=1e-3, rtol=1e-2))
 

@@ -89,7 +89,7 @@ class Removal:
             if unit.kind == "mlp":
                 stack.enter_context(hook_after(self._mlps[unit.layer or 0], _silent))
             for layer in sorted({layer for layer, _ in unit.removed}):
-                gone = [head for at, head in unit.removed if at == layer]
+                gone = self.engine.grid.positions(layer, unit.removed)
                 keep_VH = keep_row(self.engine.grid.per_layer[layer], gone, rescale=self._rescale)[None]
                 hook = partial(mask_heads, self._seams[layer], keep_VH, partial(fill, layer))
                 stack.enter_context(hook_before(self._seams[layer].projection, hook))

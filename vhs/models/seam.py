@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vhs.errors import MismatchError
 from vhs.grid import HeadGrid
+from vhs.models import surgery
 from vhs.models.parts import BareBlock, LocalAttention
 
 
@@ -34,7 +35,8 @@ def head_grid(net: nn.Module) -> HeadGrid:
     reason = refusal(net)
     if reason:
         raise MismatchError(f"{type(net).__name__}: {reason}. A timm VisionTransformer was expected.")
-    return HeadGrid.of([attention(block).num_heads for block in blocks(net)])
+    modules = [attention(block) for block in blocks(net)]
+    return HeadGrid(tuple(module.num_heads for module in modules), kept=surgery.numbers_of(modules))
 
 
 def blocks(net: nn.Module) -> Sequence[Block]:
@@ -155,6 +157,8 @@ def contribution(attn: Attention, heads_BNK: Tensor, keep_VH: np.ndarray) -> Ten
     # Three ways to one result, the cheapest that fits. The usual sweep removes one whole head a row, in order: a slice
     # of the projection. The sham removes none and some rows one: that head's part, times what is gone of it. Layers,
     # pairs and rescaled heads remove several: the whole projection of the masked heads.
+    if not attn.num_heads:  # nothing goes from a layer without heads
+        return heads_BNK.new_zeros(len(keep_VH), *heads_BNK.shape[:2], attn.proj.out_features)
     gone_VH = 1 - keep_VH
     first_V, changed_V, weight_V = gone_VH.argmax(1), (gone_VH != 0).sum(1), gone_VH.sum(1)
     one_each = (changed_V == 1).all() and (weight_V == 1).all()
@@ -181,5 +185,5 @@ def head_contributions(attn: Attention, heads_BNK: Tensor, chosen: slice | Tenso
         chosen = chosen.to(heads_BNK.device, non_blocking=True)
     batch, count, _ = heads_BNK.shape
     z_VBnW = heads_BNK.view(batch * count, attn.num_heads, attn.head_dim).transpose(0, 1)[chosen]
-    w_VWD = attn.proj.weight.view(-1, attn.num_heads, attn.head_dim).permute(1, 2, 0)[chosen]
+    w_VWD = attn.proj.weight.unflatten(1, (attn.num_heads, attn.head_dim)).permute(1, 2, 0)[chosen]
     return torch.bmm(z_VBnW, w_VWD).view(len(z_VBnW), batch, count, w_VWD.shape[-1])

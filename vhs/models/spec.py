@@ -10,8 +10,10 @@ from vhs.models import arguments
 
 POOLS = ("token", "avg")
 FLAGS = ("layer_scale", "patch_norm", "spt", "lsa", "last_residual", "qk_norm", "pre_norm", "distilled")
-LATER = ("qk_norm", "pre_norm", "distilled")
-"""Flags that came after the first checkpoints: written only where they are set."""
+LATER = ("qk_norm", "pre_norm", "distilled", "kept")
+"""Fields that came after the first checkpoints: written only where they are set."""
+Kept = tuple[tuple[int, ...], ...]
+"""Of a pruned model for each layer the numbers of the heads that it kept."""
 LIMITS = {
     "depth": 1024, "dim": 65536, "heads": 4096, "head_width": 65536, "hidden": 1 << 20, "patch": 4096,
     "height": 16384, "width": 16384, "channels": 3, "classes": 1 << 20, "registers": 4096,
@@ -25,7 +27,8 @@ LARGEST_TIMM = 2048
 class ViTSpec:
     """Sizes of a plain ViT; pixels for `patch`, `height` and `width`, features for the rest.
 
-    hidden: width of the MLP. head_width: features of one head; heads * head_width need not equal dim.
+    heads: of every layer, or of each; kept: what those of a pruned model were called. head_width: features of one head;
+    heads * head_width need not equal dim. hidden: width of the MLP.
     pool: "token" reads the class token, "avg" averages the patches. layer_scale: whether there is LayerScale;
     patch_norm, spt, lsa, last_residual: as in models/parts. qk_norm: LayerNorm of every head's queries and keys;
     pre_norm: LayerNorm before the first block, and patches without a bias (as in CLIP); distilled: a distillation token
@@ -34,7 +37,7 @@ class ViTSpec:
 
     depth: int
     dim: int
-    heads: int
+    heads: int | tuple[int, ...]
     head_width: int
     hidden: int
     patch: int
@@ -52,8 +55,13 @@ class ViTSpec:
     qk_norm: bool = False
     pre_norm: bool = False
     distilled: bool = False
+    kept: Kept = ()
 
     def __post_init__(self) -> None:
+        if len(self.heads_by_layer) != self.depth:
+            raise UsageError(f"heads of {len(self.heads_by_layer)} layers, the model has {self.depth}.")
+        if self.kept and self.heads_by_layer != tuple(map(len, self.kept)):
+            raise UsageError("heads and kept tell of different numbers of heads.")
         if self.height % self.patch or self.width % self.patch:
             raise UsageError(
                 f"image {self.height}x{self.width} is not a whole number of {self.patch} px patches. "
@@ -65,8 +73,24 @@ class ViTSpec:
     @property
     def stock(self) -> bool:
         """Whether timm builds it by name: the heads share the model's width evenly, and all parts are timm's."""
-        other = self.patch_norm or self.spt or self.lsa or not self.last_residual or self.distilled
-        return self.heads * self.head_width == self.dim and not other
+        other = self.patch_norm or self.spt or self.lsa or not self.last_residual or self.distilled or self.kept
+        return isinstance(self.heads, int) and self.heads * self.head_width == self.dim and not other
+
+    @property
+    def heads_by_layer(self) -> tuple[int, ...]:
+        """How many heads each layer has."""
+        return (self.heads,) * self.depth if isinstance(self.heads, int) else self.heads
+
+    @property
+    def most_heads(self) -> int:
+        """How many the layer with most of them has, at least 1: the network is built of so many first."""
+        return max((1, *self.heads_by_layer))
+
+    @property
+    def heads_in_words(self) -> str:
+        """`6`, or `3 to 6`."""
+        least, most = min(self.heads_by_layer), max(self.heads_by_layer)
+        return f"{most}" if least == most else f"{least} to {most}"
 
     @property
     def tokens(self) -> int:
@@ -83,7 +107,7 @@ class ViTSpec:
             "num_classes": self.classes,
             "embed_dim": self.dim,
             "depth": self.depth,
-            "num_heads": self.heads,
+            "num_heads": self.most_heads,
             "mlp_ratio": self._mlp_ratio(),
             "reg_tokens": self.registers,
             "class_token": self.pool == "token",
@@ -110,8 +134,12 @@ class ViTSpec:
         if not needed <= set(data) <= names:
             odd = sorted(set(data) - names | needed - set(data))
             raise InputError(f"{where}: architecture fields missing or unknown: {', '.join(map(str, odd))}.")
+        data = data | {name: _tuples(data[name]) for name in ("heads", "kept") if name in data}
+        _check_kept(data.get("kept", ()), where)
         for name, limit in LIMITS.items():
             value, least = data.get(name, 0), int(name != "registers")
+            if name == "heads" and isinstance(value, tuple):
+                value = next((heads for heads in value if type(heads) is not int or not 0 <= heads <= limit), 1)
             if type(value) is not int or not least <= value <= limit:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number {least} to {limit}.")
         if data.get("pool", "token") not in POOLS:
@@ -126,7 +154,6 @@ class ViTSpec:
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """The name and shape of every tensor of the model, computed from the sizes alone."""
-        inner = self.heads * self.head_width
         shapes: dict[str, tuple[int, ...]] = {
             "pos_embed": (1, self.tokens, self.dim),
             **({} if self.pre_norm else {"patch_embed.proj.bias": (self.dim,)}),
@@ -144,8 +171,8 @@ class ViTSpec:
             shapes["reg_token"] = (1, self.registers, self.dim)
         norm = "norm" if self.pool == "token" else "fc_norm"
         shapes |= {f"{norm}.weight": (self.dim,), f"{norm}.bias": (self.dim,)}
-        for layer in range(self.depth):
-            shapes |= {f"blocks.{layer}.{name}": shape for name, shape in self._block_shapes(inner).items()}
+        for layer, heads in enumerate(self.heads_by_layer):
+            shapes |= {f"blocks.{layer}.{name}": shape for name, shape in self._block_shapes(heads).items()}
         return shapes
 
     def _embedding_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -158,7 +185,8 @@ class ViTSpec:
             f"patch_embed.{norm}.{name}": (size,) for norm, size in norms.items() for name in ("weight", "bias")
         }
 
-    def _block_shapes(self, inner: int) -> dict[str, tuple[int, ...]]:
+    def _block_shapes(self, heads: int) -> dict[str, tuple[int, ...]]:
+        inner = heads * self.head_width
         scales: dict[str, tuple[int, ...]] = {
             f"{name}.gamma": (self.dim,) for name in ("ls1", "ls2") if self.layer_scale
         }
@@ -166,7 +194,7 @@ class ViTSpec:
             scales |= {f"attn.{norm}.{name}": (self.head_width,) for norm in ("q_norm", "k_norm")
                        for name in ("weight", "bias")}  # fmt: skip
         if self.lsa:
-            scales["attn.q_norm.scale"] = (self.heads, 1, 1)
+            scales["attn.q_norm.scale"] = (heads, 1, 1)
         return scales | {
             "norm1.weight": (self.dim,),
             "norm1.bias": (self.dim,),
@@ -185,7 +213,8 @@ class ViTSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TimmSpec:
-    """Any other timm architecture by name; pixels for height and width. arguments: others, as in models/arguments."""
+    """Any other timm architecture by name; pixels for height and width. arguments: others, as in models/arguments;
+    kept: of a pruned model for each attention module the numbers of its heads."""
 
     name: str
     height: int
@@ -193,9 +222,10 @@ class TimmSpec:
     channels: int
     classes: int
     arguments: str = ""
+    kept: Kept = ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str) -> TimmSpec:
@@ -203,12 +233,14 @@ class TimmSpec:
         import timm
 
         names = {field.name for field in fields(cls)}
-        if set(data) | {"arguments"} != names:
+        data = data | ({"kept": _tuples(data["kept"])} if "kept" in data else {})
+        if set(data) | {"arguments", "kept"} != names:
             raise InputError(
                 f"{where}: architecture fields are {', '.join(map(str, data))}; expected {', '.join(names)}."
             )
         limits = LIMITS | {"height": LARGEST_TIMM, "width": LARGEST_TIMM}
-        for name in names - {"name", "arguments"}:
+        _check_kept(data.get("kept", ()), where)
+        for name in names - {"name", "arguments", "kept"}:
             value = data[name]
             if type(value) is not int or not 1 <= value <= limits[name]:
                 raise InputError(f"{where}: {name} is {value!r}, expected a whole number 1 to {limits[name]}.")
@@ -217,6 +249,20 @@ class TimmSpec:
             raise InputError(f"{where}: timm knows no architecture {data['name']!r:.60}.")
         _check_arguments(data.get("arguments", ""), where)
         return cls(**data)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, whatever they hold."""
+    return tuple(_tuples(part) for part in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_kept(kept: Any, where: str) -> None:
+    sound = isinstance(kept, tuple) and len(kept) <= LIMITS["depth"] and all(
+        isinstance(layer, tuple) and all(type(head) is int and 0 <= head < LIMITS["heads"] for head in layer)
+        and list(layer) == sorted(set(layer)) for layer in kept
+    )  # fmt: skip
+    if not sound:
+        raise InputError(f"{where}: kept is damaged; expected for each layer the numbers of its heads, ascending.")
 
 
 def _check_arguments(text: object, where: str) -> None:

@@ -129,3 +129,9 @@ def grid_of(patches: int, size: tuple[int, int]) -> tuple[int, int] | None:
     rows = isqrt(max(patches, 0) * height // width)
     fits = rows > 0 and patches % rows == 0 and rows * width == patches // rows * height
     return (rows, patches // rows) if fits else None
+
+
+def tokens_first(by_head: Tensor, rows: int) -> Tensor:
+    """[rows, tokens, H, features] of [..., H, features], which may be of no heads."""
+    heads, features = by_head.shape[-2:]
+    return by_head.reshape(rows, prod(by_head.shape[:-2]) // rows, heads, features)

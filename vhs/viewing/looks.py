@@ -41,7 +41,8 @@ class Looks:
         self.model, self._whole, self._activity = model, whole, activity
         self.observer = Observer(model)
         layouts = self.observer.layouts
-        self.layers = [index for index, layout in enumerate(layouts) if layout.kind == GLOBAL and layout.grid]
+        shown = zip(layouts, model.grid.per_layer, strict=True)
+        self.layers = [i for i, (layout, heads) in enumerate(shown) if layout.kind == GLOBAL and layout.grid and heads]
         self.through = bool(self.layers) and all(layout == layouts[0] for layout in layouts)
 
     def of(self, batch: Batch, goals_S: Tensor, view: View | None) -> Looked:

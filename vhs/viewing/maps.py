@@ -215,7 +215,7 @@ class _Collector:
         layers = tuple(
             MapLayer(
                 index, grid.module(index), grid.per_layer[index], layout.kind, layout.special, layout.grid,
-                index in self.looks.layers,
+                index in self.looks.layers, grid.kept[index] if grid.kept else (),
             )
             for index, layout in enumerate(layouts)
         )  # fmt: skip
