@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
-from vhs.figures import effects, head_findings, model_findings
+from vhs.figures import effects, head_findings, model_findings, pruning_findings
 from vhs.figures.style import short
 from vhs.formats.tables import condition_name
 from vhs.grid import head_name
@@ -139,6 +139,7 @@ SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = (
         "compare": _agreement,
         "contrast": _contrast,
         "kinds": _kinds,
+        "prune": pruning_findings.sentence,
     }
     | head_findings.SENTENCES
     | model_findings.SENTENCES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import resample_abs_pos_embed
@@ -11,18 +11,17 @@ from timm.models import adapt_input_conv
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vhs.errors import InputError, MismatchError, UsageError
-from vhs.formats import pixels, references
+from vhs.errors import MismatchError, UsageError
+from vhs.formats import pixels, references, specs
 from vhs.formats.shards import ShardSet
-from vhs.models import seam
 from vhs.models.building import build, parameter_shapes
 from vhs.models.model import Preprocess
 from vhs.models.pooling import classifiers
-from vhs.models.spec import Spec, TimmSpec, ViTSpec
+from vhs.models.spec import Spec, TimmSpec
 from vhs.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from vhs.formats.references import Loaded
+    pass
 
 CLASSES_ONLY = ("crop", "flip", "resized_crop", "randaug", "mixup", "cutmix", "label_smoothing")
 """Recipe keys that regression has no use for."""
@@ -31,10 +30,6 @@ SIZES = (
     "layer_scale", "patch_norm", "spt", "lsa", "last_residual",
 )  # fmt: skip
 """Recipe keys that a model to begin with decides."""
-
-
-LARGEST_EPS = 1e-5
-"""What a norm may add to a variance of about 1 for timm's 1e-6 to stand in for it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +130,7 @@ def from_model(reference: str, size: Size) -> Initial:
     """
     loaded = references.load(reference, torch.device("cpu"))
     net, preprocess = loaded.model.net, loaded.model.preprocess
-    spec = _resize(_spec(reference, loaded), size)
+    spec = _resize(specs.of(reference, loaded, "--init"), size)
     if isinstance(spec, TimmSpec):
         _try(spec)
     state = dict(net.state_dict())
@@ -164,38 +159,6 @@ def _try(spec: TimmSpec) -> None:
         reason = " ".join(str(error).split())[:160]
         what = f"{spec.height}x{spec.width} px with {spec.channels} channels"
         raise UsageError(f"{spec.name}: does not take images of {what}: {reason}.") from error
-
-
-def _spec(reference: str, loaded: Loaded) -> Spec:
-    if loaded.model.spec is not None:
-        return loaded.model.spec
-    preprocess, classes = loaded.model.preprocess, len(loaded.model.classes)
-    plain = loaded.model.plain
-    if plain is None:
-        raise InputError(f"{reference}: --init takes vhs checkpoints, timm models and plain ViTs in hf's layout.")
-    _check_plain(plain, reference)
-    return _of_plain(plain, preprocess.height, preprocess.width, preprocess.channels, classes)
-
-
-def _check_plain(net: VisionTransformer, reference: str) -> None:
-    """Raises InputError for a network that a plain ViT of the same sizes would not compute."""
-    block = seam.blocks(net)[0]
-    activation, eps = cast(nn.Module, block.mlp.act), cast(nn.LayerNorm, net.norm).eps
-    if type(activation) is not nn.GELU or activation.approximate != "none":
-        raise InputError(f"{reference}: its activation is {type(activation).__name__}; --init goes on with GELU alone.")
-    if eps > LARGEST_EPS:
-        raise InputError(f"{reference}: its norms add {eps:g} to the variance; --init goes on with 1e-6 alone.")
-
-
-def _of_plain(net: VisionTransformer, height: int, width: int, channels: int, classes: int) -> ViTSpec:
-    attn, block = seam.attention(seam.blocks(net)[0]), seam.blocks(net)[0]
-    hidden = cast(nn.Linear, block.mlp.fc1).weight.shape[0]
-    return ViTSpec(
-        depth=len(seam.blocks(net)), dim=net.embed_dim, heads=attn.num_heads, head_width=attn.head_dim, hidden=hidden,
-        patch=cast(int, net.patch_embed.patch_size[0]), height=height, width=width, channels=channels,
-        classes=max(classes, 1), registers=0 if net.reg_token is None else net.reg_token.shape[1],
-        pool="token" if net.global_pool == "token" else "avg", layer_scale=not isinstance(block.ls1, nn.Identity),
-    )  # fmt: skip
 
 
 def _resize(spec: Spec, size: Size) -> Spec:

@@ -40,8 +40,8 @@ class CheckpointInfo:
     timm: {"name", "kwargs"} with which timm.create_model builds it, or None where timm cannot.
     data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
     to the checkpoint. recipe: the training options as resolved. parent, teacher: a reference and the hash of its
-    weights; assigned: which of the teacher's heads a student's heads became, where they were matched. weights: "raw" or
-    "ema". weights_id: their hash.
+    weights; assigned: which of the teacher's heads a student's heads became, where they were matched; pruned: how heads
+    went (runs/pruned_checkpoint). weights: "raw" or "ema". weights_id: their hash.
     """
 
     spec: Spec
@@ -56,6 +56,7 @@ class CheckpointInfo:
     parent: str | None = None
     teacher: str | None = None
     assigned: str | None = None
+    pruned: dict[str, Any] | None = None
     step: int = 0
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
@@ -65,8 +66,9 @@ class CheckpointInfo:
     def to_json(self) -> str:
         """With a checksum of all the rest."""
         plain = asdict(self) | {"spec": self.spec.to_json()}
-        if self.assigned is None:
-            del plain["assigned"]
+        for name in ("assigned", "pruned"):
+            if plain[name] is None:
+                del plain[name]
         return json.dumps(plain | {"checksum": checksum(plain)}, sort_keys=True)
 
     @classmethod
@@ -115,6 +117,8 @@ class CheckpointInfo:
             text = getattr(self, name)
             if text is not None and not isinstance(text, str):
                 raise InputError(f"{where}: {name} is {text!r:.40}, expected text or null.")
+        if self.pruned is not None and type(self.pruned) is not dict:
+            raise InputError(f"{where}: pruned is {self.pruned!r:.40}, expected an object.")
 
     def _check(self, where: str) -> CheckpointInfo:
         spec = self.spec

@@ -240,6 +240,48 @@ EVALSHIFT_REGRESSION = Schema(
     "evalshift",
 )
 
+PRUNE = Schema(
+    "prune",
+    "one step of an order of heads under one condition, or the mean of conditions, on one part of the images",
+    (
+        *MEASURED,
+        _text(
+            "order",
+            "way in which heads go (docs/methods.md); `single`: each head alone; `random-N`: random orders, the "
+            "control; `list`: heads that were named",
+        ),
+        _count("round", "step of the order, 0: nothing is gone", ""),
+        _count("heads_left", "heads that are left", "heads"),
+        _text("removed", "heads that went in this step, `L3H1`, joined by `+`", nullable=True),
+        _text("over", "`condition`; `corruption`: the mean over its severities; `mean`: of all conditions named"),
+        _text("used_for", "`choose`: the images (folds 0 to 6) that orders are chosen on; `report`: the others"),
+        _count("n", "images of the part"),
+        _count("n_correct", "of these answered right; empty for means", nullable=True),
+        _real("top1", "fraction", "accuracy; of means, the mean over conditions"),
+        *_interval("top1", "fraction", nullable=True),
+        _real("loss", "nats", "mean cross-entropy"),
+        _real("ece", "fraction", "expected calibration error, 15 equal-width bins; empty for means", nullable=True),
+        _count("n_lost", "right by the whole model, wrong here; empty for means", nullable=True),
+        _count("n_gained", "wrong by the whole model, right here; empty for means", nullable=True),
+        _real("drop", "fraction", "accuracy lost against the whole model, of the same images"),
+        *_interval("drop", "fraction"),
+        _real("epsilon", "fraction", "loss that --certify tests", nullable=True),
+        _real("confidence", "fraction", "of the certificate", nullable=True),
+        _real("bound", "fraction", "one-sided upper bound of drop at this confidence, of this row alone",
+              nullable=True),
+        _real("p", "probability", "of the hypothesis that epsilon or more is lost", nullable=True),
+        Column("certified", FLAG, "", "whether every step to this one was passed, in everything the certificate is of",
+               nullable=True),
+        _real("images_needed", "images", "about how many show that less than epsilon is lost, 80 % power; empty where "
+              "more is lost", nullable=True),
+        _count("parameters", "of the network", ""),
+        _count("flops", "of a pass over one image, one multiply-add being two", "FLOPs"),
+        _real("images_per_s", "1/s", "measured rate; with --speed", nullable=True),
+    ),
+    ("heads_left", "used_for"),
+    "prune",
+)  # fmt: skip
+
 ESTIMATES = Schema(
     "estimates",
     "one head of one model under one condition: an estimate of what removing it does",
@@ -952,6 +994,7 @@ SCHEMAS = {
         ABLATE,
         FOLDS,
         FOLDS_REGRESSION,
+        PRUNE,
         HEADS,
         PAIRS,
         MATCHES,

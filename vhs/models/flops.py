@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vhs.grid import Unit
 from vhs.models import seam
@@ -119,3 +121,11 @@ def _layer(block: seam.Block, dim: int, tokens: int, queries: int) -> Layer:
         mlp=queries * mlp,
         heads=attn.num_heads,
     )
+
+
+def forward(net: nn.Module, pixels_BCHW: Tensor) -> int:
+    """FLOPs of a pass over one image, of any network: torch's count of the products that ran."""
+    device = next(net.parameters()).device
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(pixels_BCHW[:1].to(device))
+    return counter.get_total_flops()

@@ -69,19 +69,43 @@ def keep(net: nn.Module, kept: Kept, numbers: Kept | None = None) -> None:
     if len(found) != len(kept):
         raise MismatchError(f"{type(net).__name__}: has {len(found)} layers with heads, {len(kept)} were expected.")
     own = numbers_of(found.values()) or tuple(tuple(range(cast(int, part.num_heads))) for part in found.values())
-    for layer, (path, module) in enumerate(found.items()):
+    for layer, path in enumerate(found):
         if not all(0 <= position < len(own[layer]) for position in kept[layer]):
             raise MismatchError(f"{path}: has {len(own[layer])} heads, more were expected.")
         called = tuple(numbers[layer] if numbers is not None else (own[layer][position] for position in kept[layer]))
         if called != tuple(own[layer]):
-            reason = refusal(path, module)
-            if reason:
-                raise MismatchError(f"{type(net).__name__}: {reason}.")
-            net.set_submodule(path, _of_fewer(net, module, list(kept[layer]), called))
+            net.set_submodule(path, of_fewer(net, path, kept[layer], called))
 
 
-def give_back(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    """Other values for a projection, in place: those that a fold left it."""
+def of_fewer(net: nn.Module, path: str, positions: Sequence[int], called: Sequence[int]) -> nn.Module:
+    """An attention module of some heads of one of the network's, which stays as it is. called: their numbers.
+
+    Raises MismatchError where heads cannot be taken out.
+    """
+    module = net.get_submodule(path)
+    reason = refusal(path, module)
+    if reason:
+        raise MismatchError(f"{type(net).__name__}: {reason}.")
+    fewer: Any = _as_rope(module) if isinstance(module, EvaAttention) else copy_sharing_weights(module)
+    heads, places = fewer.num_heads, list(positions)
+    if isinstance(fewer, AttentionRope):
+        fewer.num_kv_heads, fewer.kv_dim = len(places), len(places) * fewer.head_dim
+        fewer.__class__ = RopeByHead if getattr(net, "rope_mixed", False) else AttentionRope
+    fewer.num_heads, fewer.attn_dim = len(places), len(places) * fewer.head_dim
+    for name, parts in (("qkv", 3), ("q_proj", 1), ("k_proj", 1), ("v_proj", 1), ("gate", 1)):
+        linear = getattr(fewer, name, None)
+        if linear is not None:
+            _keep_rows(linear, (parts, heads, fewer.head_dim), places)
+    picked = _picked(fewer.proj.weight.mT, (1, heads, fewer.head_dim), places)
+    fewer.proj.weight, fewer.proj.in_features = _like(fewer.proj.weight, picked.mT), fewer.attn_dim
+    if isinstance(fewer.q_norm, Temperature):
+        fewer.q_norm.scale = _like(fewer.q_norm.scale, fewer.q_norm.scale.detach()[places])
+    setattr(fewer, NUMBERS, tuple(called))
+    return fewer
+
+
+def change(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    """Give a projection other values, in place: those that a fold left it."""
     linear.weight, linear.bias = _like(linear.weight, weight), _like(linear.bias, bias)
 
 
@@ -95,26 +119,6 @@ class RopeByHead(AttentionRope):
         own = None if rope is None else torch.stack([rope[..., head, :, :] for head in self.head_numbers], -3) if (
             self.head_numbers) else rope[..., :0, :, :]  # fmt: skip
         return super().forward(x, own, *masks, **options)
-
-
-def _of_fewer(net: nn.Module, module: nn.Module, positions: list[int], called: tuple[int, ...]) -> nn.Module:
-    """An attention module of some heads of another one's, which stays as it is."""
-    fewer: Any = _as_rope(module) if isinstance(module, EvaAttention) else copy_sharing_weights(module)
-    heads = fewer.num_heads
-    if isinstance(fewer, AttentionRope):
-        fewer.num_kv_heads, fewer.kv_dim = len(positions), len(positions) * fewer.head_dim
-        fewer.__class__ = RopeByHead if getattr(net, "rope_mixed", False) else AttentionRope
-    fewer.num_heads, fewer.attn_dim = len(positions), len(positions) * fewer.head_dim
-    for name, parts in (("qkv", 3), ("q_proj", 1), ("k_proj", 1), ("v_proj", 1), ("gate", 1)):
-        linear = getattr(fewer, name, None)
-        if linear is not None:
-            _keep_rows(linear, (parts, heads, fewer.head_dim), positions)
-    picked = _picked(fewer.proj.weight.mT, (1, heads, fewer.head_dim), positions)
-    fewer.proj.weight, fewer.proj.in_features = _like(fewer.proj.weight, picked.mT), fewer.attn_dim
-    if isinstance(fewer.q_norm, Temperature):
-        fewer.q_norm.scale = _like(fewer.q_norm.scale, fewer.q_norm.scale.detach()[positions])
-    setattr(fewer, NUMBERS, called)
-    return fewer
 
 
 def _as_rope(module: EvaAttention) -> AttentionRope:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -72,6 +72,18 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def of_folds(self, wanted: Sequence[int]) -> Decoded:
+        """Its samples of these folds."""
+        kept_M = torch.isin(self.folds_N, torch.tensor(wanted)).nonzero()[:, 0]
+        beside = Beside(*(None if part is None else part[kept_M] for part in (
+            self.beside.regions_NHW, self.beside.bare_NCHW, self.beside.clean_NCHW, self.beside.added_NR)))  # fmt: skip
+        return replace(
+            self, images_NCHW=self.images_NCHW[kept_M], labels_N=self.labels_N[kept_M], keys_N=self.keys_N[kept_M],
+            folds_N=self.folds_N[kept_M], groups=replace(self.groups, members_NA=self.groups.members_NA[kept_M]),
+            positions_N=self.positions_N[kept_M], targets_NT=self.targets_NT[kept_M],
+            ids=tuple(self.ids[index] for index in kept_M.tolist()), beside=beside,
+        )  # fmt: skip
 
     def tiles(self, tile: int, device: torch.device) -> Iterator[Batch]:
         """Batches of exactly `tile` samples on `device`; the last is padded."""

@@ -44,7 +44,8 @@ class Run:
 
     tile: samples a batch; stack: variants of them at once; adaptive: whether the data decided how many samples;
     ablation: what is removed, and what stands in for it; fill_images: those that this comes from; regions: whether maps
-    of regions come with the images; twins: whether those of a stored version come with what they were before.
+    of regions come with the images; twins: whether those of a stored version come with what they were before; folds:
+    those whose samples are measured, None for all (`of_folds` leaves them out of the data).
     """
 
     models: Sequence[Model]
@@ -61,6 +62,7 @@ class Run:
     fill_images: FillImages | None = None
     regions: bool = False
     twins: bool = False
+    folds: tuple[int, ...] | None = None
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -68,6 +70,10 @@ class Run:
     @property
     def device(self) -> torch.device:
         return self.models[0].device
+
+    def of_folds(self, folds: tuple[int, ...]) -> Run:
+        """The same run on the samples of these folds alone."""
+        return replace(self, data=self.data.of_folds(folds), folds=folds)
 
     def data_of(self, condition: Condition) -> cache.Decoded:
         """The data of a condition: the run's own, or the shifted shard set, decoded now."""
@@ -93,6 +99,7 @@ class Run:
 
     def _with_beside(self, decoded: cache.Decoded, data: ShardSet, geometry: Geometry = IMAGENET) -> cache.Decoded:
         """With what the run measures beside the images: region maps, and what a stored version's images were before."""
+        decoded = decoded if self.folds is None else decoded.of_folds(self.folds)
         if self.regions:
             decoded = beside.with_regions(decoded, data, geometry)
         if not self.twins or not self.has_clean(data):

@@ -1,0 +1,82 @@
+"""What a prune table says, in a sentence or two that a paper can quote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from vhs.summaries.certifying import Certificate
+
+REDUNDANT = 0.005
+"""Accuracy lost, as a fraction, below which heads are dispensable."""
+OVER = {
+    "condition": "in each of {count} conditions",
+    "corruption": "in the mean over severities of each of {count} corruptions",
+    "mean": "in the mean of {count} conditions",
+}  # fmt: skip
+
+
+def sentence(table: pl.DataFrame) -> str:
+    """Of the first order: the certificate, or what the heads cost; and what random orders cost."""
+    first = table.filter((pl.col("order") == table["order"][0]) & (pl.col("model_id") == table["model_id"][0]))
+    tested = first.filter(pl.col("certified").is_not_null())
+    parts = [_certified(first, tested)] if len(tested) else []
+    return " ".join([*parts, _redundant(table, first)])
+
+
+def nothing_certified(certificate: Certificate) -> str:
+    """Why no model is saved."""
+    needed = "" if certificate.needed is None or certificate.needed == float("inf") else (
+        f" About {certificate.needed:,.0f} images would show that the first step loses less."
+    )  # fmt: skip
+    return (
+        f"--certify {certificate.margin:g}: on {certificate.images:,} images no step is certified, so that no model is "
+        f"saved.{needed} Take more images, --over mean, or a larger loss."
+    )
+
+
+def _certified(first: pl.DataFrame, tested: pl.DataFrame) -> str:
+    whole, passed = int(first["heads_left"].max()), tested.filter(pl.col("certified"))  # type: ignore[arg-type]
+    epsilon, confidence = float(tested["epsilon"][0]) * 100, float(tested["confidence"][0])
+    over = tested["over"][0]
+    if over == "mean":
+        count = first.filter((pl.col("over") == "condition") & (pl.col("shift") != "clean")).select(
+            "shift", "corruption", "severity").unique().height  # fmt: skip
+    else:
+        count = tested.select("shift", "corruption", "severity").unique().height
+    images = int(tested["n"][0])
+    if not len(passed):
+        return f"No head of {whole} is certified to cost at most {epsilon:g} points on {images:,} images."
+    gone = whole - int(passed["heads_left"].min())  # type: ignore[arg-type]
+    return (
+        f"Without {gone} of {whole} heads at most {epsilon:g} points of accuracy are lost "
+        f"{OVER[over].format(count=count)}, with confidence {confidence:g}, for images like these {images:,}."
+    )
+
+
+def _redundant(table: pl.DataFrame, first: pl.DataFrame) -> str:
+    """How many heads cost little together, beside how many cost little alone."""
+    whole = int(first["heads_left"].max())  # type: ignore[arg-type]
+    alone = _reported(table.filter(pl.col("order") == "single"))
+    joint = _reported(first)
+    name, where = _where(joint)
+    joint = joint.filter(pl.col("shift") == name)
+    cheap = joint.filter(pl.col("drop_hi") < REDUNDANT)
+    gone = whole - int(cheap["heads_left"].min()) if len(cheap) else 0  # type: ignore[arg-type]
+    single = alone.filter((pl.col("shift") == name) & (pl.col("drop_hi") < REDUNDANT)).height
+    beside = f"; alone {single} would" if len(alone) else ""
+    return (
+        f"By order {first['order'][0]} {gone} of {whole} heads go together at a cost below {REDUNDANT * 100:g} points "
+        f"({where}, upper bound){beside}."
+    )
+
+
+def _reported(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter((pl.col("used_for") == "report") & pl.col("over").is_in(["mean", "condition"]))
+
+
+def _where(rows: pl.DataFrame) -> tuple[str, str]:
+    """The mean of conditions where there is one, else clean."""
+    return ("all", "mean of the shifts") if "all" in rows["shift"] else (rows["shift"][0], f"{rows['shift'][0]} images")
