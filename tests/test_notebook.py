@@ -133,7 +133,7 @@ def test_errors_are_in_the_words_of_python(call, words: str, toy_checkpoint: Pat
 
 ELSEWHERE = {
     "out", "form", "quiet", "verbose", "debug", "dry_run", "partial", "whole", "print_config",  # of files and terminals
-    "folds", "pairs", "calibration", "contrast",  # second tables: they come back with the first
+    "folds", "pairs", "calibration", "contrast", "curve",  # second tables: they come back with the first
 }  # fmt: skip
 OTHERWISE = {
     "no_verify": "verify", "wanted": "class_name", "models": "models", "tables": "sources", "shards": "data",
@@ -145,7 +145,7 @@ OF_FUNCTIONS = {"probe", "against"}
 """Options of specialize that are functions of their own: `vhs.probe` and `vhs.match`."""
 
 
-@pytest.mark.parametrize("name", ["ablate", "evalshift", "specialize", "compare", "plot", "train", "shard"])
+@pytest.mark.parametrize("name", ["ablate", "evalshift", "specialize", "compare", "plot", "train", "shard", "prune"])
 def test_functions_take_all_that_the_commands_take(name: str) -> None:
     import importlib
     import inspect
@@ -156,6 +156,7 @@ def test_functions_take_all_that_the_commands_take(name: str) -> None:
     command = getattr(importlib.import_module(f"vhs.commands.{name}"), name)
     offered = set(inspect.signature(getattr(notebook, name)).parameters)
     wanted = {OTHERWISE.get(option, option) for option in inspect.signature(command).parameters} - ELSEWHERE
+    wanted = {"tables" if option == "sources" else option for option in wanted} if name == "prune" else wanted
     wanted -= {"pairs"} if name != "shard" else set()
     wanted -= set(EVERYDAY) if name == "train" else set()
     wanted -= set(OF_MAPS) | OF_FUNCTIONS if name == "specialize" else set()

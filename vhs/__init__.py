@@ -10,8 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = [
     "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot", "probe",
-    "read_images",
-    "read_maps", "shard", "specialize", "train", "without_heads",
+    "prune", "read_images", "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 ERRORS = ("VhsError", "UsageError", "InputError", "MismatchError")
 

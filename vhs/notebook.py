@@ -29,6 +29,7 @@ from vhs.formats.tables import Table
 from vhs.measures import ablation_options
 from vhs.notebook_heads import head_outputs, match, probe, without_heads
 from vhs.notebook_maps import Heads, drawn, maps, read_maps
+from vhs.notebook_pruning import prune
 from vhs.options import is_pictured
 from vhs.progress import Progress
 from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
@@ -40,8 +41,7 @@ from vhs.viewing import contact, specialization
 
 __all__ = [
     "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot", "probe",
-    "read_images",
-    "read_maps", "shard", "specialize", "train", "without_heads",
+    "prune", "read_images", "read_maps", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 
 

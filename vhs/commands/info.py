@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from polars import DataFrame
 
-    from vhs.formats.checkpoints import CheckpointInfo
     from vhs.formats.shards import ShardSet
     from vhs.formats.tables import Table
     from vhs.models.model import Model
@@ -134,41 +133,28 @@ def _shards(item: ShardSet) -> list[tuple[str, object]]:
 
 
 def _checkpoint(path: Path) -> list[tuple[str, object]]:
-    from vhs.formats import checkpoints
+    from vhs.formats import checkpoint_words, checkpoints
+    from vhs.grid import HeadGrid
     from vhs.models.spec import TimmSpec
 
     described = checkpoints.read_info(path)
     spec = described.spec
     trained = [
         ("trained", f"{described.step} updates, seed {described.seed}, {described.weights} weights"),
-        *_learned_from(described),
+        *checkpoint_words.learned_from(described),
         ("data", ", ".join(f"{split} {entry['name']} {entry['hash']}" for split, entry in described.data.items())),
         ("timm", described.timm["name"] if described.timm else "not a stock architecture"),
     ]
     if isinstance(spec, TimmSpec):
         architecture = f"{spec.name}{f', {spec.arguments}' if spec.arguments else ''}"
         return [("checkpoint", architecture), *_heads(_load(str(path))), *trained]
-    heads = f"{spec.heads_in_words} heads of {spec.head_width} a layer"
+    heads = f"{HeadGrid(spec.heads_by_layer).in_words()} heads" if spec.kept else f"{spec.heads_in_words} heads"
     return [
-        ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {heads}"),
+        ("checkpoint", f"ViT, depth {spec.depth}, dim {spec.dim}, {heads} of {spec.head_width} a layer"),
         ("image", f"{spec.height}x{spec.width}, {spec.channels} channels, patch {spec.patch}, {spec.tokens} tokens"),
         ("classes", f"{spec.classes}: {', '.join(described.classes[:10])}"),
         *trained,
     ]
-
-
-def _learned_from(described: CheckpointInfo) -> list[tuple[str, object]]:
-    """What a checkpoint was made from and told by, where it was."""
-    recipe, found = described.recipe, list[tuple[str, object]]()
-    if described.parent:
-        found.append(("parent", described.parent))
-    if described.teacher:
-        found.append(("teacher", f"{described.teacher}: {recipe.get('distill')}, alpha {recipe.get('alpha', 0.5)}"))
-    if described.assigned:
-        found.append(("assigned", described.assigned))
-    if recipe.get("diversity"):
-        found.append(("diversity", f"{recipe['diversity']:g}, layers {recipe.get('diversity_layers', 'last')}"))
-    return found
 
 
 def _maps(path: Path) -> list[tuple[str, object]]:

@@ -17,7 +17,7 @@ from vhs.world import is_first
 if TYPE_CHECKING:
     from polars import DataFrame
 
-    from vhs.runs.pruning import Bench, Pruned
+    from vhs.pruning.bench import Bench, Pruned
 
 Reference = Annotated[
     str,
@@ -166,19 +166,18 @@ def prune(
     Example: vhs prune vit.safetensors heads.csv --shift imagenet-c --certify .05 -o small.safetensors
     """
     console = options.console("prune", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures.pruning_findings import nothing_certified
     from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs
     from vhs.measures import pruning_options
     from vhs.runs import journal
     from vhs.summaries import comparison
 
-    asked = pruning_options.parse(
-        order or ["effect"], select, fill=fill, compensate=compensate, ridge=ridge, over=over, tables=bool(tables),
-        keep=keep, flops=flops, tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again,
-        random=random_orders, speed=speed,
-    )  # fmt: skip
-    pruning_options.check_goal(asked, saving=out is not None)
+    asked = pruning_options.Pruning(
+        orders=pruning_options.orders_of(order or ["effect"]), listed=pruning_options.heads_of(select),
+        fold=pruning_options.fold_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
+        tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again, random=random_orders,
+        speed=speed,
+    ).checked(tables=bool(tables), saving=out is not None)  # fmt: skip
     table = _curve(out, curve, form, summary)
     check_outputs([out, table.out if table else None], [model, *(tables or [])])
     main = out if out is not None else table.out if table else None
@@ -186,13 +185,14 @@ def prune(
     rows = comparison.read_folds(tables, read) if tables else None
     kept = journal.keep(main, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keeping, console.progress() as progress:
-        from vhs.runs import opening, pruning_opening
+        from vhs.pruning import opening as benches
+        from vhs.runs import opening
 
         wanted = opening.Options(
             shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=not no_verify, fill_data=fill_data,
         )  # fmt: skip
-        bench = pruning_opening.open_bench(
+        bench = benches.open_bench(
             model, data, wanted, asked, choose_on=choose_on or [], table=rows, progress=progress, note=console.note
         )
         console.detail(bench.run.in_words())
@@ -203,8 +203,9 @@ def prune(
         progress.end()
         _write(bench, found, out, table)
         keeping.discard()
-    if found.certificate is not None and found.net is None:
-        raise VhsError(nothing_certified(found.certificate))
+    refusal = found.certificate.refusal() if found.certificate is not None and out is not None else None
+    if refusal:
+        raise VhsError(refusal)
 
 
 def _curve(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,8 +16,9 @@ METRICS = {
     "loss": ("loss (nats)", 1),
     "ece": ("expected calibration error (%)", 100),
 }
-MOST_PANELS, MOST_DASHED = 3, 3
-"""Conditions that are drawn; orders beside which what they have on the images that chose them is drawn, too."""
+MOST_PANELS, MOST_BANDS = 3, 3
+"""Conditions that are drawn; orders that have room for bands and for what they have on the images that chose them."""
+LINES = ("-", "--", "-.")
 CONTROL = "0.55"
 NO_CHOICE = ("single",)
 
@@ -30,7 +33,8 @@ def curves(table: pl.DataFrame, metric: str = "top1") -> Figure:
         for axes, place in zip(panels[row * len(places) :], places, strict=False):
             _panel(axes, model.join(place, on=place.columns, nulls_equal=True), orders, metric)
             axes.set_title(_title(model, place, alone=len(models) == 1), loc="left")
-    figure.supxlabel("heads left", fontsize=9)
+    for axes in panels[-len(places) :]:
+        axes.set_xlabel("heads left")
     figure.supylabel(METRICS[metric][0], fontsize=9)
     _legend(figure, panels[0], table, orders, metric)
     return figure
@@ -62,19 +66,28 @@ def _panel(axes: Axes, rows: pl.DataFrame, orders: list[str], metric: str) -> No
         x = drawn["heads_left"].to_numpy()
         axes.fill_between(x, drawn["low"].to_numpy() * scale, drawn["high"].to_numpy() * scale, color="0.88", lw=0)
         axes.plot(x, drawn["mean"].to_numpy() * scale, color=CONTROL, lw=1.2)
-    for colour, order in zip(style.colours(len(orders)), orders, strict=True):
-        own = report.filter(pl.col("order") == order).sort("heads_left")
+    for order, look in _looks(orders).items():
+        own, colour = report.filter(pl.col("order") == order).sort("heads_left"), look["color"]
         x = own["heads_left"].to_numpy()
-        axes.plot(x, own[metric].to_numpy() * scale, "o-", color=colour, markersize=2.2, lw=1.3)
-        if f"{metric}_lo" in own.columns:
+        axes.plot(x, own[metric].to_numpy() * scale, markersize=2.2, lw=1.3, **look)
+        if f"{metric}_lo" in own.columns and len(orders) <= MOST_BANDS:
             lo, hi = (own[f"{metric}_{end}"].to_numpy() * scale for end in ("lo", "hi"))
             axes.fill_between(x, lo, hi, color=colour, alpha=0.15, lw=0)
-        if len(orders) <= MOST_DASHED:
+        if len(orders) <= MOST_BANDS:
             chose = rows.filter((pl.col("order") == order) & (pl.col("used_for") == "choose")).sort("heads_left")
             axes.plot(chose["heads_left"].to_numpy(), chose[metric].to_numpy() * scale, ":", color=colour, lw=1)
     _mark_certified(axes, rows, metric)
     axes.set_xlim(float(rows["heads_left"].max()), 0)  # type: ignore[arg-type]
     axes.grid(axis="y", color="0.92")
+
+
+def _looks(orders: list[str]) -> dict[str, dict[str, Any]]:
+    """Colours of the palette, then again with other lines."""
+    count = len(style.COLOURS) - 1  # black is for what is certified
+    return {
+        order: {"color": style.COLOURS[index % count], "ls": LINES[index // count % len(LINES)], "marker": "o"}
+        for index, order in enumerate(orders)
+    }
 
 
 def _mark_certified(axes: Axes, rows: pl.DataFrame, metric: str) -> None:
@@ -95,22 +108,22 @@ def _title(model: pl.DataFrame, place: pl.DataFrame, *, alone: bool) -> str:
 
 
 def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str], metric: str) -> None:
-    handles = [axes.plot([], [], "o-", color=c, markersize=3)[0] for c in style.colours(len(orders))]
+    handles = [axes.plot([], [], markersize=3, **look)[0] for look in _looks(orders).values()]
     names = list(orders)
     drawn = table.filter(pl.col("order").str.starts_with("random-"))["order"].n_unique()
     if drawn:
         handles.append(axes.plot([], [], color=CONTROL, lw=1.2)[0])
         names.append(f"{drawn} random orders: mean, range")
-    if len(orders) <= MOST_DASHED:
+    if len(orders) <= MOST_BANDS:
         handles.append(axes.plot([], [], ":", color="black", lw=1)[0])
         names.append("on the images that chose")
     tested = table.filter(pl.col("certified").fill_null(False))
     if len(tested):
         handles.append(axes.plot([], [], "D", color="black", markersize=5, ls="")[0])
         names.append(f"certified: at most {tested['epsilon'][0] * 100:g} points lost")
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
     n = table.filter(pl.col("used_for") == "report")["n"][0]
     models = table["model"].unique(maintain_order=True).to_list()
     who = f"{style.short(models[0])}, " if len(models) == 1 else ""
-    band = ", 95 % interval" if metric == "top1" else ""
+    band = ", 95 % interval" if metric == "top1" and len(orders) <= MOST_BANDS else ""
     figure.suptitle(f"{who}{table['data'][0]}, {n:,} images that did not choose{band}", fontsize=10)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
-if TYPE_CHECKING:
-    from vhs.summaries.certifying import Certificate
+from vhs.formats.tables import condition_name
 
 REDUNDANT = 0.005
 """Accuracy lost, as a fraction, below which heads are dispensable."""
@@ -26,17 +23,6 @@ def sentence(table: pl.DataFrame) -> str:
     return " ".join([*parts, _redundant(table, first)])
 
 
-def nothing_certified(certificate: Certificate) -> str:
-    """Why no model is saved."""
-    needed = "" if certificate.needed is None or certificate.needed == float("inf") else (
-        f" About {certificate.needed:,.0f} images would show that the first step loses less."
-    )  # fmt: skip
-    return (
-        f"--certify {certificate.margin:g}: on {certificate.images:,} images no step is certified, so that no model is "
-        f"saved.{needed} Take more images, --over mean, or a larger loss."
-    )
-
-
 def _certified(first: pl.DataFrame, tested: pl.DataFrame) -> str:
     whole, passed = int(first["heads_left"].max()), tested.filter(pl.col("certified"))  # type: ignore[arg-type]
     epsilon, confidence = float(tested["epsilon"][0]) * 100, float(tested["confidence"][0])
@@ -50,10 +36,15 @@ def _certified(first: pl.DataFrame, tested: pl.DataFrame) -> str:
     if not len(passed):
         return f"No head of {whole} is certified to cost at most {epsilon:g} points on {images:,} images."
     gone = whole - int(passed["heads_left"].min())  # type: ignore[arg-type]
+    where = OVER[over].format(count=count) if count > 1 else f"under {_condition(tested)}"
     return (
-        f"Without {gone} of {whole} heads at most {epsilon:g} points of accuracy are lost "
-        f"{OVER[over].format(count=count)}, with confidence {confidence:g}, for images like these {images:,}."
+        f"Without {gone} of {whole} heads at most {epsilon:g} points of accuracy are lost {where}, with confidence "
+        f"{confidence:g}, for images like these {images:,}."
     )
+
+
+def _condition(tested: pl.DataFrame) -> str:
+    return condition_name(*tested.select("shift", "corruption", "severity").row(0))
 
 
 def _redundant(table: pl.DataFrame, first: pl.DataFrame) -> str:
@@ -66,10 +57,10 @@ def _redundant(table: pl.DataFrame, first: pl.DataFrame) -> str:
     cheap = joint.filter(pl.col("drop_hi") < REDUNDANT)
     gone = whole - int(cheap["heads_left"].min()) if len(cheap) else 0  # type: ignore[arg-type]
     single = alone.filter((pl.col("shift") == name) & (pl.col("drop_hi") < REDUNDANT)).height
-    beside = f"; alone {single} would" if len(alone) else ""
+    beside = f"; one at a time {single} do" if len(alone) else ""
     return (
-        f"By order {first['order'][0]} {gone} of {whole} heads go together at a cost below {REDUNDANT * 100:g} points "
-        f"({where}, upper bound){beside}."
+        f"By order {first['order'][0]} {gone} of {whole} heads go together at a cost of surely less than "
+        f"{REDUNDANT * 100:g} points ({where}, 95 % interval){beside}."
     )
 
 

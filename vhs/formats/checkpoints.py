@@ -41,7 +41,7 @@ class CheckpointInfo:
     data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
     to the checkpoint. recipe: the training options as resolved. parent, teacher: a reference and the hash of its
     weights; assigned: which of the teacher's heads a student's heads became, where they were matched; pruned: how heads
-    went (runs/pruned_checkpoint). weights: "raw" or "ema". weights_id: their hash.
+    went (pruning/checkpoint). weights: "raw" or "ema". weights_id: their hash.
     """
 
     spec: Spec

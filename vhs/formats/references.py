@@ -48,16 +48,19 @@ def load(reference: str, device: torch.device, precision: str = "float32", *, tr
     if reference.startswith(huggingface.HF):
         return Loaded(_hf(reference, device, precision))
     if reference == "-":
-        return _spool(read_stdin("a checkpoint"), "stdin", device, precision)
+        return of_bytes(read_stdin("a checkpoint"), "stdin", device, precision)
     path = Path(reference)
     if exists(path) and not path.is_file() and not path.is_dir():
-        return _spool(path.read_bytes(), reference, device, precision)
+        return of_bytes(path.read_bytes(), reference, device, precision)
     _check_kind(path, reference)
     return _checkpoint(path, reference, device, precision)
 
 
-def _spool(data: bytes, name: str, device: torch.device, precision: str) -> Loaded:
-    """A checkpoint that came through a pipe, put on disk to be mapped. Its recorded paths lead nowhere."""
+def of_bytes(data: bytes, name: str, device: torch.device, precision: str) -> Loaded:
+    """A checkpoint that came through a pipe or was never written, put on disk to be mapped.
+
+    Its recorded paths lead nowhere.
+    """
     with tempfile.NamedTemporaryFile(prefix="vhs-", suffix=".safetensors") as spool:
         spool.write(data)
         spool.flush()

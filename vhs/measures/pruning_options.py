@@ -79,49 +79,53 @@ class Pruning:
     confidence: float = 0.95
     speed: bool = False
 
+    def checked(self, *, tables: bool, saving: bool) -> Pruning:
+        """Itself. tables: whether some are given to order by; saving: whether a model is to be saved.
+
+        Raises UsageError for values out of range, and for options that do not go together.
+        """
+        self._check_ranges()
+        named = ("keep", "flops", "tolerance", "certify")
+        given = [name for name in named if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"--{given[0]} and --{given[1]}: both say how far heads go. Drop one of them.")
+        if self.listed and given and given != ["certify"]:
+            raise UsageError(f"--select and --{given[0]}: both say which heads go. Drop one of them.")
+        if saving and not given and not self.listed:
+            raise UsageError("-o: how many heads shall go? Give --keep, --flops, --tolerance, --certify or --select.")
+        if tables and ("effect" not in self.orders or self.listed):
+            raise UsageError("tables of effects are what --order effect goes by. Ask for it, or drop them.")
+        if tables and self.again:
+            raise UsageError("--again: measures anew, and the tables hold the whole model's heads. Drop one of them.")
+        return self
+
+    def _check_ranges(self) -> None:
+        if self.over not in OVER:
+            raise UsageError(f"--over {self.over}: expected {choices(OVER)}.")
+        for name, least, most in (
+            ("keep", 0, None), ("flops", 0, 1), ("tolerance", 0, 1), ("confidence", 0.5, 0.998), ("every", 1, None),
+            ("random", 0, 1000), ("certify", 1e-4, 0.5),
+        ):  # fmt: skip
+            check_range(name, getattr(self, name), least, most)
+
     @property
     def level(self) -> float:
         """Odds that the certificate is wrong."""
         return 1 - self.confidence
 
-    @property
-    def goal(self) -> str | None:
-        """The option that says how far heads go; None where nothing does."""
-        named = {"--keep": self.keep, "--flops": self.flops, "--tolerance": self.tolerance, "--certify": self.certify}
-        return next((name for name, value in named.items() if value is not None), "--select" if self.listed else None)
 
-
-def parse(
-    order: Sequence[str] = ("effect",), select: str | None = None, *, fill: str = "zero", compensate: bool = False,
-    ridge: float = RIDGE, over: str = "worst", tables: bool = False, **rest: object,
-) -> Pruning:  # fmt: skip
-    """The options as they are typed. tables: whether tables are given to order by.
-
-    Raises UsageError for what there is not, listing what there is, and for options that do not go together.
-    """
+def fold_of(fill: str, *, compensate: bool, ridge: float) -> Fold:
+    """What heads leave behind. Raises UsageError for what does not fold."""
     if fill not in FOLDS[:2]:
         raise UsageError(f"--fill {fill}: only zero and mean-flat fold into a projection; --compensate does more.")
     if compensate and fill != "zero":
         raise UsageError("--compensate: has no place beside --fill, which it goes beyond. Drop one of them.")
-    if over not in OVER:
-        raise UsageError(f"--over {over}: expected {choices(OVER)}.")
-    fold = Fold("compensate" if compensate else fill, ridge)
-    asked = Pruning(orders=_orders(order), listed=_listed(select), fold=fold, over=over, **rest)  # type: ignore[arg-type]
-    _check(asked)
-    if tables and "effect" not in asked.orders:
-        raise UsageError(f"tables of effects are what --order effect goes by; it is {','.join(asked.orders)}.")
-    if tables and asked.again:
-        raise UsageError("--again: measures anew, and the tables hold the whole model's heads. Drop one of them.")
-    return asked
+    if not 0 < ridge < 1e6:
+        raise UsageError(f"--ridge {ridge:g}: expected a number above 0.")
+    return Fold("compensate" if compensate else fill, ridge)
 
 
-def check_goal(asked: Pruning, *, saving: bool) -> None:
-    """Raises UsageError where a model is to be saved and nothing says how far heads go."""
-    if saving and asked.goal is None:
-        raise UsageError("-o: how many heads shall go? Give --keep, --flops, --tolerance, --certify or --select.")
-
-
-def _orders(names: Sequence[str]) -> tuple[str, ...]:
+def orders_of(names: Sequence[str]) -> tuple[str, ...]:
     """Several in one word or in several, each once."""
     found = tuple(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
     for name in found:
@@ -130,27 +134,10 @@ def _orders(names: Sequence[str]) -> tuple[str, ...]:
     return found or ("effect",)
 
 
-def _listed(select: str | None) -> tuple[Place, ...]:
+def heads_of(select: str | None) -> tuple[Place, ...]:
     """`3.1,5.0`, or `L3H1+L5H0`, as heads that go in this order."""
     if select is None:
         return ()
     return tuple(
         dict.fromkeys(part[0] for word in select.replace("+", ",").split(",") for part in named_sets([word]).sets)
     )
-
-
-def _check(asked: Pruning) -> None:
-    named = ("keep", "flops", "tolerance", "certify")
-    given = [name for name in named if getattr(asked, name) is not None]
-    if len(given) > 1:
-        raise UsageError(f"--{given[0]} and --{given[1]}: both say how far heads go. Drop one of them.")
-    if asked.listed and given:
-        raise UsageError(f"--select and --{given[0]}: both say which heads go. Drop one of them.")
-    for name, least, most in (
-        ("keep", 0, None), ("flops", 0, 1), ("tolerance", 0, 1), ("confidence", 0.5, 0.998), ("every", 1, None),
-        ("random", 0, 1000),
-    ):  # fmt: skip
-        check_range(name, getattr(asked, name), least, most)
-    check_range("certify", asked.certify, 1e-4, 0.5)
-    if not 0 < asked.fold.ridge < 1e6:
-        raise UsageError(f"--ridge {asked.fold.ridge:g}: expected a number above 0.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vhs.formats.references import Loaded
-    from vhs.runs.pruning import Bench
+    from vhs.pruning.bench import Bench
 
 
 def open_bench(
@@ -36,7 +36,7 @@ def open_bench(
     chosen = chosen[1:] if choose_on and CLEAN not in choose_on else chosen
     runtime.check(options.device, options.precision, options.tile)
     from vhs.formats import references, specs
-    from vhs.runs.pruning import Bench
+    from vhs.pruning.bench import Bench
 
     device = runtime.prepare(options.device, options.threads, options.precision)
     loaded = references.load(model, device, options.precision) if isinstance(model, str) else model

@@ -15,8 +15,8 @@ from vhs.errors import MismatchError
 from vhs.grid import head_name
 from vhs.measures import intervals
 from vhs.measures.pruning_options import Pruning
-from vhs.summaries.certifying import Certificate, certify
-from vhs.summaries.pruned import CONDITION, CORRUPTION, PARTS, Group, Measured, Step, groups_of, mean_of, same_images
+from vhs.pruning.certifying import Certificate, certify
+from vhs.pruning.steps import CONDITION, CORRUPTION, PARTS, Group, Measured, Step, groups_of, mean_of, same_images
 from vhs.summaries.tallied import Row, calibration_error
 
 

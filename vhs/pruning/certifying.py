@@ -10,7 +10,7 @@ import numpy as np
 
 from vhs.measures import certificate as tests
 from vhs.measures.pruning_options import Pruning
-from vhs.summaries.pruned import CONDITION, Group, Measured, Step, groups_of
+from vhs.pruning.steps import CONDITION, Group, Measured, Step, groups_of
 from vhs.summaries.tallied import Row, number
 
 
@@ -26,6 +26,19 @@ class Certificate:
     conditions: tuple[str, ...]
     step: Step | None
     needed: float | None
+
+    def refusal(self) -> str | None:
+        """Why no model is saved; None where one is."""
+        if self.step is not None:
+            return None
+        if self.needed is None or self.needed == float("inf"):
+            advice = "The first step loses more; take a larger loss or another order."
+        else:
+            advice = f"About {self.needed:,.0f} would show that the first step loses less; take more, or --over mean."
+        return (
+            f"--certify {self.margin:g}: on {self.images:,} images no step is certified, so that no model is saved. "
+            f"{advice}"
+        )
 
 
 def within(measured: Sequence[Measured], steps: Sequence[Step], asked: Pruning) -> Step:

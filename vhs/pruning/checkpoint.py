@@ -18,8 +18,8 @@ from vhs.grid import Place, head_name
 from vhs.measures.pruning_options import Pruning
 from vhs.models import surgery
 from vhs.models.spec import Spec, ViTSpec
+from vhs.pruning.certifying import Certificate
 from vhs.runs.data import record
-from vhs.summaries.certifying import Certificate
 
 
 def to_bytes(

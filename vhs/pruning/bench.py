@@ -27,15 +27,16 @@ from vhs.measures.pruning_options import LIST, RANDOM, SINGLE, Pruning
 from vhs.measures.rate import images_per_second
 from vhs.models import flops
 from vhs.models.model import Model
-from vhs.runs import cache, orders, pruned_checkpoint
+from vhs.pruning import checkpoint, orders
+from vhs.pruning.certifying import Certificate, within
+from vhs.pruning.curve import Curve, curve
+from vhs.pruning.steps import CHOOSING, Measured, Step
+from vhs.runs import cache
 from vhs.runs.conditions import Condition
 from vhs.runs.frames import measured_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
 from vhs.runs.run import Run, sweep
 from vhs.seeds import folds, sample_keys
-from vhs.summaries.certifying import Certificate, within
-from vhs.summaries.pruned import CHOOSING, Measured, Step
-from vhs.summaries.pruning import Curve, curve
 
 MOST_STEPS = 36
 """A path is measured at so many points at most, unless another step is named."""
@@ -97,7 +98,7 @@ class Bench:
     def checkpoint(self, found: Pruned, out: Path) -> bytes:
         """The file of what was chosen. out: where it will lie, by which it finds its data."""
         assert found.net is not None
-        return pruned_checkpoint.to_bytes(
+        return checkpoint.to_bytes(
             self.loaded, found.net, found.removed, self.asked, found.certificate, val=self.run.source, out=out
         )
 
@@ -128,9 +129,9 @@ class Bench:
 
     def _planned(self) -> list[Route]:
         """Paths as long as those that will be measured, in no order of merit."""
-        heads, named = self.pruner.heads, [name for name in self.asked.orders if name != RANDOM]
         mine = [self._listed()] if self.asked.listed else [
-            self._path(name, orders.random_path(heads, 0, -1 - index)) for index, name in enumerate(named)
+            self._path(name, orders.random_path(self.pruner.heads, 0, -2 - index))
+            for index, name in enumerate(self.asked.orders)
         ]  # fmt: skip
         return [*mine, *self._controls()]
 
@@ -144,22 +145,31 @@ class Bench:
     def paths(self) -> list[Route]:
         """What is measured: the orders asked for, every head alone, and random orders."""
         asked = self.asked
-        named = [name for name in asked.orders if name != RANDOM]
-        found = [self._listed()] if asked.listed else [self._path(name, self._order(name)) for name in named]
+        found = [self._listed()] if asked.listed else [self._path(name, self._order(name)) for name in asked.orders]
         return [*found, *self._controls()]
 
     def _order(self, name: str) -> list[Place]:
         if name == "effect" and self.table is not None:
             return by_table(self.table, self.model, self.pruner.heads, self.asked)
+        if name == RANDOM:
+            return orders.random_path(self.pruner.heads, self.run.seed, -1)
         chooser = orders.Chooser(self.run.of_folds(CHOOSING), self.choose_on, self.pruner, self.asked)
         return chooser.path(name)
 
     def _path(self, order: str, heads: Sequence[Place]) -> Route:
-        every = self.asked.every or -(-len(heads) // MOST_STEPS)
-        extra = {len(self.model.grid) - self.asked.keep} if self.asked.keep is not None else set()
+        points = set(_points(len(heads), self.asked.every or -(-len(heads) // MOST_STEPS)))
+        if self.asked.keep is not None:
+            points.add(self._gone_by(heads, self.asked.keep))
         if self.asked.flops is not None:
-            extra.add(self._gone_at(heads, self.asked.flops))
-        return Route(order, heads, sorted({*_points(len(heads), every), *(gone for gone in extra if gone >= 0)}))
+            points.add(self._gone_at(heads, self.asked.flops))
+        return Route(order, heads, sorted(points))
+
+    def _gone_by(self, heads: Sequence[Place], kept: int) -> int:
+        """How many heads must go for so many to be left. Raises UsageError where that cannot be."""
+        total = len(self.model.grid)
+        if not total - len(heads) <= kept <= total:
+            raise UsageError(f"--keep {kept}: {self.model.name} has {total} heads, {len(heads)} of which can go.")
+        return total - kept
 
     def _gone_at(self, heads: Sequence[Place], share: float) -> int:
         """How many heads must go for this share of the FLOPs. Raises UsageError where all do not suffice."""

@@ -1,0 +1,1 @@
+"""Fewer heads: which go, how far, and the file that is left."""
