@@ -40,7 +40,7 @@ def mean_p(losses_N: np.ndarray, margin: float) -> float:
 
 
 def bound(p_of: Callable[[float], float], level: float) -> float:
-    """The smallest margin, in SMALLEST, whose hypothesis is rejected at `level`; 1 if none is."""
+    """The smallest margin, a whole number of SMALLEST, whose hypothesis is rejected at `level`; 1 if none is."""
     low, high = 0, round(1 / SMALLEST)
     while high - low > 1:
         middle = (low + high) // 2

@@ -209,7 +209,7 @@ def engine_of(net: nn.Module, size: tuple[int, int, int] | None = None) -> Engin
     """
     refused = seam.refusal(net)
     if refused is None:
-        return Fast(cast(VisionTransformer, net), seam.head_grid(net))
+        return _with_heads(Fast(cast(VisionTransformer, net), seam.head_grid(net)))
     if size is None:
         raise MismatchError(f"{type(net).__name__}: {refused}.")
     parameter = next(net.parameters())
@@ -220,7 +220,13 @@ def engine_of(net: nn.Module, size: tuple[int, int, int] | None = None) -> Engin
     modules = tuple(place.name for place in seams)
     kept = surgery.numbers_of([place.attention for place in seams])
     grid = HeadGrid(tuple(place.heads for place in seams), modules, kept)
-    return Hooked(net, seams, grid, _sequence(net, seams, pixels))
+    return _with_heads(Hooked(net, seams, grid, _sequence(net, seams, pixels)))
+
+
+def _with_heads(engine: Engine) -> Engine:
+    if not len(engine.grid):
+        raise MismatchError("no head is left of it: all were taken out.")
+    return engine
 
 
 def _sequence(net: nn.Module, seams: Sequence[Seam], pixels_BCHW: Tensor) -> Sequence[str]:
