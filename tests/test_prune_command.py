@@ -426,4 +426,4 @@ def test_the_metadata_tells_what_was_done(small: Path) -> None:
         told = json.loads(file.metadata()["vhs"])
     assert told["spec"]["heads"] == [0, 1, 1] and told["spec"]["kept"] == [[], [0], [1]]
     assert told["pruned"]["removed"] == "L0H0+L0H1+L1H1+L2H0" and told["pruned"]["order"] == "list"
-    assert told["pruned"]["whole"]["kwargs"]["num_heads"] == 2 and told["timm"] is None
+    assert told["shell"]["kwargs"]["embed_dim"] == 16 and told["timm"] is None

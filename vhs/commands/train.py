@@ -107,6 +107,20 @@ DiversityPairs = Annotated[
     int | None,
     typer.Option("--diversity-pairs", metavar="K", min=0, help="Pairs of heads an update, drawn.  [default: all]"),
 ]
+PruneGates = Annotated[
+    float | None,
+    typer.Option(
+        "--prune-gates", metavar="LAMBDA", min=0, help="Learn a gate for each head, which costs this much while it is "
+        "open; the heads whose gates close are taken out.  [default: 0, none]",
+    ),
+]  # fmt: skip
+PruneTo = Annotated[
+    int | None,
+    typer.Option(
+        "--prune-to", metavar="N", min=0, help="Take out the least important heads one by one until N are left, then "
+        "recover.  [default: 0, none]",
+    ),
+]  # fmt: skip
 Track = Annotated[str | None, typer.Option("--track", metavar="TRACKER", help="Send the log to wandb, too.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=0, help="Processes that read images for RandAugment and "
@@ -128,6 +142,7 @@ Checkpoint = Annotated[Path | None, typer.Option("-o", "--out", metavar="CKPT", 
 EVERYDAY = (
     "depth", "dim", "heads", "head_width", "patch", "epochs", "batch", "lr", "seed", "freeze", "lora", "distill",
     "alpha", "grain", "distill_loss", "distill_heads", "adaptive", "diversity", "diversity_layers", "diversity_pairs",
+    "prune_gates", "prune_to",
 )  # fmt: skip
 
 
@@ -159,6 +174,8 @@ def train(
     diversity: DiversityOf = None,
     diversity_layers: DiversityLayers = None,
     diversity_pairs: DiversityPairs = None,
+    prune_gates: PruneGates = None,
+    prune_to: PruneTo = None,
     settings: Settings = None,
     print_config: PrintConfig = False,
     val: Val = None,
@@ -194,6 +211,7 @@ def train(
     flags = (
         depth, dim, heads, head_width, patch, epochs, batch, lr, seed, freeze, lora, distill, alpha, grain,
         distill_loss, distill_heads, adaptive, diversity, diversity_layers, diversity_pairs,
+        prune_gates, prune_to,
     )  # fmt: skip
     from vhs.fitting import opening
 

@@ -76,11 +76,11 @@ def objective(lesson: Lesson) -> Objective:
     recipe = lesson.recipe
     criterion = Criterion(recipe, len(lesson.outputs), regression=lesson.regression)
     if not recipe.told and not recipe.diversity:
-        return Objective(criterion)
+        return Objective(criterion, gates=recipe.prune_gates)
     student = _student(lesson)
     return Objective(
         criterion, recipe.alpha if recipe.told else 1.0, _distillation(lesson, student) if recipe.told else None,
-        _diversity(lesson, student) if recipe.diversity else None,
+        _diversity(lesson, student) if recipe.diversity else None, recipe.prune_gates,
     )  # fmt: skip
 
 

@@ -19,18 +19,21 @@ from vhs.fitting.start import Size
 from vhs.fitting.streaming import Reader
 from vhs.fitting.tracking import Tracker
 from vhs.formats import checkpoints, resume, schemas
-from vhs.formats.atomic import write_together
+from vhs.formats.atomic import write_together, write_whole
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import format_of, frame, render
 from vhs.formats.verification import Verification
+from vhs.models.building import spec_of_fewer
+from vhs.models.spec import Spec
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, ranks
 from vhs.runs.data import record
 from vhs.seeds import sample_keys
 from vhs.training import feed, loop, schedule
 from vhs.training.assignment import Assignment
+from vhs.training.gates import open_heads
 from vhs.training.objective import Objective
 from vhs.training.recipe import Recipe
 from vhs.world import is_first, world
@@ -110,7 +113,7 @@ class Training:
             if at_epoch_end:
                 self._finish_epoch(state, rate)
             if state.step in self.snapshots:
-                self._save(self._snapshot_path(state.step), state)
+                self._save_snapshot(state)
             if saving:
                 self._save_state(state, time.monotonic() - begun)
             if stopping:
@@ -200,7 +203,10 @@ class Training:
         """The columns of the log that say what each term was."""
         found = state.terms(self._objective)
         ratio = found.pop("ratio", None)
-        columns = {f"loss_{name}": value for name, value in found.items()}
+        columns = {f"loss_{name}": value for name, value in found.items() if name != "gates"}
+        if state.gates is not None:
+            columns["heads_left"] = sum(map(len, open_heads(state.net)))
+            columns |= {"heads_expected": found["gates"]} if "gates" in found else {}
         if self._objective.diversity is not None:
             columns["head_overlap"] = self._objective.diversity.times_chance(found["diversity"])
         return columns if ratio is None else columns | {"gradient_ratio": ratio}
@@ -212,8 +218,9 @@ class Training:
         if self._assignment is not None:
             self.notes.append(f"heads of the student and the teacher: {self._assignment.in_words()}")
         if is_first():
-            checkpoint = checkpoints.to_bytes(self._weights(state), self._info(state, self.out))
-            write_together([*self._log(), (self.out, checkpoint)])  # a checkpoint that is there has its log beside it
+            write_together(
+                [*self._log(), (self.out, self._bytes(state, self.out))]
+            )  # a checkpoint that is there has its log beside it
             resume.path_of(self.out).unlink(missing_ok=True)
 
     def write_log(self) -> None:
@@ -227,18 +234,16 @@ class Training:
             return []
         return [(self.log_file, render(self.table(), format_of(self.log_file, None)))]
 
-    def _weights(self, state: loop.TrainingState) -> dict[str, torch.Tensor]:
-        return state.weights(self.recipe.saved).state_dict()
+    def _bytes(self, state: loop.TrainingState, path: Path) -> bytes:
+        """Of a checkpoint of the run as it is now."""
+        net = state.weights(self.recipe.saved)
+        return checkpoints.to_bytes(net.state_dict(), self._info(state, path, spec_of_fewer(self._begin.spec, net)))
 
-    def _save(self, path: Path, state: loop.TrainingState) -> None:
-        if is_first():
-            checkpoints.save(path, self._weights(state), self._info(state, path))
-
-    def _info(self, state: loop.TrainingState, path: Path) -> CheckpointInfo:
+    def _info(self, state: loop.TrainingState, path: Path, spec: Spec) -> CheckpointInfo:
         manifest = self.train.manifest
         return CheckpointInfo(
-            spec=self._begin.spec, classes=manifest.outputs, mean=self._preprocess.mean,
-            std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(self._begin.spec),
+            spec=spec, classes=manifest.outputs, mean=self._preprocess.mean,
+            std=self._preprocess.std, task=manifest.task, timm=checkpoints.timm_arguments(spec),
             data={"train": record(self.train, path), "val": record(self.val, path)},
             recipe=self.recipe.recorded() | {"updates": state.total}, parent=self._begin.parent,
             teacher=self._taught_by, assigned=self._assignment.in_words() if self._assignment else None,
@@ -246,8 +251,10 @@ class Training:
             step=state.step, seed=self.recipe.seed, versions=environment.versions(),
         )  # fmt: skip
 
-    def _snapshot_path(self, step: int) -> Path:
-        return self.out.with_suffix(".snapshots") / f"step-{step:06d}.safetensors"
+    def _save_snapshot(self, state: loop.TrainingState) -> None:
+        if is_first():
+            path = self.out.with_suffix(".snapshots") / f"step-{state.step:06d}.safetensors"
+            write_whole(path, self._bytes(state, path))
 
     @property
     def _taught_by(self) -> str | None:

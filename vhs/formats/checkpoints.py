@@ -41,7 +41,7 @@ class CheckpointInfo:
     data: the training and validation splits, {"train"|"val": {"name", "hash", "path"}}, path relative
     to the checkpoint. recipe: the training options as resolved. parent, teacher: a reference and the hash of its
     weights; assigned: which of the teacher's heads a student's heads became, where they were matched; pruned: how heads
-    went (pruning/checkpoint). weights: "raw" or "ema". weights_id: their hash.
+    went (pruning/checkpoint); shell: as in shell_of. weights: "raw" or "ema". weights_id: their hash.
     """
 
     spec: Spec
@@ -57,6 +57,7 @@ class CheckpointInfo:
     teacher: str | None = None
     assigned: str | None = None
     pruned: dict[str, Any] | None = None
+    shell: dict[str, Any] | None = None
     step: int = 0
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class CheckpointInfo:
     def to_json(self) -> str:
         """With a checksum of all the rest."""
         plain = asdict(self) | {"spec": self.spec.to_json()}
-        for name in ("assigned", "pruned"):
+        for name in ("assigned", "pruned", "shell"):
             if plain[name] is None:
                 del plain[name]
         return json.dumps(plain | {"checksum": checksum(plain)}, sort_keys=True)
@@ -117,8 +118,9 @@ class CheckpointInfo:
             text = getattr(self, name)
             if text is not None and not isinstance(text, str):
                 raise InputError(f"{where}: {name} is {text!r:.40}, expected text or null.")
-        if self.pruned is not None and type(self.pruned) is not dict:
-            raise InputError(f"{where}: pruned is {self.pruned!r:.40}, expected an object.")
+        for name in ("pruned", "shell"):
+            if type(getattr(self, name)) not in (dict, type(None)):
+                raise InputError(f"{where}: {name} is {getattr(self, name)!r:.40}, expected an object or null.")
 
     def _check(self, where: str) -> CheckpointInfo:
         spec = self.spec
@@ -135,12 +137,28 @@ class CheckpointInfo:
 
 
 def timm_arguments(spec: Spec) -> dict[str, Any] | None:
-    """What builds this architecture with timm.create_model, or None for free head widths and parts of our own."""
+    """What builds this architecture with timm.create_model; None for free head widths, parts of our own and fewer heads
+    in some layers."""
+    if spec.kept:
+        return None
     if isinstance(spec, TimmSpec):
         from vhs.models.building import timm_kwargs
 
         return {"name": spec.name, "kwargs": timm_kwargs(spec)}
     return {"name": TIMM_NAME, "kwargs": spec.timm_kwargs()} if spec.stock else None
+
+
+def shell_of(spec: Spec) -> dict[str, Any] | None:
+    """What timm builds around a pruned model, for those who load it without vhs and exchange the attention modules.
+
+    None for models that are not pruned, and for parts of our own.
+    """
+    if not spec.kept:
+        return None
+    if isinstance(spec, TimmSpec):
+        return timm_arguments(replace(spec, kept=()))
+    whole = replace(spec, heads=1, kept=(), head_width=spec.dim)
+    return timm_arguments(whole)
 
 
 def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
@@ -153,7 +171,7 @@ def to_bytes(state: dict[str, Tensor], info: CheckpointInfo) -> bytes:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    info = replace(info, weights_id=weights_id(tensors))
+    info = replace(info, weights_id=weights_id(tensors), shell=shell_of(info.spec))
     return save(tensors, metadata={KEY: info.to_json()})
 
 

@@ -872,6 +872,9 @@ TERMS = (
     _real("loss_diversity", "", "of head diversity, as in DiverseViT: over H², not H (H - 1)", nullable=True),
     _real("head_overlap", "", "width times the mean squared cosine of different heads' input gradients; 1 by chance",
           nullable=True),
+    _count("heads_left", "heads whose gates are open, where heads go in training", "heads", nullable=True),
+    _real("heads_expected", "heads", "of learned gates the expected number that are open, which is what is paid for",
+          nullable=True),
     _real("gradient_ratio", "", "norm of the weighted answers' gradient over that of all other terms, at the epoch's "
           "first update", nullable=True),
 )  # fmt: skip

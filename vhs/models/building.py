@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,17 @@ def build(spec: Spec, *, drop_path: float = 0.0, layer_scale: float = 1e-5) -> n
     if spec.kept or not isinstance(spec.heads, int):
         surgery.keep(net, [range(heads) for heads in spec.heads_by_layer], spec.kept or None)
     return net
+
+
+def spec_of_fewer(spec: Spec, net: nn.Module) -> Spec:
+    """The spec of a network of this spec that has lost heads since."""
+    modules = list(surgery.attentions(net).values())
+    kept = surgery.numbers_of(modules)
+    if not kept:
+        return spec
+    if isinstance(spec, ViTSpec):
+        return replace(spec, heads=tuple(map(len, kept)), kept=kept)
+    return replace(spec, kept=kept)
 
 
 def untrained(model: Model, seed: int) -> nn.Module:

@@ -223,9 +223,9 @@ def engine_of(net: nn.Module, size: tuple[int, int, int] | None = None) -> Engin
     return _with_heads(Hooked(net, seams, grid, _sequence(net, seams, pixels)))
 
 
-def _with_heads(engine: Engine) -> Engine:
+def _with_heads(engine: Fast | Hooked) -> Engine:
     if not len(engine.grid):
-        raise MismatchError("no head is left of it: all were taken out.")
+        raise MismatchError(f"{type(engine.net).__name__}: no head is left, all were taken out.")
     return engine
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -16,8 +16,8 @@ from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.grid import Place, head_name
 from vhs.measures.pruning_options import Pruning
-from vhs.models import surgery
-from vhs.models.spec import Spec, ViTSpec
+from vhs.models.building import spec_of_fewer
+from vhs.models.spec import Spec
 from vhs.pruning.certifying import Certificate
 from vhs.runs.data import record
 
@@ -32,11 +32,11 @@ def to_bytes(
     info = _info(loaded, before, val, out)
     made = {
         "order": "list" if asked.listed else asked.orders[0], "fold": asked.fold.kind,
-        "removed": "+".join(head_name(*place) for place in removed), "whole": _whole(info, loaded, before),
+        "removed": "+".join(head_name(*place) for place in removed),
         "certificate": None if certificate is None else _described(certificate),
     } | ({"ridge": asked.fold.ridge} if asked.fold.kind == "compensate" else {})  # fmt: skip
     info = replace(
-        info, spec=_spec(before, net), timm=None, parent=f"{reference} {loaded.model.weights_id}", pruned=made,
+        info, spec=spec_of_fewer(before, net), timm=None, parent=f"{reference} {loaded.model.weights_id}", pruned=made,
         versions=environment.versions(),
     )  # fmt: skip
     return checkpoints.to_bytes(net.state_dict(), info)
@@ -58,23 +58,6 @@ def _moved(entry: dict[str, Any], before: Path | None, out: Path) -> dict[str, A
         return entry
     folder = (before.resolve().parent / entry["path"]).resolve()
     return entry | {"path": os.path.relpath(folder, out.resolve().parent)}
-
-
-def _spec(before: Spec, net: nn.Module) -> Spec:
-    modules = list(surgery.attentions(net).values())
-    kept = surgery.numbers_of(modules)
-    if not kept:
-        return before
-    if isinstance(before, ViTSpec):
-        return replace(before, heads=tuple(cast(int, module.num_heads) for module in modules), kept=kept)
-    return replace(before, kept=kept)
-
-
-def _whole(info: CheckpointInfo, loaded: Loaded, before: Spec) -> dict[str, Any] | None:
-    """What timm builds before heads go, for those who load the file without vhs."""
-    if info.pruned is not None:
-        return cast("dict[str, Any] | None", info.pruned.get("whole"))
-    return info.timm if loaded.info is not None else checkpoints.timm_arguments(before)
 
 
 def _described(certificate: Certificate) -> dict[str, Any]:

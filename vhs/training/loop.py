@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vhs.errors import UsageError
+from vhs.models import surgery
 from vhs.models.building import build
 from vhs.models.model import Preprocess
 from vhs.models.spec import Spec
@@ -30,6 +31,7 @@ from vhs.seeds import seed_generators
 from vhs.training import diversity, droppath, feed, optimization
 from vhs.training.augmentation import augment, epoch_key, erase
 from vhs.training.feed import Examples, Feed
+from vhs.training.gates import Gates, hand_over, open_heads
 from vhs.training.gradients import Norms, average
 from vhs.training.lora import merge
 from vhs.training.objective import ANSWERS, Objective, Part, Terms, total
@@ -50,7 +52,7 @@ class TrainingState:
     of the losses of this epoch's updates so far; term_sums: float64 [terms + 2], where there are several the same of
     each, and the norms of the gradients of the answers and of the rest at the epoch's first update; bad_step: int64
     scalar tensor, the first update whose loss was not finite. rows: which rows of the whole batch run; own_rows: those
-    of this process; shared: what sums its gradients.
+    of this process; shared: what sums its gradients; gates: of heads that may go.
     """
 
     net: nn.Module
@@ -68,6 +70,7 @@ class TrainingState:
     rows: droppath.Rows
     own_rows: Tensor
     shared: DistributedDataParallel | None = None
+    gates: Gates | None = None
 
     @property
     def epoch(self) -> int:
@@ -93,8 +96,17 @@ class TrainingState:
         return means | ({"ratio": answers / rest} if rest else {})
 
     def weights(self, saved: str) -> nn.Module:
-        """With plain weights: the average, where one is kept and `saved` is `ema`, or the network."""
-        return merge(self.average.module if self.average is not None and saved == "ema" else self.net)
+        """With plain weights and without the heads whose gates are closed: the average, where one is kept and `saved`
+        is `ema`, or the network."""
+        averaged = self.average is not None and saved == "ema"
+        chosen = self.average.module if self.average is not None and averaged else self.net
+        if self.gates is None:
+            return merge(chosen)
+        if averaged:
+            hand_over(self.net, chosen)
+        plain = merge(chosen)
+        surgery.keep(plain, open_heads(chosen))
+        return plain
 
 
 def start(
@@ -119,6 +131,9 @@ def start(
         if initial is not None:
             net.load_state_dict(net.state_dict() | initial, strict=True)
         optimization.freeze(net, recipe)
+        gates = Gates(net, recipe) if recipe.prunes else None
+    if compiled and recipe.prune_to:
+        raise UsageError("--compile: what heads are worth is measured while they run, for --prune-to. Drop one.")
     net = net.to(device).train()
     optimization.hold(net)
     rows = droppath.share(net)
@@ -137,7 +152,7 @@ def start(
         per_epoch=per_epoch, batch=batch, loss_sum=torch.zeros((), dtype=torch.float64, device=device),
         term_sums=torch.zeros(terms and terms + 2, dtype=torch.float64, device=device),
         bad_step=torch.full((), NEVER, dtype=torch.int64, device=device), rows=rows,
-        own_rows=feed.rows(batch).to(device), shared=shared,
+        own_rows=feed.rows(batch).to(device), shared=shared, gates=gates,
     )  # fmt: skip
 
 
@@ -158,9 +173,13 @@ def updates(
             rate = learning_rate(recipe, state.step, state.total, state.per_epoch)
             if assignment is not None and assignment.due(state.step, state.per_epoch, state.total):
                 assignment.update(state.step, state.total, partial(seen_by, state.net, objective))
+            if state.gates is not None:
+                state.gates.before_update(state.step)
             with seed_generators(recipe.seed, "step", state.step):
                 _update(state, recipe, objective, _pixels(recipe, epoch, examples, preprocess), rate)
             state.step += 1
+            if state.gates is not None:
+                state.gates.after_update(state.step, state.total)
             yield rate
             if state.step >= state.total:
                 return

@@ -47,8 +47,8 @@ def adapt(net: VisionTransformer, rank: int) -> None:
 
 
 def merge(net: nn.Module) -> nn.Module:
-    """A copy with plain weights."""
-    copied = copy.deepcopy(net)
+    """A copy in eval mode with plain weights, whatever was learned of them apart (gates, too)."""
+    copied = copy.deepcopy(net).eval()
     for path, module in list(copied.named_modules()):
         if parametrize.is_parametrized(module, "weight"):
             copied.set_submodule(path, _plain(module))  # removing the parametrization would change the original's class
@@ -58,11 +58,12 @@ def merge(net: nn.Module) -> nn.Module:
 def _plain(module: nn.Module) -> nn.Linear:
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None).to(weight)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        if bias is not None:
-            linear.bias.copy_(bias)  # type: ignore[arg-type]
+    linear = nn.Linear(1, 1, bias=bias is not None)  # of no size: torch warns of weights without elements
+    linear.out_features, linear.in_features = weight.shape
+    linear.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        assert isinstance(bias, Tensor)
+        linear.bias = nn.Parameter(bias.detach().clone())
     return linear
 
 

@@ -20,6 +20,7 @@ from vhs.training import distillation, diversity
 from vhs.training.adaptive import Adaptive
 from vhs.training.assignment import Assignment
 from vhs.training.criterion import Criterion
+from vhs.training.gates import expected
 from vhs.training.teacher import Taught, Teacher
 
 Terms = dict[str, tuple[float, Tensor]]
@@ -119,16 +120,18 @@ class Diversity:
 
 @dataclass(frozen=True)
 class Objective:
-    """criterion: of the answers, whose weight is `alpha` where there is a teacher."""
+    """criterion: of the answers, whose weight is `alpha` where there is a teacher; gates: the price of an open one."""
 
     criterion: Criterion
     alpha: float = 1.0
     distillation: Distillation | None = None
     diversity: Diversity | None = None
+    gates: float = 0.0
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        extra = (*(self.distillation.names if self.distillation else ()), *(("diversity",) if self.diversity else ()))
+        extra = (*(self.distillation.names if self.distillation else ()), *(("diversity",) if self.diversity else ()),
+                 *(("gates",) if self.gates else ()))  # fmt: skip
         object.__setattr__(self, "names", (ANSWERS, *extra) if extra else ())
 
     @property
@@ -145,6 +148,8 @@ class Objective:
             found |= self.distillation.terms(logits_BO, seen, part)
         if self.diversity is not None:
             found["diversity"] = (self.diversity.weight, self.diversity.term(net, logits_BO, seen, part))
+        if self.gates:
+            found["gates"] = (self.gates, expected(net))
         return found
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from vhs.errors import UsageError
 from vhs.models import seam
 from vhs.models.pooling import classifiers
-from vhs.training import lora
+from vhs.training import gates, lora
 from vhs.training.recipe import Recipe
 
 
@@ -63,7 +63,18 @@ def optimizer(net: nn.Module, recipe: Recipe, device: torch.device) -> torch.opt
         )
     else:
         groups = param_groups_weight_decay(net, recipe.weight_decay, no_weight_decay_list=no_decay)
+    if recipe.prune_gates:
+        groups = _with_gates_apart(net, groups, recipe.gate_rate)
     return torch.optim.AdamW(groups, lr=recipe.rate, fused=device.type == "cuda")
+
+
+def _with_gates_apart(net: nn.Module, groups: list[dict[str, Any]], rate: float) -> list[dict[str, Any]]:
+    """Gates in a group of their own: not decayed, at a rate of their own, for they have few updates to close in."""
+    own = [gate.log_alpha for gate in gates.of(net) if isinstance(gate, gates.Learned)]
+    known = {id(parameter) for parameter in own}
+    for group in groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in known]
+    return [*groups, {"params": own, "weight_decay": 0.0, "lr_scale": rate}]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

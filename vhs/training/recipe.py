@@ -18,7 +18,7 @@ from vhs.training.recipe_rules import KINDS, LARGEST
 LATER = (
     "qk_norm", "pre_norm", "distill", "alpha", "grain", "distill_loss", "distill_heads", "distill_depth",
     "relation_heads", "temperature", "adaptive", "adaptive_wrong", "adaptive_control", "diversity", "diversity_layers",
-    "diversity_pairs",
+    "diversity_pairs", "prune_gates", "gate_rate", "prune_to",
 )  # fmt: skip
 """Keys that came after the first recipes: recorded only where they are set, and at their defaults where a record lacks
 them, so that finished runs stay finished."""
@@ -64,6 +64,9 @@ class Recipe:
 
     Diversity. diversity: lambda, 0 for none; diversity_layers: last, all or numbers; diversity_pairs: of heads drawn
     for each update, 0 for all.
+
+    Heads. prune_gates: lambda, the price of a head whose gate is open, 0 for no gates; gate_rate: factor on the rate of
+    these; prune_to: heads that a schedule leaves, 0 for no schedule.
     """
 
     arch: str = ""
@@ -124,6 +127,9 @@ class Recipe:
     diversity: float = 0.0
     diversity_layers: str = "last"
     diversity_pairs: int = 0
+    prune_gates: float = 0.0
+    gate_rate: float = 50.0
+    prune_to: int = 0
     precision: str = "auto"
     seed: int = 0
 
@@ -139,6 +145,11 @@ class Recipe:
     @property
     def mixes(self) -> bool:
         return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def prunes(self) -> bool:
+        """Whether heads go while it is trained."""
+        return self.prune_gates > 0 or self.prune_to > 0
 
     @property
     def streams(self) -> bool:

@@ -22,7 +22,7 @@ ADAPTIVE = ("none", "teacher", "student", "both")
 """What a teacher tells; of attention: losses, which heads belong together, which layers, whose right answers weigh."""
 POSITIVE = (
     "depth", "dim", "heads", "patch", "epochs", "batch", "accumulate", "lr", "mlp_ratio", "layer_decay", "repeats",
-    "temperature",
+    "temperature", "gate_rate",
 )  # fmt: skip
 SHARES = ("mix_prob", "mix_switch", "erase", "layer_decay", "alpha", "adaptive_wrong")
 
@@ -62,7 +62,7 @@ def idle(recipe: Recipe) -> list[str]:
         "alpha": bool(told), "temperature": bool(told & {"logits", "token-soft"}),
         "relation_heads": "attention" in told and recipe.distill_heads == "relations",
         "adaptive_wrong": recipe.adaptive != "none", "diversity_layers": recipe.diversity > 0,
-        "diversity_pairs": recipe.diversity > 0,
+        "diversity_pairs": recipe.diversity > 0, "gate_rate": recipe.prune_gates > 0,
     } | dict.fromkeys(attention, "attention" in told)  # fmt: skip
     plain = type(recipe)()
     return [name for name, needed in used.items() if not needed and getattr(recipe, name) != getattr(plain, name)]
@@ -82,6 +82,8 @@ def _wrong_combination(recipe: Recipe) -> str | None:
         return "sincos positions need a dim that is a multiple of 4, and no arch."
     if recipe.spt and recipe.patch_norm:
         return "spt normalises patches in its own way; leave out patch_norm."
+    if recipe.prune_gates and recipe.prune_to:
+        return "prune_gates and prune_to both take heads out; leave out one."
     return _wrong_teaching(recipe) or _wrong_parts(recipe)
 
 
