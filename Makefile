@@ -93,13 +93,14 @@ bench: $(READY) bench-tools  ## our code against the alternative, alternating in
 	$(PYTHON) -m tests.bench.reading
 	$(PYTHON) -m tests.bench.training
 	$(PYTHON) -m tests.bench.teaching
+	$(PYTHON) -m tests.bench.pruning
 	PYTHONPATH=$(TOOLS) $(PYTHON) -m tests.bench.shifts
 
 bench-tools: $(READY)  # apart from the environment: its frost photographs would be found there
 	test -d $(TOOLS) || $(PYTHON) -m pip install --quiet --no-deps --target $(TOOLS) -c constraints.txt \
 	  imagecorruptions-imaug opencv-python-headless numba llvmlite
 
-bench-gpu: bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching  ## the benchmarks on one GPU; need torch and timm only
+bench-gpu: bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching bench-gpu-pruning  ## the benchmarks on one GPU; need torch and timm only
 
 bench-gpu-sweep:  ## the sweep on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.sweep --device cuda
@@ -119,7 +120,10 @@ bench-gpu-train:  ## training on one GPU
 bench-gpu-teaching:  ## what a teacher and diverse heads cost, on one GPU
 	$(or $(PYTHON_GPU),python3) -m tests.bench.teaching --device cuda
 
+bench-gpu-pruning:  ## a network with half of its heads, on one GPU
+	$(or $(PYTHON_GPU),python3) -m tests.bench.pruning --device cuda
+
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching clean
+.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching bench-gpu-pruning clean
