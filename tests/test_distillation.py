@@ -166,7 +166,7 @@ def test_layers_and_heads_that_are_not_there_are_named() -> None:
     teacher = teacher_of(drawn(STUDENT), STUDENT)
     for text, words in (
         ("block:3", "the student has layers 0 to 2, 3 was named"), ("block:0:9", "the teacher has layers 0 to 2, 9 was"),
-        ("head:0.2:0.0", "layer 0 of the student has heads 0 to 1, 2"), ("head:0.0:1.7", "layer 1 of the teacher has"),
+        ("head:0.2:0.0", "layer 0 of the student has heads 0, 1, 2 was named"), ("head:0.0:1.7", "layer 1 of the teacher has"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             teaching.objective(lesson(teacher, distill="attention", grain=text))

@@ -427,3 +427,68 @@ def test_the_metadata_tells_what_was_done(small: Path) -> None:
     assert told["spec"]["heads"] == [0, 1, 1] and told["spec"]["kept"] == [[], [0], [1]]
     assert told["pruned"]["removed"] == "L0H0+L0H1+L1H1+L2H0" and told["pruned"]["order"] == "list"
     assert told["shell"]["kwargs"]["embed_dim"] == 16 and told["timm"] is None
+
+
+def test_what_else_is_trained_of_a_pruned_model(vhs, small: Path, toy_checkpoint: Path, toy_shards: Path) -> None:
+    begin = ("train", toy_shards, "--init", small, "--epochs", 1, "--threads", 1, "-o", "t.safetensors")
+    assert vhs(*begin, "--lora", 2)[0] == 0 and vhs(*begin, "--freeze", 2)[0] == 0
+    taught = (*begin, "--teacher", toy_checkpoint, "--distill", "attention")
+    code, _, err = vhs(*taught)
+    assert code == 2 and "layer 0 of the student has no heads. Name others with --grain." in err
+    code, _, err = vhs(*taught, "--grain", "head:2.1:2.0")
+    assert code == 0, err
+    code, _, err = vhs(*taught, "--grain", "head:2.0:2.0")
+    assert code == 2 and "layer 2 of the student has heads 1, 0 was named" in err
+    code, _, err = vhs(*taught, "--grain", "block:1,2", "--distill-heads", "relations")
+    assert code == 4 and "have different numbers of heads" in err
+    code, _, err = vhs(*begin, "--diversity", 1)
+    assert code == 2 and "a layer of the model has fewer than two" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("vit_small_patch16_dinov3", "depth=2"),
+        ("vit_tiny_patch16_224", "depth=2"),
+        ("eva02_tiny_patch14_224", "depth=2"),
+    ],
+)
+def test_models_of_timm_are_pruned(vhs, toy_shards: Path, name: str, more: str) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    side = 28 if "14" in name.split("patch")[1] else 32
+    net = timm.create_model(name, img_size=side, in_chans=1, num_classes=5, depth=2)
+    save_file(net.state_dict(), "w.safetensors")
+    reference = f"timm:{name}:img_size={side},in_chans=1,num_classes=5,{more}@w.safetensors"
+    code, _, err = vhs(
+        "prune", reference, "--data", toy_shards, "--keep", 2, "--random", 1, "--threads", 1, "-o", "p.safetensors"
+    )
+    assert code == 0, err
+    info = checkpoints.read_info(Path("p.safetensors"))
+    assert sum(map(len, info.spec.kept)) == 2 and info.spec.name == name and info.timm is None
+    table = pl.read_csv("p.prune.csv").filter((pl.col("order") == "effect") & (pl.col("heads_left") == 2))
+    assert accuracy(vhs, Path("p.safetensors"), "--data", toy_shards) == [int(table["n_correct"].sum())]
+    heads = (
+        rows(vhs("ablate", "p.safetensors", "--data", toy_shards, "--threads", 1)[1])["heads"].drop_nulls().to_list()
+    )
+    assert heads == [f"L{layer}H{head}" for layer, kept in enumerate(info.spec.kept) for head in kept]
+    assert vhs("info", "p.safetensors")[0] == 0
+
+
+def test_kept_out_of_the_measure_are_heads_that_cannot_go(vhs, toy_shards: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    net = timm.create_model(
+        "vit_base_patch16_siglip_224", img_size=32, in_chans=1, num_classes=5, depth=2, embed_dim=24, num_heads=3
+    )
+    save_file(net.state_dict(), "w.safetensors")
+    more = "img_size=32,in_chans=1,num_classes=5,depth=2,embed_dim=24,num_heads=3"
+    reference = f"timm:vit_base_patch16_siglip_224:{more}@w.safetensors"
+    code, _, err = vhs("prune", reference, "--data", toy_shards, "--keep", 3, "--random", 0, "-o", "p.safetensors")
+    assert code == 0 and "attn_pool is a AttentionPoolLatent" in err and "its heads stay" in err, err
+    code, _, err = vhs("prune", reference, "--data", toy_shards, "--keep", 2, "--random", 0, "-o", "q.safetensors")
+    assert code == 2 and "has 9 heads, 6 of which can go" in err

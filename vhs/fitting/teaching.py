@@ -188,7 +188,9 @@ def _attention(lesson: Lesson, student: Model, teacher: Model) -> Attention | Re
                 f"--teacher {teacher.name}: its layer {its} and the student's layer {mine} attend between other tokens "
                 f"({reason}). Attention is compared over whole images, or in equal windows."
             )
-        pairs.append(Pair(mine, its, shared, averaged=recipe.distill_heads == "mean"))
+        called = student.grid.numbers(mine), teacher.grid.numbers(its)
+        _check_heads(student, mine, teacher, its)
+        pairs.append(Pair(mine, its, shared, averaged=recipe.distill_heads == "mean", called=called))
     if recipe.distill_heads == "relations":
         return _relations(recipe, student, teacher, pairs)
     pairs = [_with_heads(lesson, grain, pair, student, teacher) for pair in pairs]
@@ -201,14 +203,18 @@ def _with_heads(lesson: Lesson, grain: Grain, pair: Pair, student: Model, teache
     if pair.averaged:
         return pair
     if grain.kind == "head":
-        named = grain.heads_of(pair.own, pair.other)
-        for who, layer, heads, count in (("student", pair.own, [mine for mine, _ in named], counts[0]),
-                                         ("teacher", pair.other, [its for _, its in named], counts[1])):  # fmt: skip
-            if max(heads) >= count:
-                raise UsageError(
-                    f"--grain: layer {layer} of the {who} has heads 0 to {count - 1}, {max(heads)} was named."
-                )
-        return pair.with_heads([mine for mine, _ in named], [its for _, its in named], counts, lesson.device)
+        assert pair.called is not None
+        places = []
+        for who, layer, numbers, named in zip(
+            ("student", "teacher"), (pair.own, pair.other), pair.called,
+            zip(*grain.heads_of(pair.own, pair.other), strict=True), strict=True,
+        ):  # fmt: skip
+            lacking = next((head for head in named if head not in numbers), None)
+            if lacking is not None:
+                has = ", ".join(map(str, numbers))
+                raise UsageError(f"--grain: layer {layer} of the {who} has heads {has}, {lacking} was named.")
+            places.append([numbers.index(head) for head in named])
+        return pair.with_heads(places[0], places[1], counts, lesson.device)
     if counts[0] > counts[1]:
         raise UsageError(
             f"--teacher {teacher.name}: its layer {pair.other} has {counts[1]} heads, the student's layer {pair.own} "
@@ -218,11 +224,20 @@ def _with_heads(lesson: Lesson, grain: Grain, pair: Pair, student: Model, teache
     return pair.with_heads(own, own, counts, lesson.device)
 
 
+def _check_heads(student: Model, own: int, teacher: Model, other: int) -> None:
+    """Raises UsageError for a layer that has lost all its heads."""
+    for who, model, layer in (("student", student, own), ("teacher", teacher, other)):
+        if not model.grid.per_layer[layer]:
+            raise UsageError(f"--distill attention: layer {layer} of the {who} has no heads. Name others with --grain.")
+
+
 def _relations(recipe: Recipe, student: Model, teacher: Model, pairs: list[Pair]) -> Relations:
     """Raises UsageError where the features cannot be split so, MismatchError for networks that are not plain."""
     for model in (student, teacher):
         if model.plain is None:
             raise MismatchError(f"distill_heads relations: {model.name} is no timm VisionTransformer.")
+        if len(set(model.grid.per_layer)) > 1:
+            raise MismatchError(f"distill_heads relations: layers of {model.name} have different numbers of heads.")
     if any(pair.shared.own.kind != GLOBAL for pair in pairs):
         raise MismatchError("distill_heads relations: is of attention over whole images.")
     widths = [
@@ -275,5 +290,5 @@ def _diversity(lesson: Lesson, student: Model) -> Diversity:
             f"--diversity: layer {layers[0]} is frozen (freeze {recipe.freeze}), so its heads stay as they are."
         )
     if min(heads) < 2:
-        raise UsageError("--diversity: compares heads of a layer; the model has one. Give it --heads 2 or more.")
+        raise UsageError("--diversity: compares heads of a layer; a layer of the model has fewer than two.")
     return Diversity(recipe.diversity, layers, heads, net.embed_dim, recipe.diversity_pairs, recipe.seed)

@@ -5,6 +5,7 @@ Letters: B samples, U units (the sham first), C classes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,12 +27,15 @@ VIEWS = 2
 
 
 class Scored(NamedTuple):
-    """Of one unit: right [B] bool, loss [B], float64 log-probabilities [B, C], finite [B] bool."""
+    """Of one unit, [B] each: right (bool), and in float64 nats the loss, how far the answers are from the whole model's
+    and their entropy; finite; log-probabilities [B, C], where views are compared with them."""
 
     correct: Tensor
     loss: Tensor
-    logs: Tensor
+    apart: Tensor
+    entropy: Tensor
     finite: Tensor
+    logs: Tensor | None
 
 
 class HeadScores:
@@ -55,46 +59,42 @@ class HeadScores:
 
     def add(self, batch: Batch) -> None:
         with torch.inference_mode():
-            intact, units = self._scores(batch, batch.images_BCHW)
-            before = intact if self._whole is None else self._answers(self._whole, batch)
+            units = self._units(batch, batch.images_BCHW)
             views = torch.zeros(len(units), len(batch.keys_B), dtype=torch.float64, device=batch.keys_B.device)
             for moved in augmented(batch.images_BCHW) if self._views else ():
-                _, seen = self._scores(batch, moved)
-                views += torch.stack([_apart(a.logs, b.logs) for a, b in zip(units, seen, strict=True)]) / VIEWS
-        finite = torch.stack([unit.finite & intact.finite for unit in units])
-        values = {
-            "loss": torch.stack([unit.loss for unit in units]),
-            "apart": torch.stack([_divergence(before.logs, unit.logs) for unit in units]),
-            "entropy": torch.stack([-(unit.logs.exp() * unit.logs).sum(1) for unit in units]),
-            "views_apart": views,
-        }
+                seen = self._units(batch, moved)
+                views += torch.stack([_between(a, b) for a, b in zip(units, seen, strict=True)]) / VIEWS
+        found = {name: torch.stack([getattr(unit, name) for unit in units]) for name in (
+            "correct", "loss", "apart", "entropy", "finite")}  # fmt: skip
+        finite = found["finite"]
+        floats = {name: found[name] for name in ("loss", "apart", "entropy")} | {"views_apart": views}
         self._tally.add(batch.folds_B, {
-            "n": torch.ones_like(finite), "n_nonfinite": ~finite,
-            "n_correct": torch.stack([unit.correct for unit in units]),
-        } | {name: to_fixed(value.nan_to_num(0, 0, 0)) for name, value in values.items()})  # fmt: skip
+            "n": torch.ones_like(finite), "n_nonfinite": ~finite, "n_correct": found["correct"],
+        } | {name: to_fixed(value.nan_to_num(0, 0, 0)) for name, value in floats.items()})  # fmt: skip
 
     def results(self) -> dict[str, Counts]:
         """units: int64 [U, FOLDS, FIELDS]; floats in 2^-24 nats."""
         return {"units": self._tally.counts()}
 
-    def _scores(self, batch: Batch, images_BCHW: Tensor) -> tuple[Scored, list[Scored]]:
-        """(the intact model, every unit)."""
+    def _units(self, batch: Batch, images_BCHW: Tensor) -> list[Scored]:
+        """Every unit on these images, beside the whole model on the same."""
         pixels = self.model.preprocess(images_BCHW)
+        whole = self._whole or self.model
         with self.model.autocast():
-            fills = self._filler.fills(batch)
-            intact, (units,) = self._removal.scores(
-                pixels, self.stack, fills, lambda logits: self._score(logits, batch)
-            )
-        return intact, units
+            before = self._logs(whole.net(pixels), batch)
+            score = partial(self._score, batch=batch, before_BC=before)
+            _, (units,) = self._removal.scores(pixels, self.stack, self._filler.fills(batch), score)
+        return units
 
-    def _answers(self, model: Model, batch: Batch) -> Scored:
-        with model.autocast():
-            return self._score(model.net(model.preprocess(batch.images_BCHW)), batch)
+    def _logs(self, logits_BC: Tensor, batch: Batch) -> Tensor:
+        return self.view.of(logits_BC.float(), batch)[0].double().log_softmax(1)
 
-    def _score(self, logits_BC: Tensor, batch: Batch) -> Scored:
+    def _score(self, logits_BC: Tensor, batch: Batch, before_BC: Tensor) -> Scored:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
-        found = outcome(logits, labels)
-        return Scored(found.correct, found.loss, logits.double().log_softmax(1), found.finite)
+        found, logs = outcome(logits, labels), self._logs(logits_BC, batch)
+        apart = (before_BC.exp() * (before_BC - logs)).sum(1)
+        entropy = -(logs.exp() * logs).sum(1)
+        return Scored(found.correct, found.loss, apart, entropy, found.finite, logs if self._views else None)
 
 
 def augmented(images_BCHW: Tensor) -> list[Tensor]:
@@ -105,11 +105,7 @@ def augmented(images_BCHW: Tensor) -> list[Tensor]:
     return [images_BCHW.flip(-1), images_BCHW[..., rows, :][..., columns]]
 
 
-def _divergence(before_BC: Tensor, after_BC: Tensor) -> Tensor:
-    """[B], nats: Kullback-Leibler divergence of answers from what they were, from log-probabilities."""
-    return (before_BC.exp() * (before_BC - after_BC)).sum(1)
-
-
-def _apart(a_BC: Tensor, b_BC: Tensor) -> Tensor:
-    """[B], nats: Jensen-Shannon divergence, from log-probabilities."""
-    return divergence(a_BC.exp()[:, None], b_BC.exp()[:, None])
+def _between(a: Scored, b: Scored) -> Tensor:
+    """[B], nats: Jensen-Shannon divergence of answers."""
+    assert a.logs is not None and b.logs is not None
+    return divergence(a.logs.exp()[:, None], b.logs.exp()[:, None])

@@ -68,7 +68,7 @@ class Assignment:
     def in_words(self) -> str:
         """`L0H0=L0H2 L0H1=L0H0 …`: the student's head and the teacher's."""
         found = [
-            f"L{pair.own}H{mine}=L{pair.other}H{its}"
+            "=".join(pair.names(mine, its))
             for pair, (own, other) in zip(self.term.pairs, self.chosen, strict=True)
             for mine, its in zip(own, other, strict=True)
         ]

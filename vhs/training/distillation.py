@@ -8,12 +8,14 @@ O outputs, N tokens, F features of all heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vhs.grid import head_name
 from vhs.models.shared_tokens import SharedTokens
 from vhs.models.taps import DISTILLED, MADE, SCORES, Seen, Tap
 from vhs.training import map_losses
@@ -24,7 +26,7 @@ from vhs.training.teacher import Taught
 class Pair:
     """Two layers that are compared. own_heads, other_heads: int64 on the device, which head of either goes with which;
     None for all in their order; averaged: whether averages over all heads are compared instead. open: keys that a query
-    may attend to in both layers, where that is not all."""
+    may attend to in both layers, where that is not all; called: numbers of either's heads, if not 0, 1, …"""
 
     own: int
     other: int
@@ -33,6 +35,12 @@ class Pair:
     other_heads: Tensor | None = None
     averaged: bool = False
     open_QK: Tensor | None = None
+    called: tuple[Sequence[int], Sequence[int]] | None = None
+
+    def names(self, own: int, other: int) -> tuple[str, str]:
+        """Of a head of either, by its place."""
+        numbers = (own, other) if self.called is None else (self.called[0][own], self.called[1][other])
+        return head_name(self.own, numbers[0]), head_name(self.other, numbers[1])
 
     def with_heads(self, own: list[int], other: list[int], heads: tuple[int, int], device: torch.device) -> Pair:
         """With these heads of either. heads: how many the layers have."""

@@ -41,6 +41,8 @@ def adapt(net: VisionTransformer, rank: int) -> None:
     net.requires_grad_(False)
     for block in seam.blocks(net):
         made = seam.incoming(block)
+        if not made.out_features:  # of a layer that lost its heads
+            continue
         parametrize.register_parametrization(made, "weight", LowRank(made.weight, rank))
     for module in classifiers(net):
         module.requires_grad_(True)
