@@ -37,6 +37,8 @@ RECIPES = {
     "first block frozen": ALL | {"freeze": "1", "positions": "sincos"},
     "classifier alone": ALL | {"freeze": "all", "pool": "avg"},
     "small data": ALL | {"spt": True, "lsa": True, "last_residual": False},
+    "learned gates": ALL | {"prune_gates": 0.1},
+    "heads by schedule": ALL | {"prune_to": 3},
     "normalised patches": ALL | {"patch_norm": True, "registers": 2},
 }
 SPLIT = 16
@@ -58,6 +60,7 @@ TAUGHT = {
 DIVERSE = {
     "diverse heads": {"diversity": 1.0}, "all layers, some pairs": {"diversity": 1.0, "diversity_layers": "all",
                                                                    "diversity_pairs": 2},
+    "learned gates": {"prune_gates": 0.1},
 }  # fmt: skip
 
 

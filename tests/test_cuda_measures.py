@@ -22,13 +22,16 @@ from vhs.measures.ablation_options import Ablation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
+from vhs.measures.folding import Pruner
 from vhs.measures.head_values import Others
 from vhs.measures.head_values import Wanted as Looking
 from vhs.measures.matching import Matching
 from vhs.measures.observation import Observer
 from vhs.measures.probe_tally import Probing
+from vhs.measures.pruned import PrunedEvaluation
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
 from vhs.measures.scoring import Scope
+from vhs.measures.selection import HeadScores
 from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
 from vhs.models.building import build
@@ -43,6 +46,7 @@ PLAIN = {
     "local attention, no last residual": lambda: build(replace(VIT, lsa=True, spt=True, last_residual=False)),
     "norms of queries and patches": lambda: timm.models.VisionTransformer(**VIT.timm_kwargs(), qk_norm=True),
 }
+STATS = Preprocess(height=42, width=28, channels=1, mean=(0.5,), std=(0.25,))
 UNITS = ("head", "layer", "only", "pair", "mlp", "0.1+1.0 1.2")
 
 
@@ -109,6 +113,35 @@ def test_squared_errors(engine: str) -> None:
             measure.add(batch)
     with on_cuda(LISTED):
         assert [set(measure.results()) for measure in measures] == [{"units"}, {"targets"}]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("views", [False, True])
+def test_what_orders_of_heads_go_by(engine: str, views: bool) -> None:
+    model = model_of(engine)
+    with on_cuda(LISTED):
+        batch = batch_of(model)
+        measure = HeadScores(model, Scope.whole(5, DEVICE), 3, views=views, whole=model)
+        model.preprocess(batch.images_BCHW)
+    with on_cuda():
+        measure.add(batch)
+    with on_cuda(LISTED):
+        assert set(measure.results()) == {"units"}
+
+
+def test_pruned_networks() -> None:
+    real = Model(net=build(VIT).eval(), preprocess=STATS, classes=tuple("abcde"), name="", weights_id="")
+    made = Pruner(real)
+    nets = [moved(made.without(removed)) for removed in ([], [(0, 1)], made.heads)]
+    model = model_of("fast")
+    with on_cuda(LISTED):
+        batch, scope = batch_of(model), replace(Scope.whole(5, DEVICE), samples=8)
+        measure = PrunedEvaluation(model, scope, nets)
+        model.preprocess(batch.images_BCHW)
+    with on_cuda():
+        measure.add(batch)
+    with on_cuda(LISTED):
+        assert set(measure.results()) == {"sums", "bins", "outcomes"}
 
 
 @pytest.mark.parametrize("kind", ["zero", "mean", "uniform", "twin"])

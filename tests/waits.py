@@ -20,6 +20,7 @@ ALLOWED = {
     "a condition is over: its tallies are read, once": {
         Wait("measures/scoring.py:Tally.counts", TO_HOST), Wait("measures/evaluation.py:Scores.sums", TO_HOST),
         Wait("measures/evaluation.py:Scores.bins", TO_HOST), Wait("measures/ablation.py:HeadAblation._pack", TO_HOST),
+        Wait("measures/pruned.py:PrunedEvaluation.results", TO_HOST),
     },
     "a condition begins: which of the model's outputs its classes are": {Wait("runs/scopes.py:_both", TO_DEVICE)},
     "a run begins: one tile is moved about and compared": {
@@ -35,6 +36,7 @@ ALLOWED = {
     },
     "an epoch is over: its mean loss goes into the log": {
         Wait("fitting/training.py:Training._finish_epoch", READ), Wait("training/loop.py:TrainingState.terms", READ),
+        Wait("training/gates.py:open_heads", READ),
     },
     "`info` times a product, and waits for it": {Wait("runs/runtime.py:product_rate", READ)},
 }  # fmt: skip
