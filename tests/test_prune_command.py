@@ -302,6 +302,7 @@ def test_means_are_certified_of_images(vhs, toy_checkpoint: Path, over: str) -> 
         found = table.sort("round", "used_for")
         assert np.allclose(means["drop"], found["drop"]) and np.allclose(means["top1"], found["top1"])
     said = vhs("info", "--say", "c.prune.csv")[1]
+    assert "heads by order effect" in said and "go together at a cost of surely less than 0.5 points" in said
     assert ("in the mean of 5 conditions" if over == "mean" else "of each of 2 corruptions") in said
 
 

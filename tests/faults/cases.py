@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import events, toys, warm
-from vhs.commands import ablate, evalshift
+from vhs.commands import ablate, evalshift, prune
 
 Files = dict[str, bytes]
 """Contents by path below a folder."""
@@ -44,6 +44,13 @@ def _measuring(command: str, model: str) -> tuple[str, ...]:
     return (command, f"../../toys/{model}.safetensors", "--shift", "contrast:3,5", "-q", "-o", "t.csv")
 
 
+def _pruning(model: str) -> tuple[str, ...]:
+    return (
+        "prune", f"../../toys/{model}.safetensors", "--shift", "contrast:3", "--keep", "2", "--random", "1", "-q",
+        "-o", "s.safetensors",
+    )  # fmt: skip
+
+
 def _training(seed: int) -> tuple[str, ...]:
     return ("train", "../../toys/shards", *toys.SMALL, "--seed", str(seed), "--snapshots", "1", "-o", "m.safetensors")
 
@@ -62,6 +69,9 @@ CASES = {
     "evalshift": Case(
         "evalshift", _measuring("evalshift", "a"), "t.csv", other=_measuring("evalshift", "b"),
         again=_resume(evalshift.evalshift),
+    ),
+    "prune": Case(
+        "prune", _pruning("a"), "s.safetensors", other=_pruning("b"), again=_resume(prune.prune),
     ),
     "plot": Case(
         "plot", ("plot", "../../toys/heads.csv", "-q", "-o", "t.png"), "t.png",

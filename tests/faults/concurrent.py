@@ -13,7 +13,7 @@ from tests.faults.cases import Case, Files, Room
 from tests.faults.report import Report, spread
 from tests.faults.warm import Child, Ended
 
-COMMANDS = ("shard", "train", "ablate", "evalshift")
+COMMANDS = ("shard", "train", "ablate", "evalshift", "prune")
 AT_ONCE = 20.0
 """Seconds within which the second run has to end."""
 

@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "ablate": ("ablate", *SCORED),
     "ablate -o": ("ablate", *SCORED, "-o", "t.csv"),
     "evalshift": ("evalshift", *SCORED),
+    "prune": ("prune", *SCORED, "--random", "0"),
+    "prune -o": ("prune", *SCORED, "--random", "0", "--keep", "2", "-o", "s.safetensors"),
     "evalshift -o": ("evalshift", *SCORED, "-o", "t.parquet"),
     "specialize": ("specialize", *SCORED),
     "specialize -o": ("specialize", *SCORED, "-o", "t.csv"),

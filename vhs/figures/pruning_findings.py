@@ -20,7 +20,7 @@ def sentence(table: pl.DataFrame) -> str:
     first = table.filter((pl.col("order") == table["order"][0]) & (pl.col("model_id") == table["model_id"][0]))
     tested = first.filter(pl.col("certified").is_not_null())
     parts = [_certified(first, tested)] if len(tested) else []
-    return " ".join([*parts, _redundant(table, first)])
+    return " ".join([*parts, _half(table, first), _redundant(table, first)])
 
 
 def _certified(first: pl.DataFrame, tested: pl.DataFrame) -> str:
@@ -47,21 +47,38 @@ def _condition(tested: pl.DataFrame) -> str:
     return condition_name(*tested.select("shift", "corruption", "severity").row(0))
 
 
+def _half(table: pl.DataFrame, first: pl.DataFrame) -> str:
+    """What about half of the heads cost, beside random orders."""
+    whole = int(first["heads_left"].max())  # type: ignore[arg-type]
+    joint = _reported(first)
+    name, where = _where(joint)
+    steps = joint.filter(pl.col("shift") == name)
+    nearest = steps.with_columns(far=(pl.col("heads_left") - whole / 2).abs()).sort("far", maintain_order=True)
+    row = nearest.row(0, named=True)
+    drop, lo, hi = (row[key] * 100 for key in ("drop", "drop_lo", "drop_hi"))
+    left = row["heads_left"]
+    control = _reported(table).filter(
+        pl.col("order").str.starts_with("random-") & (pl.col("heads_left") == left) & (pl.col("shift") == name)
+    )
+    beside = f"; random ones {control['drop'].to_numpy().mean() * 100:.1f} on average" if len(control) else ""
+    return (
+        f"Without {whole - left} of {whole} heads by order {first['order'][0]} {drop:.1f} points of accuracy are lost "
+        f"({where}; {lo:.1f} to {hi:.1f}){beside}."
+    )
+
+
 def _redundant(table: pl.DataFrame, first: pl.DataFrame) -> str:
     """How many heads cost little together, beside how many cost little alone."""
     whole = int(first["heads_left"].max())  # type: ignore[arg-type]
     alone = _reported(table.filter(pl.col("order") == "single"))
     joint = _reported(first)
-    name, where = _where(joint)
+    name, _ = _where(joint)
     joint = joint.filter(pl.col("shift") == name)
     cheap = joint.filter(pl.col("drop_hi") < REDUNDANT)
     gone = whole - int(cheap["heads_left"].min()) if len(cheap) else 0  # type: ignore[arg-type]
     single = alone.filter((pl.col("shift") == name) & (pl.col("drop_hi") < REDUNDANT)).height
     beside = f"; one at a time {single} do" if len(alone) else ""
-    return (
-        f"By order {first['order'][0]} {gone} of {whole} heads go together at a cost of surely less than "
-        f"{REDUNDANT * 100:g} points ({where}, 95 % interval){beside}."
-    )
+    return f"{gone} go together at a cost of surely less than {REDUNDANT * 100:g} points (95 % interval){beside}."
 
 
 def _reported(table: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from vhs.figures import effects, findings
+from vhs.figures import effects, findings, terminal_pruning
 from vhs.figures.effects import Effects
 from vhs.figures.heads import TITLES, USUAL
 from vhs.formats.schemas import recognise
@@ -248,7 +248,7 @@ def _tail(name: str, width: int) -> str:
 
 _SUMMARIES = {
     "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation, "heads": _looks,
-    "kinds": _kinds, "roles": _roles,
+    "kinds": _kinds, "roles": _roles, "prune": terminal_pruning.lines,
 }  # fmt: skip
 
 
