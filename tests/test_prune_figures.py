@@ -52,27 +52,25 @@ def test_lines_are_the_reported_accuracies() -> None:
     clean, mean = figure.axes
     assert clean.get_title(loc="left") == "clean" and mean.get_title(loc="left") == "mean of 2 conditions"
     for axes, condition in ((clean, 0), (mean, 3)):
-        drawn = {
-            line.get_color(): line for line in axes.lines if line.get_linestyle() != "None" and len(line.get_xdata())
-        }
-        wanted = [accuracy(0, 0, left, condition, "report") * 100 for left in (0, 2, 4, 6)]
-        lines = [
-            line
-            for line in axes.lines
-            if np.allclose(line.get_ydata(), wanted) and list(line.get_xdata()) == [0, 2, 4, 6]
-        ]
-        assert len(lines) == 1 and drawn
-        chose = [accuracy(0, 0, left, condition, "choose") * 100 for left in (0, 2, 4, 6)]
-        assert any(
-            np.allclose(line.get_ydata(), chose) and line.get_linestyle() == ":"
-            for line in axes.lines
-            if len(line.get_ydata()) == 4
+        full = [line for line in axes.lines if len(line.get_ydata()) == 4]
+
+        def along(part: str, *orders: int, condition: int = condition) -> list[float]:
+            """From no head to all."""
+            return [
+                float(np.mean([accuracy(0, o, left, condition, part) for o in orders])) * 100 for left in (0, 2, 4, 6)
+            ]
+
+        def like(values: list[float], full: list = full) -> list:
+            return [
+                line
+                for line in full
+                if np.allclose(line.get_ydata(), values) and list(line.get_xdata()) == [0, 2, 4, 6]
+            ]
+
+        assert (
+            len(like(along("report", 0))) == len(like(along("report", 1))) == len(like(along("report", 2, 3, 4))) == 1
         )
-        middle = [
-            np.mean([accuracy(0, order, left, condition, "report") for order in (2, 3, 4)]) * 100
-            for left in (0, 2, 4, 6)
-        ]
-        assert any(np.allclose(line.get_ydata(), middle) for line in axes.lines if len(line.get_ydata()) == 4)
+        assert [line.get_linestyle() for line in like(along("choose", 0))] == [":"]
         assert axes.get_xlim() == (6, 0) and axes.get_xlabel() == "heads left"
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == [
