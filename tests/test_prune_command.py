@@ -493,3 +493,28 @@ def test_kept_out_of_the_measure_are_heads_that_cannot_go(vhs, toy_shards: Path)
     assert code == 0 and "attn_pool is a AttentionPoolLatent" in err and "its heads stay" in err, err
     code, _, err = vhs("prune", reference, "--data", toy_shards, "--keep", 2, "--random", 0, "-o", "q.safetensors")
     assert code == 2 and "has 9 heads, 6 of which can go" in err
+
+
+def test_a_model_in_transformers_layout_is_pruned(vhs, toy_shards: Path, tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    from tests.hf_folders import PIXELS, VIT, on_disk
+
+    torch.manual_seed(0)
+    net = timm.models.VisionTransformer(
+        img_size=33, patch_size=11, in_chans=3, num_classes=5, embed_dim=30, depth=3, num_heads=5, mlp_ratio=53.5 / 30
+    )
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    save_file(on_disk(net), folder / "model.safetensors")
+    labels = {"id2label": dict(zip("01234", ("ant", "bee", "cat", "dog", "eel"), strict=True))}
+    (folder / "config.json").write_text(json.dumps(VIT | labels))
+    (folder / "preprocessor_config.json").write_text(json.dumps(PIXELS))
+    code, _, err = vhs("prune", f"hf:{folder}", "--data", toy_shards, "--keep", 9, "--random", 0, "-o", "p.safetensors")
+    assert code == 0, err
+    gone = checkpoints.read_info(Path("p.safetensors")).pruned["removed"]
+    masked = rows(vhs("ablate", f"hf:{folder}", "--data", toy_shards, "--select", gone)[1]).filter(
+        pl.col("unit") == "set"
+    )
+    assert accuracy(vhs, Path("p.safetensors"), "--data", toy_shards) == masked["n_correct"].to_list()
