@@ -22,7 +22,6 @@ from vhs.measures.ablation_options import Ablation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
-from vhs.measures.folding import Pruner
 from vhs.measures.head_values import Others
 from vhs.measures.head_values import Wanted as Looking
 from vhs.measures.matching import Matching
@@ -34,6 +33,7 @@ from vhs.measures.scoring import Scope
 from vhs.measures.selection import HeadScores
 from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
+from vhs.measures.weight_fills import Pruner
 from vhs.models.building import build
 from vhs.models.model import Model, Preprocess
 

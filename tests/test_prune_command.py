@@ -331,12 +331,12 @@ def test_a_tolerance_is_of_the_images_that_choose(vhs, toy_checkpoint: Path) -> 
 
 
 @pytest.mark.parametrize("more", [["--fill", "mean-flat"], ["--compensate"]])
-def test_folds_go_into_the_file(vhs, toy_checkpoint: Path, more: list[str]) -> None:
+def test_fills_go_into_the_file(vhs, toy_checkpoint: Path, more: list[str]) -> None:
     assert vhs("prune", toy_checkpoint, "--keep", 2, *more, "--random", 0, "-o", "f.safetensors")[0] == 0
     table = pl.read_csv("f.prune.csv").filter((pl.col("order") == "effect") & (pl.col("heads_left") == 2))
     assert accuracy(vhs, Path("f.safetensors")) == [int(table["n_correct"].sum())]
-    fold = checkpoints.read_info(Path("f.safetensors")).pruned["fold"]
-    assert fold == ("compensate" if more == ["--compensate"] else "mean-flat")
+    fill = checkpoints.read_info(Path("f.safetensors")).pruned["fill"]
+    assert fill == ("compensate" if more == ["--compensate"] else "mean-flat")
 
 
 def test_two_runs_and_two_processes_give_the_same_bytes(vhs, toy_checkpoint: Path, tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_down_the_pipe(vhs, toy_checkpoint: Path, toy_shards: Path) -> None:
         (["--select", "9.9", "-o", "x.safetensors"], 4, "--select L9H9: there is no such head to take out; L0H0"),
         (["--select", "abc"], 2, "expected heads like"),
         (["--order", "best"], 2, "--order best: expected effect, taylor"),
-        (["--fill", "resample"], 2, "only zero and mean-flat fold into a projection"),
+        (["--fill", "resample"], 2, "weights hold zero and mean-flat alone"),
         (["--fill", "mean-flat", "--compensate"], 2, "has no place beside --fill"),
         (["--over", "all"], 2, "--over all: expected worst, corruption or mean"),
         (["--ridge", -1], 2, "--ridge -1: expected a number above 0"),

@@ -48,7 +48,7 @@ def prune(
     with spoken(progress, quiet=quiet) as talk:
         asked = pruning_options.Pruning(
             orders=pruning_options.orders_of(accepted.names(order)), listed=pruning_options.heads_of(select),
-            fold=pruning_options.fold_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
+            fill=pruning_options.fill_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
             tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again, random=random_orders,
             speed=speed,
         ).checked(tables=bool(len(tables)), saving=out is not None)  # fmt: skip

@@ -11,7 +11,7 @@ import typer
 from vhs import completion, options, output
 from vhs.errors import VhsError
 from vhs.formats.schemas import PRUNE
-from vhs.measures.pruning_options import FOLDS, ORDERS, OVER, RANDOM, RIDGE
+from vhs.measures.pruning_options import ORDERS, OVER, RANDOM, RIDGE, WEIGHT_FILLS
 from vhs.world import is_first
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ Confidence = Annotated[float, typer.Option("--confidence", metavar="SHARE", min=
 Fill = Annotated[
     str,
     typer.Option(
-        "--fill", metavar="FILL", autocompletion=completion.words(FOLDS[:2]),
+        "--fill", metavar="FILL", autocompletion=completion.words(WEIGHT_FILLS[:2]),
         help="What heads leave behind in the projection's bias: zero, or mean-flat.",
     ),
 ]  # fmt: skip
@@ -174,7 +174,7 @@ def prune(
 
     asked = pruning_options.Pruning(
         orders=pruning_options.orders_of(order or ["effect"]), listed=pruning_options.heads_of(select),
-        fold=pruning_options.fold_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
+        fill=pruning_options.fill_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
         tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again, random=random_orders,
         speed=speed,
     ).checked(tables=bool(tables), saving=out is not None)  # fmt: skip

@@ -27,7 +27,7 @@ def _pruned(told: dict[str, Any]) -> list[tuple[str, object]]:
     """How heads went, and what was certified of the file."""
     removed = str(told.get("removed"))
     found: list[tuple[str, object]] = [
-        ("pruned", f"{removed.count('+') + bool(removed)} heads by {told.get('order')}, {told.get('fold')}: {removed}")
+        ("pruned", f"{removed.count('+') + bool(removed)} heads by {told.get('order')}, {told.get('fill')}: {removed}")
     ]
     sealed = told.get("certificate")
     if isinstance(sealed, dict) and sealed.get("certified"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vhs.errors import UsageError, check_range, choices
 from vhs.grid import Place, named_sets
 
-FOLDS = ("zero", "mean-flat", "compensate")
+WEIGHT_FILLS = ("zero", "mean-flat", "compensate")
 """What removed heads leave behind in the projection's bias: nothing, their mean output, or what others tell of it."""
 RIDGE = 1e-3
 OVER = ("worst", "corruption", "mean")
@@ -51,8 +51,8 @@ LIST, SINGLE, RANDOM = "list", "single", "random"
 
 
 @dataclass(frozen=True)
-class Fold:
-    """kind: of FOLDS; ridge: of `compensate`, in mean variances of the outputs that stay."""
+class WeightFill:
+    """kind: of WEIGHT_FILLS; ridge: of `compensate`, in mean variances of the outputs that stay."""
 
     kind: str = "zero"
     ridge: float = RIDGE
@@ -70,7 +70,7 @@ class Pruning:
     every: int | None = None
     again: bool = False
     random: int = 20
-    fold: Fold = Fold()
+    fill: WeightFill = WeightFill()
     keep: int | None = None
     flops: float | None = None
     tolerance: float | None = None
@@ -114,15 +114,15 @@ class Pruning:
         return 1 - self.confidence
 
 
-def fold_of(fill: str, *, compensate: bool, ridge: float) -> Fold:
-    """What heads leave behind. Raises UsageError for what does not fold."""
-    if fill not in FOLDS[:2]:
-        raise UsageError(f"--fill {fill}: only zero and mean-flat fold into a projection; --compensate does more.")
+def fill_of(fill: str, *, compensate: bool, ridge: float) -> WeightFill:
+    """What heads leave behind. Raises UsageError for fills that weights cannot hold."""
+    if fill not in WEIGHT_FILLS[:2]:
+        raise UsageError(f"--fill {fill}: weights hold zero and mean-flat alone; --compensate does more.")
     if compensate and fill != "zero":
         raise UsageError("--compensate: has no place beside --fill, which it goes beyond. Drop one of them.")
     if not 0 < ridge < 1e6:
         raise UsageError(f"--ridge {ridge:g}: expected a number above 0.")
-    return Fold("compensate" if compensate else fill, ridge)
+    return WeightFill("compensate" if compensate else fill, ridge)
 
 
 def orders_of(names: Sequence[str]) -> tuple[str, ...]:

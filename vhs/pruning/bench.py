@@ -21,10 +21,10 @@ from vhs.formats.atomic import sha256
 from vhs.formats.references import Loaded
 from vhs.formats.tables import frame
 from vhs.grid import Place, head_name
-from vhs.measures.folding import Calibration, Pruner
 from vhs.measures.pruned import PrunedEvaluation, unpack
 from vhs.measures.pruning_options import LIST, RANDOM, SINGLE, Pruning
 from vhs.measures.rate import images_per_second
+from vhs.measures.weight_fills import Calibration, Pruner
 from vhs.models import flops
 from vhs.models.model import Model
 from vhs.pruning import checkpoint, orders
@@ -112,7 +112,7 @@ class Bench:
         calibration = None
         if images is not None:
             calibration = Calibration(self.model, [batch.to(self.run.device) for batch in images.batches])
-        return Pruner(self.model, self.asked.fold, calibration)
+        return Pruner(self.model, self.asked.fill, calibration)
 
     def in_words(self) -> str:
         """For --dry-run: what would be measured."""
@@ -217,7 +217,7 @@ class Bench:
         self, nets: Sequence[nn.Module], sets: Sequence[tuple[Place, ...]], keeping: Keeping
     ) -> Iterator[Measured]:
         what = {
-            "measure": "prune", "fold": str(self.asked.fold),
+            "measure": "prune", "weight_fill": str(self.asked.fill),
             "sets": sha256(str(sets).encode())[:16],
         }  # fmt: skip
         found = sweep(self.run, lambda model, scope: PrunedEvaluation(model, scope, nets), keeping, what)
@@ -271,7 +271,7 @@ def by_table(table: pl.DataFrame, model: Model, heads: Sequence[Place], asked: P
 
     Raises MismatchError for a table of another model or fill, or without some of the heads.
     """
-    fill = "zero" if asked.fold.kind == "zero" else "mean-flat"
+    fill = "zero" if asked.fill.kind == "zero" else "mean-flat"
     rows = table.filter((pl.col("unit") == "head") & pl.col("fold").is_in(list(CHOOSING)))
     if "dloss_sum" not in rows.columns:
         raise MismatchError("the tables are of targets; heads are ordered by the loss of models of classes.")

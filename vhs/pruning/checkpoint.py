@@ -31,10 +31,10 @@ def to_bytes(
     before = specs.of(reference, loaded, "prune")
     info = _info(loaded, before, val, out)
     made = {
-        "order": "list" if asked.listed else asked.orders[0], "fold": asked.fold.kind,
+        "order": "list" if asked.listed else asked.orders[0], "fill": asked.fill.kind,
         "removed": "+".join(head_name(*place) for place in removed),
         "certificate": None if certificate is None else _described(certificate),
-    } | ({"ridge": asked.fold.ridge} if asked.fold.kind == "compensate" else {})  # fmt: skip
+    } | ({"ridge": asked.fill.ridge} if asked.fill.kind == "compensate" else {})  # fmt: skip
     info = replace(
         info, spec=spec_of_fewer(before, net), timm=None, parent=f"{reference} {loaded.model.weights_id}", pruned=made,
         versions=environment.versions(),

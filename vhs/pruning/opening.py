@@ -43,7 +43,7 @@ def open_bench(
     if not loaded.model.has_heads:
         loaded.model.engine  # noqa: B018 - says why
     specs.of(loaded.model.name, loaded, "prune")
-    fill = ZERO if asked.fold.kind == "zero" else FILLS["mean-flat"]
+    fill = ZERO if asked.fill.kind == "zero" else FILLS["mean-flat"]
     run = opening.open_named(
         [loaded], data, replace(options, ablation=Ablation(fills=(fill,))), progress=progress, note=note
     )

@@ -16,12 +16,12 @@ from vhs.grid import Place
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.fill_kinds import FILLS, ZERO, FillKind
 from vhs.measures.fills import Bank
-from vhs.measures.folding import Pruner
 from vhs.measures.pruned import PrunedEvaluation
 from vhs.measures.pruning_options import OTHERS, RANDOM, SHIFTED, Pruning
 from vhs.measures.scoring import Scope
 from vhs.measures.selection import HeadScores
 from vhs.measures.taylor import TaylorEstimate
+from vhs.measures.weight_fills import Pruner
 from vhs.models.model import Model
 from vhs.runs.conditions import CLEAN, Condition, parse
 from vhs.runs.run import Measure, Run, sweep

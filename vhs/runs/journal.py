@@ -163,7 +163,7 @@ def keep(
 OPTIONS = {
     "measure": "command or --method", "names": "models", "models": "weights", "data": "data (--data)",
     "conditions": "--shift", "max_samples": "--max-samples", "seed": "--seed", "skip_bad": "--skip-bad", "by": "--by",
-    "fold": "--fill or --compensate", "sets": "heads that go (--order, --select, --every)",
+    "weight_fill": "--fill or --compensate", "sets": "heads that go (--order, --select, --every)",
     "unit": "--unit or --select", "rescale": "--rescale", "fills": "--fill", "fill_data": "--fill-data",
     "per_sample": "--per-sample", "across": "--within-layer", "precision": "--precision", "device": "--device",
     "threads": "--threads", "versions": "versions", "tile": "--tile", "group": "variants at once (--tile)",

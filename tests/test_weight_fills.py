@@ -1,4 +1,4 @@
-"""What heads leave behind: a fold against masked networks, least squares done by others, and known answers."""
+"""What heads leave behind in the weights: a fill against masked networks, least squares done by others, and known answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.networks import SPECS, model_of
 from vhs.errors import MismatchError
 from vhs.grid import Place, Units
 from vhs.measures.fills import Bank
-from vhs.measures.folding import Calibration, Pruner
-from vhs.measures.pruning_options import Fold
+from vhs.measures.pruning_options import WeightFill
+from vhs.measures.weight_fills import Calibration, Pruner
 from vhs.models import seam
 from vhs.models.model import Model
 from vhs.models.removal import Removal
@@ -27,8 +27,8 @@ def images(count: int, seed: int) -> Tensor:
     return torch.randint(0, 256, (count, 1, 33, 22), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def pruner(model: Model, fold: Fold, count: int = 24) -> Pruner:
-    return Pruner(model, fold, Calibration(model, images(count, 1).split(8)))
+def pruner(model: Model, fill: WeightFill, count: int = 24) -> Pruner:
+    return Pruner(model, fill, Calibration(model, images(count, 1).split(8)))
 
 
 def answers(model: Model, net: torch.nn.Module) -> Tensor:
@@ -46,14 +46,16 @@ def masked(model: Model) -> Tensor:
 @pytest.mark.parametrize("name", ["class token", "registers", "layer scale", "qk norm"])
 def test_a_mean_is_the_fill_of_the_same_name(name: str) -> None:
     model = model_of(name)
-    folded = answers(model, pruner(model, Fold("mean-flat")).without(GONE))
+    folded = answers(model, pruner(model, WeightFill("mean-flat")).without(GONE))
     intact = answers(model, model.net)
     assert torch.allclose(folded, masked(model), atol=1e-5 * float(intact.abs().max()))
 
 
 def test_an_infinite_ridge_leaves_the_mean() -> None:
     model = model_of("class token")
-    wide, mean = (pruner(model, fold).without(GONE) for fold in (Fold("compensate", 1e5), Fold("mean-flat")))
+    wide, mean = (
+        pruner(model, fill).without(GONE) for fill in (WeightFill("compensate", 1e5), WeightFill("mean-flat"))
+    )
     apart = (answers(model, wide) - answers(model, mean)).abs().max()
     assert apart < 1e-3 * answers(model, mean).abs().max()
 
@@ -62,7 +64,7 @@ def test_compensation_is_ridge_regression() -> None:
     """By the normal equations of all tokens, solved by NumPy's least squares on stacked rows."""
     model, ridge = model_of("class token"), 0.05
     calibration = Calibration(model, images(24, 1).split(8))
-    net = Pruner(model, Fold("compensate", ridge), calibration).without([(1, 0), (1, 3)])
+    net = Pruner(model, WeightFill("compensate", ridge), calibration).without([(1, 0), (1, 3)])
     block = seam.blocks(model.plain)[1]  # type: ignore[arg-type]
     kept: list[Tensor] = []
     handle = seam.projection(block).register_forward_pre_hook(lambda _m, args: kept.append(args[0].flatten(0, 1)))
@@ -93,8 +95,8 @@ def test_a_head_that_others_tell_is_not_missed() -> None:
             part[:, 4] = part[:, 2]
     intact = answers(model, model.net)
     scale = float(intact.abs().max())
-    told = answers(model, pruner(model, Fold("compensate", 1e-9)).without([(1, 4)]))
-    mean = answers(model, pruner(model, Fold("mean-flat")).without([(1, 4)]))
+    told = answers(model, pruner(model, WeightFill("compensate", 1e-9)).without([(1, 4)]))
+    mean = answers(model, pruner(model, WeightFill("mean-flat")).without([(1, 4)]))
     assert float((told - intact).abs().max()) < 1e-4 * scale < 0.02 * float((mean - intact).abs().max())
 
 

@@ -1,5 +1,5 @@
-"""What heads that are taken out leave behind: their output's mean, or what the other heads tell of it, folded into the
-projection.
+"""Fills that weights can hold: what heads that are taken out leave behind in the projection, their output's mean, or
+what the other heads tell of it.
 
 Compensation is the ridge regression of CORP (arXiv:2602.05243) on calibration tokens: with z_R the outputs of the heads
 that go and z_K of those that stay, B and b minimise |z_R - B z_K - b|² + ridge |B|²; the projection W becomes
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from vhs.errors import MismatchError
 from vhs.grid import Place
 from vhs.measures.fills import projection_inputs
-from vhs.measures.pruning_options import Fold
+from vhs.measures.pruning_options import WeightFill
 from vhs.models import surgery
 from vhs.models.model import Model
 
-ZERO = Fold()
+ZERO = WeightFill()
 
 
 class Calibration:
@@ -59,11 +59,11 @@ class Calibration:
 class Pruner:
     """Makes the networks of one model without some heads; a layer that several of them have is made once.
 
-    calibration: for folds other than `zero`. Raises MismatchError for a model none of whose heads can be taken out.
+    calibration: for fills other than `zero`. Raises MismatchError for a model none of whose heads can be taken out.
     """
 
-    def __init__(self, model: Model, fold: Fold = ZERO, calibration: Calibration | None = None) -> None:
-        self.model, self._fold, self._calibration = model, fold, calibration
+    def __init__(self, model: Model, fill: WeightFill = ZERO, calibration: Calibration | None = None) -> None:
+        self.model, self._fill, self._calibration = model, fill, calibration
         self._grid, self._seams = model.engine.grid, model.engine.seams
         self._made: dict[tuple[int, tuple[int, ...]], nn.Module] = {}
         known = surgery.attentions(model.net)
@@ -91,15 +91,15 @@ class Pruner:
         place, numbers = self._seams[layer], list(self._grid.numbers(layer))
         stay = [numbers.index(number) for number in kept]
         fewer = surgery.of_fewer(self.model.net, place.path, stay, kept)
-        if self._fold.kind != "zero":
+        if self._fill.kind != "zero":
             whole = cast(nn.Linear, place.projection)
             if whole.bias is None:
-                raise MismatchError(f"{self.model.name}: the projection of {place.path} has no bias to fold into.")
+                raise MismatchError(f"{self.model.name}: the projection of {place.path} has no bias to fill.")
             go = [position for position in range(len(numbers)) if position not in stay]
-            surgery.change(cast(nn.Linear, fewer.proj), *self._folded(layer, whole, stay, go))
+            surgery.change(cast(nn.Linear, fewer.proj), *self._filled(layer, whole, stay, go))
         return fewer
 
-    def _folded(self, layer: int, whole: nn.Linear, stay: list[int], go: list[int]) -> tuple[Tensor, Tensor]:
+    def _filled(self, layer: int, whole: nn.Linear, stay: list[int], go: list[int]) -> tuple[Tensor, Tensor]:
         """(weight [D, K of those that stay], bias [D]) of the projection."""
         assert self._calibration is not None and whole.bias is not None
         width = whole.in_features // len(self._grid.numbers(layer))
@@ -107,8 +107,8 @@ class Pruner:
         weight, mean = whole.weight.double(), self._calibration.mean(layer)
         of_kept, of_gone = weight[:, kept], weight[:, gone]
         bias = whole.bias.double() + of_gone @ mean[gone]
-        if self._fold.kind == "compensate" and len(kept):
-            told = _told(self._calibration.covariance(layer), kept, gone, self._fold.ridge)
+        if self._fill.kind == "compensate" and len(kept):
+            told = _told(self._calibration.covariance(layer), kept, gone, self._fill.ridge)
             of_kept, bias = of_kept + of_gone @ told, bias - of_gone @ (told @ mean[kept])
         return of_kept.to(whole.weight), bias.to(whole.weight)
 
