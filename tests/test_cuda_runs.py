@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from tests.cuda_models import VIT, batch_of, images, numbers, on_device
 from tests.cuda_training import RECIPES, SPLIT, begun, brought, check, resident
-from tests.fake_cuda import DEVICE, forget, on_cuda
+from tests.fake_cuda import DEVICE, forget, moved, on_cuda
 from tests.waits import ALLOWED, LISTED
 from vhs.fitting import validation
 from vhs.fitting.training import CHECKED, Training
@@ -21,6 +21,7 @@ from vhs.formats.shards import ShardSet
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.direct import DirectEstimate
 from vhs.measures.evaluation import Evaluation
+from vhs.measures.pruned import PrunedEvaluation
 from vhs.measures.routes import Routes
 from vhs.measures.scoring import Scope, View
 from vhs.measures.steadiness import settle
@@ -31,7 +32,7 @@ from vhs.runs import conditions
 from vhs.runs.run import Run, sweep
 from vhs.runs.runtime import product_rate
 from vhs.shifts.corruption import corrupt
-from vhs.training import loop
+from vhs.training import gates, loop
 from vhs.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("no_tables")
@@ -88,13 +89,26 @@ def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
             "jpeg_compression", "spatter", "low_pass",
         ):  # fmt: skip
             corrupt(images(2, 3, 32, 32), numbers(2), name, 3, 0)
-        for make in (Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True)):
+        for make in (
+            Evaluation, lambda model, scope: HeadAblation(model, scope, 3, keep=True),
+            lambda model, scope: PrunedEvaluation(model, scope, [model.net]),
+        ):  # fmt: skip
             list(sweep(replace(run, conditions=run.conditions[:1]), make))
         settle(run.models[0], images(16, 1, 42, 28), 3)
         Routes(run.models[0])
         _logged()
+        _gated()
         product_rate(DEVICE)
     assert watch.seen == LISTED
+
+
+def _gated() -> None:
+    """Heads that are left, as the log of an epoch tells them."""
+    with _disable_current_modes():
+        net = build(VIT)
+        gates.Gates(net, Recipe(prune_to=3))
+        moved(net)
+    gates.open_heads(net)
 
 
 def _logged() -> None:

@@ -529,7 +529,7 @@ def test_the_command_says_what_is_wrong_in_one_line(
         (("--teacher", "none.safetensors", "--distill", "logits"), 3, "none.safetensors: No such file"),
         (("--diversity", 1, "--compile"), 2, "cannot be differentiated twice"),
         (("--diversity", 1, "--diversity-layers", "9"), 2, "the model has layers 0 to 1"),
-        (("--diversity", 1, "--heads", 1), 2, "the model has one"),
+        (("--diversity", 1, "--heads", 1), 2, "has fewer than two"),
         (("--diversity", 1, "--freeze", 2), 2, "layer 1 is frozen (freeze 2)"),
         (("--teacher", toy_checkpoint, "--distill", "attention", "--grain", "block:7", "--dry-run"), 2, "layers 0 to 1, 7"),
         (("--like-teacher",), 2, "needs a --teacher"),

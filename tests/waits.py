@@ -36,7 +36,7 @@ ALLOWED = {
     },
     "an epoch is over: its mean loss goes into the log": {
         Wait("fitting/training.py:Training._finish_epoch", READ), Wait("training/loop.py:TrainingState.terms", READ),
-        Wait("training/gates.py:open_heads", READ),
+        Wait("training/gates.py:open_heads", TO_HOST),
     },
     "`info` times a product, and waits for it": {Wait("runs/runtime.py:product_rate", READ)},
 }  # fmt: skip

@@ -105,7 +105,7 @@ def of_fewer(net: nn.Module, path: str, positions: Sequence[int], called: Sequen
 
 
 def change(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    """Give a projection other values, in place: those that a fold left it."""
+    """Give a projection other values, in place: those that a fill left it."""
     linear.weight, linear.bias = _like(linear.weight, weight), _like(linear.bias, bias)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -178,6 +179,6 @@ def open_heads(net: nn.Module) -> list[list[int]]:
     found = []
     for gate in of(net):
         drawing, gate.training = gate.training, False
-        found.append(gate.values().detach().nonzero()[:, 0].tolist())
+        found.append([int(head) for head in np.flatnonzero(gate.values().detach().cpu().numpy())])
         gate.training = drawing
     return found
