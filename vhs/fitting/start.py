@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import resample_abs_pos_embed
@@ -19,9 +18,6 @@ from vhs.models.model import Preprocess
 from vhs.models.pooling import classifiers
 from vhs.models.spec import Spec, TimmSpec
 from vhs.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    pass
 
 CLASSES_ONLY = ("crop", "flip", "resized_crop", "randaug", "mixup", "cutmix", "label_smoothing")
 """Recipe keys that regression has no use for."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.scoring import Scope, outcome
+from vhs.measures.scoring import Outcome, Scope, outcome
 from vhs.models.model import Model
 from vhs.seeds import FOLDS
 
@@ -58,7 +58,8 @@ class Scores:
         self._sums = torch.zeros(cells + 1, len(FIELDS), dtype=torch.int64, device=device)
         self._bins = torch.zeros((cells + 1) * BINS, len(BIN_FIELDS), dtype=torch.int64, device=device)
 
-    def add(self, logits_BC: Tensor, labels_B: Tensor, cells_B: Tensor) -> None:
+    def add(self, logits_BC: Tensor, labels_B: Tensor, cells_B: Tensor) -> Outcome:
+        """Give back how each sample was answered."""
         result = outcome(logits_BC, labels_B)
         one = torch.ones_like(labels_B)
         values = (
@@ -70,6 +71,7 @@ class Scores:
         bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
         tallied = torch.stack([one, to_fixed(confidence), result.correct.long()], dim=1)
         self._bins.index_add_(0, cells_B * BINS + bins, tallied)
+        return result
 
     def sums(self) -> Counts:
         return Counts(self._sums[: self.cells].cpu().numpy(), FIELDS)

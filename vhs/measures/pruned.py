@@ -14,7 +14,7 @@ from torch import nn
 from vhs.batch import Batch
 from vhs.counts import Counts
 from vhs.measures.evaluation import Scores
-from vhs.measures.scoring import Scope, outcome
+from vhs.measures.scoring import Scope
 from vhs.models.model import Model
 from vhs.seeds import FOLDS
 
@@ -35,8 +35,7 @@ class PrunedEvaluation:
                 with self.model.autocast():
                     logits_BC = net(pixels)
                 logits, labels, folds = self.view.of(logits_BC.float(), batch)
-                scores.add(logits, labels, folds)
-                right.append(outcome(logits, labels).correct)
+                right.append(scores.add(logits, labels, folds).correct)
         counted = folds < FOLDS
         self._correct[batch.positions_B] = torch.stack([counted, *(part & counted for part in right)]).T
 

@@ -81,20 +81,22 @@ class HeadScores:
         pixels = self.model.preprocess(images_BCHW)
         whole = self._whole or self.model
         with self.model.autocast():
-            before = self._logs(whole.net(pixels), batch)
+            before = _logs(self.view.of(whole.net(pixels).float(), batch)[0])
             score = partial(self._score, batch=batch, before_BC=before)
             _, (units,) = self._removal.scores(pixels, self.stack, self._filler.fills(batch), score)
         return units
 
-    def _logs(self, logits_BC: Tensor, batch: Batch) -> Tensor:
-        return self.view.of(logits_BC.float(), batch)[0].double().log_softmax(1)
-
     def _score(self, logits_BC: Tensor, batch: Batch, before_BC: Tensor) -> Scored:
         logits, labels, _ = self.view.of(logits_BC.float(), batch)
-        found, logs = outcome(logits, labels), self._logs(logits_BC, batch)
+        found, logs = outcome(logits, labels), _logs(logits)
         apart = (before_BC.exp() * (before_BC - logs)).sum(1)
         entropy = -(logs.exp() * logs).sum(1)
         return Scored(found.correct, found.loss, apart, entropy, found.finite, logs if self._views else None)
+
+
+def _logs(logits_BC: Tensor) -> Tensor:
+    """float64 log-probabilities."""
+    return logits_BC.double().log_softmax(1)
 
 
 def augmented(images_BCHW: Tensor) -> list[Tensor]:

@@ -29,8 +29,8 @@ from vhs.models import flops
 from vhs.models.model import Model
 from vhs.pruning import checkpoint, orders
 from vhs.pruning.certifying import Certificate, within
-from vhs.pruning.curve import Curve, curve
-from vhs.pruning.steps import CHOOSING, Measured, Step
+from vhs.pruning.curve import curve
+from vhs.pruning.steps import Measured, Step
 from vhs.runs import cache
 from vhs.runs.conditions import Condition
 from vhs.runs.frames import measured_keys
@@ -55,8 +55,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a run gives: the prune rows; the network that --keep and its like choose, None without any of them; the step
-    it is; the removed heads; the certificate, where one was asked for."""
+    """What a run gives: the prune rows; the network that --keep and its like choose, None without any of them; the
+    heads it lacks; the certificate, where one was asked for."""
 
     rows: pl.DataFrame
     net: nn.Module | None
@@ -87,13 +87,13 @@ class Bench:
         place = {removed: index for index, removed in enumerate(sets)}
         steps = [replace(step, network=place[step.removed], sizes=sizes[place[step.removed]]) for step in steps]
         measured = list(self._measured(nets, sets, keeping))
-        found = curve(measured, steps, self.asked)
+        drawn = curve(measured, steps, self.asked)
         first = [step for step in steps if step.order == paths[0].order]
-        chosen = self._chosen(measured, found, first)
-        rows = frame(schemas.PRUNE, found.rows)
+        chosen = self._chosen(measured, drawn.certificate, first)
+        rows = frame(schemas.PRUNE, drawn.rows)
         if chosen is None:
-            return Pruned(rows, None, certificate=found.certificate)
-        return Pruned(rows, nets[chosen.network], chosen.removed, found.certificate)
+            return Pruned(rows, None, certificate=drawn.certificate)
+        return Pruned(rows, nets[chosen.network], chosen.removed, drawn.certificate)
 
     def checkpoint(self, found: Pruned, out: Path) -> bytes:
         """The file of what was chosen. out: where it will lie, by which it finds its data."""
@@ -122,7 +122,7 @@ class Bench:
         return (
             f"model       {self.model.name}: {len(self.pruner.heads)} heads can go\n"
             f"data        {self.run.source.folder}, {self.run.data.total} samples: "
-            f"{len(self.run.of_folds(CHOOSING).data)} choose, the others report\n"
+            f"{len(self._chooser.run.data)} choose, the others report\n"
             f"conditions  {len(self.run.conditions)}\n"
             f"networks    {networks}, {networks * images:,} passes of at most {whole:.2e} FLOPs, orders apart\n"
         )
@@ -144,17 +144,13 @@ class Bench:
 
     def paths(self) -> list[Route]:
         """What is measured: the orders asked for, every head alone, and random orders."""
-        asked = self.asked
-        found = [self._listed()] if asked.listed else [self._path(name, self._order(name)) for name in asked.orders]
-        return [*found, *self._controls()]
+        if self.asked.listed:
+            return [self._listed(), *self._controls()]
+        return [*(self._path(name, self._chooser.path(name)) for name in self.asked.orders), *self._controls()]
 
-    def _order(self, name: str) -> list[Place]:
-        if name == "effect" and self.table is not None:
-            return by_table(self.table, self.model, self.pruner.heads, self.asked)
-        if name == RANDOM:
-            return orders.random_path(self.pruner.heads, self.run.seed, -1)
-        chooser = orders.Chooser(self.run.of_folds(CHOOSING), self.choose_on, self.pruner, self.asked)
-        return chooser.path(name)
+    @cached_property
+    def _chooser(self) -> orders.Chooser:
+        return orders.Chooser(self.run, self.choose_on, self.pruner, self.asked, self.table)
 
     def _path(self, order: str, heads: Sequence[Place]) -> Route:
         points = set(_points(len(heads), self.asked.every or -(-len(heads) // MOST_STEPS)))
@@ -230,12 +226,13 @@ class Bench:
                 np.where(present, folds(sample_keys(ids)), -1), tallies["sums"], tallies["bins"], right,
             )  # fmt: skip
 
-    def _chosen(self, measured: Sequence[Measured], curve: Curve, first: Sequence[Step]) -> Step | None:
+    def _chosen(
+        self, measured: Sequence[Measured], certificate: Certificate | None, first: Sequence[Step]
+    ) -> Step | None:
         """The step of the first order that is saved, by what was asked for; None where nothing was."""
         asked = self.asked
-        if asked.certify is not None:
-            assert curve.certificate is not None
-            return curve.certificate.step
+        if certificate is not None:
+            return certificate.step
         if asked.listed:
             return first[-1]
         if asked.tolerance is not None:
@@ -264,32 +261,3 @@ def _steps(path: Route, total: int) -> list[Step]:
 def _points(heads: int, every: int) -> list[int]:
     """Numbers of heads gone, from none to all, a step of `every`."""
     return [*range(0, heads, every), heads]
-
-
-def by_table(table: pl.DataFrame, model: Model, heads: Sequence[Place], asked: Pruning) -> list[Place]:
-    """Heads by what removing each does to the loss on the images that choose, the mean over a folds table's conditions.
-
-    Raises MismatchError for a table of another model or fill, or without some of the heads.
-    """
-    fill = "zero" if asked.fill.kind == "zero" else "mean-flat"
-    rows = table.filter((pl.col("unit") == "head") & pl.col("fold").is_in(list(CHOOSING)))
-    if "dloss_sum" not in rows.columns:
-        raise MismatchError("the tables are of targets; heads are ordered by the loss of models of classes.")
-    own = rows.filter(pl.col("model_id") == model.weights_id)
-    if not len(own):
-        named = ", ".join(rows["model"].unique().sort().to_list()[:3])
-        raise MismatchError(f"the tables are of {named or 'no model'}, not of {model.name} ({model.weights_id}).")
-    filled = own.filter((pl.col("fill") == fill) & (pl.col("rescale") == "none"))
-    if not len(filled):
-        raise MismatchError(f"the tables fill with {', '.join(own['fill'].unique().sort())}; {fill} is wanted here.")
-    conditions = filled.group_by("layer", "head", "shift", "corruption", "severity").agg(
-        effect=pl.col("dloss_sum").sum() / pl.col("n").sum()
-    )
-    means = conditions.group_by("layer", "head").agg(pl.col("effect").mean())
-    effects = {(layer, head): effect for layer, head, effect in means.iter_rows()}
-    lacking = next((place for place in heads if place not in effects), None)
-    if lacking is not None:
-        raise MismatchError(
-            f"the tables have no row of {head_name(*lacking)}. Make them with `vhs ablate` of {model.name}."
-        )
-    return sorted(heads, key=lambda place: (effects[place], place))

@@ -51,7 +51,7 @@ def curve(measured: Sequence[Measured], steps: Sequence[Step], asked: Pruning) -
 def _row(step: Step, part: str, member: Measured) -> Row:
     """One step under one condition."""
     folds = list(PARTS[part])
-    sums = {name: int(member.sums[name][step.network, folds].sum()) for name in ("n", "n_correct", "loss")}
+    sums = {name: int(member.sums[name][step.network, folds].sum()) for name in ("n", "n_correct")}
     losses = member.losses(step.network)[member.of_part(part)]
     lost, gained, n = int((losses > 0).sum()), int((losses < 0).sum()), sums["n"]
     if not n:

@@ -40,8 +40,7 @@ def open_bench(
 
     device = runtime.prepare(options.device, options.threads, options.precision)
     loaded = references.load(model, device, options.precision) if isinstance(model, str) else model
-    if not loaded.model.has_heads:
-        loaded.model.engine  # noqa: B018 - says why
+    _ = loaded.model.engine  # raises for a model without heads
     specs.of(loaded.model.name, loaded, "prune")
     fill = ZERO if asked.fill.kind == "zero" else FILLS["mean-flat"]
     run = opening.open_named(

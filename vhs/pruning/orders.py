@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from vhs.counts import Counts
 from vhs.errors import MismatchError
-from vhs.grid import Place
+from vhs.grid import Place, head_name
 from vhs.measures.direct import DirectEstimate
-from vhs.measures.fill_kinds import FILLS, ZERO, FillKind
+from vhs.measures.fill_kinds import FillKind
 from vhs.measures.fills import Bank
 from vhs.measures.pruned import PrunedEvaluation
-from vhs.measures.pruning_options import OTHERS, RANDOM, SHIFTED, Pruning
+from vhs.measures.pruning_options import ORDERS, OTHERS, RANDOM, SHIFTED, Pruning
 from vhs.measures.scoring import Scope
 from vhs.measures.selection import HeadScores
 from vhs.measures.taylor import TaylorEstimate
 from vhs.measures.weight_fills import Pruner
 from vhs.models.model import Model
+from vhs.pruning.steps import CHOOSING
 from vhs.runs.conditions import CLEAN, Condition, parse
 from vhs.runs.run import Measure, Run, sweep
 from vhs.seeds import hash64
@@ -35,18 +38,28 @@ OTHERS_SEVERITY = 3
 
 @dataclass(frozen=True)
 class Chooser:
-    """run: of the images that choose, under the reported conditions; chosen: conditions of --choose-on; pruner: of the
-    run's model."""
+    """whole: the run, of all images, under the reported conditions; chosen: conditions of --choose-on; pruner: of its
+    model; table: folds rows, whose effects are taken and not measured."""
 
-    run: Run
+    whole: Run
     chosen: Sequence[Condition]
     pruner: Pruner
     asked: Pruning
+    table: pl.DataFrame | None = None
+
+    @cached_property
+    def run(self) -> Run:
+        """On the images that choose."""
+        return self.whole.of_folds(CHOOSING)
 
     def path(self, name: str) -> list[Place]:
         """All heads that can go, in the order in which they do."""
+        if name == RANDOM:
+            return random_path(self.pruner.heads, self.whole.seed, -1)
         if name == "forward":
             return self._forward()
+        if name == "effect" and self.table is not None:
+            return by_table(self.table, self.whole.models[0], self.pruner.heads, self._fill.name)
         every = 1 if name == "backward" else self.asked.every or 1
         again = self.asked.again or name == "backward"
         gone: list[Place] = []
@@ -61,8 +74,8 @@ class Chooser:
         """Of the heads that are left, without those that are gone."""
         model = replace(self.run.models[0], net=self.pruner.without(gone)) if gone else self.run.models[0]
         rule = RULES[name]
-        run = replace(self.run, models=[model], conditions=self._conditions(rule.under))
-        setting = Setting(run.stack, self.run.models[0], *self._bank(model))
+        run = replace(self.run, models=[model], conditions=self._conditions(ORDERS[name].under))
+        setting = Setting(run.stack, self.run.models[0], self._fill, self._bank(model))
 
         def make(of: Model, scope: Scope) -> Measure:
             return rule.measure(of, scope, setting)
@@ -81,12 +94,16 @@ class Chooser:
             return parse([f"{name}:{OTHERS_SEVERITY}" for name in names])[1:]
         return (shifted or self.run.conditions) if under == SHIFTED else self.chosen
 
-    def _bank(self, model: Model) -> tuple[FillKind, Bank | None]:
+    @property
+    def _fill(self) -> FillKind:
         """What stands in for a head where others are measured: what it will leave behind, in the mean at least."""
+        return self.whole.ablation.fills[0]
+
+    def _bank(self, model: Model) -> Bank | None:
+        """What the fill is made of, for this model."""
         if self.run.fill_images is None:
-            return ZERO, None
-        batches = [images.to(self.run.device) for images in self.run.fill_images.batches]
-        return FILLS["mean-flat"], Bank(model, batches)
+            return None
+        return Bank(model, [images.to(self.run.device) for images in self.run.fill_images.batches])
 
     def _forward(self) -> list[Place]:
         """From no head on: each step brings back the head that lowers the loss most; the path is that backwards."""
@@ -100,6 +117,34 @@ class Chooser:
             back += [left[index] for index in best[: self.asked.every or 1]]
             self.run.progress("order forward", len(back), len(every))
         return back[::-1]
+
+
+def by_table(table: pl.DataFrame, model: Model, heads: Sequence[Place], fill: str) -> list[Place]:
+    """Heads by what removing each does to the loss on the images that choose, the mean over a folds table's conditions.
+
+    Raises MismatchError for a table of another model or fill, or without some of the heads.
+    """
+    rows = table.filter((pl.col("unit") == "head") & pl.col("fold").is_in(list(CHOOSING)))
+    if "dloss_sum" not in rows.columns:
+        raise MismatchError("the tables are of targets; heads are ordered by the loss of models of classes.")
+    own = rows.filter(pl.col("model_id") == model.weights_id)
+    if not len(own):
+        named = ", ".join(rows["model"].unique().sort().to_list()[:3])
+        raise MismatchError(f"the tables are of {named or 'no model'}, not of {model.name} ({model.weights_id}).")
+    filled = own.filter((pl.col("fill") == fill) & (pl.col("rescale") == "none"))
+    if not len(filled):
+        raise MismatchError(f"the tables fill with {', '.join(own['fill'].unique().sort())}; {fill} is wanted here.")
+    conditions = filled.group_by("layer", "head", "shift", "corruption", "severity").agg(
+        effect=pl.col("dloss_sum").sum() / pl.col("n").sum()
+    )
+    means = conditions.group_by("layer", "head").agg(pl.col("effect").mean())
+    effects = {(layer, head): effect for layer, head, effect in means.iter_rows()}
+    lacking = next((place for place in heads if place not in effects), None)
+    if lacking is not None:
+        raise MismatchError(
+            f"the tables have no row of {head_name(*lacking)}. Make them with `vhs ablate` of {model.name}."
+        )
+    return sorted(heads, key=lambda place: (effects[place], place))
 
 
 def random_path(heads: Sequence[Place], seed: int, draw: int) -> list[Place]:
@@ -132,12 +177,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Rule:
-    """measure: what is tallied; cost: from its tallies [U or heads, FOLDS] to what each head costs [heads, parts];
-    under: as in pruning_options."""
+    """measure: what is tallied; cost: from its tallies [U or heads, FOLDS] to what each head costs [heads, parts]."""
 
     measure: Callable[[Model, Scope, Setting], Measure]
     cost: Callable[[Counts], np.ndarray]
-    under: str = "chosen"
 
 
 def _scores(model: Model, scope: Scope, by: Setting) -> Measure:
@@ -190,11 +233,11 @@ def _samples(counts: Counts) -> np.ndarray:
 RULES = {
     "effect": Rule(_scores, _gain("loss")),
     "backward": Rule(_scores, _gain("loss")),
-    "generated": Rule(_scores, _gain("loss"), OTHERS),
-    "oracle": Rule(_scores, _accuracy_first, SHIFTED),
-    "disagreement": Rule(_scores, _gain("apart"), SHIFTED),
-    "entropy": Rule(_scores, _gain("entropy"), SHIFTED),
-    "agreement": Rule(_views, _gain("views_apart"), SHIFTED),
+    "generated": Rule(_scores, _gain("loss")),
+    "oracle": Rule(_scores, _accuracy_first),
+    "disagreement": Rule(_scores, _gain("apart")),
+    "entropy": Rule(_scores, _gain("entropy")),
+    "agreement": Rule(_views, _gain("views_apart")),
     "taylor": Rule(_taylor, _estimate("dloss")),
     "michel": Rule(_taylor, _estimate("score")),
     "direct": Rule(_direct, _estimate("dloss")),

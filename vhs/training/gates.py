@@ -134,10 +134,9 @@ class Gates:
         for gate, part in zip(gates, squares.split([len(gate.open) for gate in gates]), strict=True):
             gate.importance += part
             gate.probe = None
-        if left(step - 1, total, self.heads, self._recipe.prune_to) != left(
-            step, total, self.heads, self._recipe.prune_to
-        ):
-            self._close(gates, left(step, total, self.heads, self._recipe.prune_to))
+        before, now = (left(done, total, self.heads, self._recipe.prune_to) for done in (step - 1, step))
+        if now != before:
+            self._close(gates, now)
 
     @torch.no_grad()
     def _close(self, gates: list[Scheduled], wanted: int) -> None:
