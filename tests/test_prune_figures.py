@@ -88,6 +88,10 @@ def test_a_row_of_panels_a_model_and_other_metrics() -> None:
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "m0, clean", "m0, mean of 2 conditions", "m1, clean", "m1, mean of 2 conditions",
     ]  # fmt: skip
+    fewer = table(models=2).with_columns(n=pl.when(pl.col("model_id") == "id1").then(120).otherwise(pl.col("n")))
+    assert "toy/val, 120 to 300 images that did not choose" in gallery.draw("prune", fewer, None, None).get_suptitle()
+    more = pl.concat([table(), table().filter(pl.col("corruption") == "fog").with_columns(corruption=pl.lit("frost"))])
+    assert gallery.draw("prune", more, "curve", "ece").get_suptitle().endswith("; the first 3 of 4 conditions")
     calibration = gallery.draw("prune", table(), "curve", "ece")  # has no mean over conditions
     assert [axes.get_title(loc="left") for axes in calibration.axes] == ["clean", "fog 3", "contrast 3"]
     with pytest.raises(UsageError, match="--metric drop"):

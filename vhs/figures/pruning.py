@@ -26,7 +26,8 @@ NO_CHOICE = ("single",)
 def curves(table: pl.DataFrame, metric: str = "top1") -> Figure:
     """A row of panels a model: clean, then the mean of the shifts, or the shifts; a line an order."""
     models = table.partition_by("model_id", maintain_order=True)
-    places = _conditions(table, metric)
+    every = _conditions(table, metric)
+    places = every[:MOST_PANELS]
     orders = _orders(table)
     figure, panels = style.panels(len(models) * len(places), len(places), (3.1, 2.5), (0.9, 0.9))
     for row, model in enumerate(models):
@@ -36,8 +37,13 @@ def curves(table: pl.DataFrame, metric: str = "top1") -> Figure:
     for axes in panels[-len(places) :]:
         axes.set_xlabel("heads left")
     figure.supylabel(METRICS[metric][0], fontsize=9)
-    _legend(figure, panels[0], table, orders, metric)
+    _legend(figure, panels[0], table, orders)
+    _name(figure, table, _left_out(places, every), banded=metric == "top1" and len(orders) <= MOST_BANDS)
     return figure
+
+
+def _left_out(places: list[pl.DataFrame], every: list[pl.DataFrame]) -> str:
+    return "" if len(places) == len(every) else f"; the first {len(places)} of {len(every)} conditions"
 
 
 def _conditions(table: pl.DataFrame, metric: str) -> list[pl.DataFrame]:
@@ -47,7 +53,7 @@ def _conditions(table: pl.DataFrame, metric: str) -> list[pl.DataFrame]:
     clean = found.filter(pl.col("shift") == "clean")
     mean = found.filter(pl.col("over") == "mean")
     rest = found.filter((pl.col("over") == "condition") & (pl.col("shift") != "clean"))
-    chosen = pl.concat([clean, mean if len(mean) else rest])[:MOST_PANELS]
+    chosen = pl.concat([clean, mean if len(mean) else rest])
     return [chosen[index : index + 1] for index in range(len(chosen))]
 
 
@@ -107,7 +113,7 @@ def _title(model: pl.DataFrame, place: pl.DataFrame, *, alone: bool) -> str:
     return named if alone else f"{style.short(model['model'][0])}, {named}"
 
 
-def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str], metric: str) -> None:
+def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str]) -> None:
     handles = [axes.plot([], [], markersize=3, **look)[0] for look in _looks(orders).values()]
     names = list(orders)
     drawn = table.filter(pl.col("order").str.starts_with("random-"))["order"].n_unique()
@@ -122,8 +128,14 @@ def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str], 
         handles.append(axes.plot([], [], "D", color="black", markersize=5, ls="")[0])
         names.append(f"certified: at most {tested['epsilon'][0] * 100:g} points lost")
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    n = table.filter(pl.col("used_for") == "report")["n"][0]
+
+
+def _name(figure: Figure, table: pl.DataFrame, left_out: str, *, banded: bool) -> None:
+    """Whose curves these are, of how many images."""
+    counts = table.filter(pl.col("used_for") == "report")["n"]
+    least, most = counts.to_numpy().min(), counts.to_numpy().max()
+    n = f"{most:,}" if least == most else f"{least:,} to {most:,}"
     models = table["model"].unique(maintain_order=True).to_list()
     who = f"{style.short(models[0])}, " if len(models) == 1 else ""
-    band = ", 95 % interval" if metric == "top1" and len(orders) <= MOST_BANDS else ""
-    figure.suptitle(f"{who}{table['data'][0]}, {n:,} images that did not choose{band}", fontsize=10)
+    band = ", 95 % interval" if banded else ""
+    figure.suptitle(f"{who}{table['data'][0]}, {n} images that did not choose{band}{left_out}", fontsize=10)
