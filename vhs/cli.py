@@ -20,6 +20,7 @@ from vhs.commands.evalshift import evalshift
 from vhs.commands.info import info
 from vhs.commands.plot import plot
 from vhs.commands.prune import prune
+from vhs.commands.report import report
 from vhs.commands.shard import shard
 from vhs.commands.specialize import specialize
 from vhs.commands.train import train
@@ -38,6 +39,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     prune: "take heads out, say what it costs",
     compare: "do the same heads matter there?",
     plot: "tables to figures",
+    report: "tables and maps to one page",
     info: "what is this file?",
 }
 

@@ -344,6 +344,7 @@ OUTCOMES = Schema(
             "units", "what the bits stand for, in order: `intact`, `none` (the sham), then `L3H1` and so on, by spaces"
         ),
         _text("right", "hexadecimal bytes, the lowest bit first; 1: answered right"),
+        _text("groups", "of `--by`: the groups the sample is in, a JSON list of `name=value`", nullable=True),
     ),
     ("sample", "units", "right"),
     "ablate --per-sample",
@@ -1020,7 +1021,7 @@ SCHEMAS = {
 
 
 ADDED = (
-    "score_lo", "score_hi", "target", "assigned",
+    "score_lo", "score_hi", "target", "assigned", "groups",
     *(column.name for column in (*TERMS, *_by_answers())),
 )  # fmt: skip
 """Columns that tables of older versions lack; they are read as empty."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import polars as pl
@@ -14,7 +15,7 @@ from vhs.formats.tables import frame
 from vhs.grid import Unit, head_name
 from vhs.measures.fill_kinds import FillKind
 from vhs.models.model import Model
-from vhs.runs import scopes
+from vhs.runs import sample_groups, scopes
 from vhs.runs.conditions import CLEAN_OWN, REJPEG, Condition
 from vhs.runs.run import Run, own_geometry
 from vhs.summaries import tallied
@@ -121,11 +122,16 @@ def outcome_frame(
 ) -> pl.DataFrame:
     """The outcomes rows of one model under one condition. samples: all of the run, in their order."""
     keys = measured_keys(run, condition, model)
-    classes = run.manifest(condition).classes
+    manifest = run.manifest(condition)
+    classes = manifest.classes
+    groups = sample_groups.group(manifest, samples, sample_groups.of(manifest, run.by))
     units = " ".join(["intact", *(_word(unit) for unit in model.grid.units(run.ablation.units))])
     return frame(schemas.OUTCOMES, [
-        keys | {"sample": sample.id, "class": classes[sample.label], "units": units, "right": bits[1:].tobytes().hex()}
-        for sample, bits in zip(samples, outcomes.values, strict=True) if bits[0]
+        keys | {
+            "sample": sample.id, "class": classes[sample.label], "units": units, "right": bits[1:].tobytes().hex(),
+            "groups": json.dumps([groups.names[member] for member in members]) if members else None,
+        }
+        for sample, members, bits in zip(samples, groups.members_NA.tolist(), outcomes.values, strict=True) if bits[0]
     ])  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Tables, outcomes and maps to one page that needs nothing else, and to a model card. Never torch."""
