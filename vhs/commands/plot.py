@@ -12,11 +12,17 @@ from vhs.errors import UsageError, choices
 from vhs.measures.fill_kinds import FILLS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polars import DataFrame
+
     from vhs.figures.map_cells import Wanted as MapsWanted
     from vhs.formats.map_file import MapFile
+    from vhs.formats.tables import Table
 
 WEIGHTINGS = ("attention", "value")
-IMAGE_FORMATS = ("png", "pdf", "svg")
+IMAGE_FORMATS, TEXT_FORMATS = ("png", "pdf", "svg"), ("tex", "md")
+CARD = "card"
 
 Tables = Annotated[
     list[str] | None,
@@ -47,7 +53,9 @@ FillName = Annotated[
 Heads = Annotated[
     list[str] | None,
     typer.Option(
-        "--head", metavar="L3H1", help="Of maps: this head, or the most important one of an ablation table. Repeats."
+        "--head",
+        metavar="L3H1",
+        help="Of maps and cards: this head, or the most important one of an ablation table. Of maps it repeats.",
     ),
 ]
 Layer = Annotated[int | None, typer.Option("--layer", metavar="N", min=0, help="Of maps: the heads of this layer.")]
@@ -70,10 +78,29 @@ ImageFormat = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        autocompletion=completion.words(IMAGE_FORMATS),
-        help="png, pdf or svg.  [default: by suffix, or png]",
+        autocompletion=completion.words((*IMAGE_FORMATS, *TEXT_FORMATS)),
+        help="png, pdf or svg; tex or md for the table behind the figure.  [default: by suffix, or png]",
     ),
 ]
+Width = Annotated[
+    str | None,
+    typer.Option("--width", metavar="WIDTH", autocompletion=completion.words(("column", "page")), help="For a page: "
+                 "column (3.25 inches), page (6.875) or inches; the figure flows anew.  [default: what it needs]"),
+]  # fmt: skip
+FontSize = Annotated[
+    float | None, typer.Option("--font-size", metavar="POINTS", help="Of the letters.  [default: by --width]")
+]
+PanelName = Annotated[
+    str | None, typer.Option("--panel", metavar="NAME", help="Only this panel of the figure, by its name.")
+]
+Title = Annotated[
+    str | None, typer.Option("--title", metavar="TEXT", help="Above the figure; '' for none.  [default: whose it is]")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option("--group-by", metavar="REGEX", help="One line a group of models, such as the seeds of a recipe: those "
+                 "of which REGEX (its first bracket) matches the same."),
+]  # fmt: skip
 Figure = Annotated[
     Path | None,
     typer.Option("-o", "--out", metavar="FILE", help="The figure; - for its bytes on stdout.  [default: by table]"),
@@ -92,6 +119,11 @@ def plot(
     layer: Layer = None,
     query: Query = None,
     weighting: Weighting = "attention",
+    width: Width = None,
+    font_size: FontSize = None,
+    panel: PanelName = None,
+    title: Title = None,
+    group_by: GroupBy = None,
     partial: options.Partial = False,
     whole: options.Whole = False,
     form: ImageFormat = None,
@@ -103,44 +135,102 @@ def plot(
 
     Example: vhs ablate vit.safetensors --shift imagenet-c | vhs plot -o heads.png
 
-    Example: vhs plot heads.csv --kind conditions -o conditions.pdf
+    Example: vhs plot heads.csv --kind conditions --width column -o conditions.pdf
+
+    Example: vhs plot heads.csv --format tex   (the table behind the figure)
 
     Example: vhs plot maps.safetensors --kind conditions --head L3H1 -o L3H1.png
+
+    Example: vhs plot heads.csv roles.csv looks.csv maps.safetensors --kind card --head L3H1   (all about one head)
 
     Example: vhs plot photograph.jpg -o contact.png   (every corruption at every severity; or a shard set)
 
     Example: vhs plot data/imagenet/val data/imagenet-r data/imagenet-sketch --class n01443537 -o goldfish.png
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures import gallery, selection, style
+    from vhs.figures import gallery, paper, selection, style
     from vhs.formats.atomic import check_outputs
     from vhs.formats.tables import PART
 
     paths = tables or ["-"]
-    if any(options.is_pictured(path) for path in paths):
-        return _contact(paths, out, form, kind, wanted)
-    read = options.reader(console, partial=partial, whole=whole)
-    maps = _maps(paths)
-    if maps is not None:
-        from vhs.figures import map_cells
+    page = paper.parse(width, font_size, panel, title, group_by)
+    with paper.drawn_for(page):
+        if any(options.is_pictured(path) for path in paths):
+            return _contact(paths, out, form, kind, wanted)
+        read = options.reader(console, partial=partial, whole=whole)
+        if kind == CARD:
+            return _card(paths, out, form, head, model, read)
+        maps = _maps(paths)
+        if maps is not None:
+            from vhs.figures import map_cells
 
-        named = [selection.strongest_head(read(name)) if _is_table(name) else name for name in head or []]
-        return _draw_maps(maps, paths, out, form, kind, map_cells.parse(named, layer, query, weighting))
-    _refuse_map_options(head, layer, query)
-    name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
-    target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), model, fill])
+            named = [selection.strongest_head(read(name)) if _is_table(name) else name for name in head or []]
+            return _draw_maps(maps, paths, out, form, kind, map_cells.parse(named, layer, query, weighting))
+        _refuse_map_options(head, layer, query)
+        name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
+        beside = selection.folds_beside(name, paths, read, console.note)
+        if _is_text(out, form):
+            return _write_text(name, table, metric, out, form, beside, paths)
+        target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), panel, model, fill])
+        image_format = _format(target, form)
+        check_outputs([target], paths)
+        figure = gallery.draw(name, table, kind, metric, beside)
+        if part:
+            style.mark(figure, PART)
+        console.detail(f"{name} table, {len(table)} rows")
+        _write(figure, target, image_format)
+        if target != Path("-"):
+            if output.is_terminal() and not quiet:
+                from vhs.figures.terminal import plot_summary
+
+                output.write(plot_summary(name, table, note=PART if part else "").encode())
+            output.name_product(target)
+
+
+def _is_text(out: Path | None, form: str | None) -> bool:
+    return form in TEXT_FORMATS or (form is None and out is not None and out.suffix[1:].lower() in TEXT_FORMATS)
+
+
+def _write_text(
+    name: str, table: DataFrame, metric: str | None, out: Path | None, form: str | None, folds: DataFrame | None,
+    paths: list[str],
+) -> None:  # fmt: skip
+    """The table behind the figure: on stdout, or in -o."""
+    from vhs.figures import behind
+    from vhs.formats.atomic import check_outputs, write_whole
+
+    named = out.suffix[1:].lower() if out is not None else ""
+    if form is not None and named and named != form:
+        raise UsageError(f"{out}: the suffix says {named} and --format says {form}. Drop one of them.")
+    data = behind.render(name, table, metric, form or named, folds).encode()
+    if out is None or out == Path("-"):
+        return output.write(data)
+    check_outputs([out], paths)
+    write_whole(out, data)
+    output.name_product(out)
+
+
+def _card(
+    paths: list[str], out: Path | None, form: str | None, head: list[str] | None, model: str | None,
+    read: Callable[[str], Table],
+) -> None:  # fmt: skip
+    """All that tables of several kinds and maps say of one head."""
+    from vhs.figures import card, map_cells, selection
+    from vhs.formats import map_file
+    from vhs.formats.atomic import check_outputs
+
+    if not head or len(head) != 1:
+        raise UsageError("--kind card: is of one head. Name it with --head L3H1.")
+    maps = [map_file.read(Path(path)) for path in paths if path.endswith(".safetensors")]
+    found = [(path, read(path)) for path in paths if not path.endswith(".safetensors")]
+    tables = selection.by_kind([table for _, table in found], [path for path, _ in found], model)
+    named = selection.strongest_head(read(head[0])) if _is_table(head[0]) else head[0]
+    place = map_cells.parse([named], None, None, "attention").heads[0]
+    target = out or _default_name(paths, CARD, [CARD, named])
     image_format = _format(target, form)
     check_outputs([target], paths)
-    figure = gallery.draw(name, table, kind, metric)
-    if part:
-        style.mark(figure, PART)
-    console.detail(f"{name} table, {len(table)} rows")
-    _write(figure, target, image_format)
+    _write(card.draw(tables, maps, place), target, image_format)
     if target != Path("-"):
-        if output.is_terminal() and not quiet:
-            from vhs.figures.terminal import plot_summary
-
-            output.write(plot_summary(name, table, note=PART if part else "").encode())
         output.name_product(target)
 
 
@@ -226,9 +316,10 @@ def _plain(word: str) -> str:
 def _format(target: Path, asked: str | None) -> str:
     named = target.suffix[1:].lower()
     if asked is not None and asked not in IMAGE_FORMATS:
-        raise UsageError(f"--format {asked}: expected {choices(IMAGE_FORMATS)}.")
+        of_tables = " (tex and md are of tables)" if asked in TEXT_FORMATS else ""
+        raise UsageError(f"--format {asked}: expected {choices(IMAGE_FORMATS)}{of_tables}.")
     if target != Path("-") and named and named not in IMAGE_FORMATS:
-        raise UsageError(f"{target}: expected a name that ends in .png, .pdf or .svg.")
+        raise UsageError(f"{target}: expected a name that ends in .png, .pdf or .svg, of tables also .tex or .md.")
     if asked and named in IMAGE_FORMATS and named != asked:
         raise UsageError(f"{target}: the suffix says {named} and --format says {asked}. Drop one of them.")
     return asked or (named if named in IMAGE_FORMATS else "png")

@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vhs.figures import style
+from vhs.figures import paper, style
 
 PIXELS = 128
 """Of a cell's side, at least."""
@@ -104,16 +104,20 @@ def draw(sheet: Sheet) -> Figure:
             if cell is not None:
                 top, left = r * (cell_h + GAP), c * (cell_w + GAP)
                 canvas[top : top + cell_h, left : left + cell_w] = _fitted3(cell, (cell_h, cell_w))
-    wide = CELL * cell_w / cell_h
     left, right = _margins(sheet)
-    width = max(wide * columns + left + right, NARROWEST)
-    foot = textwrap.wrap(sheet.foot, int(width * LETTERS))
-    title = textwrap.wrap(sheet.title, int(width * TITLE_LETTERS), break_long_words=True)
+    asked = paper.current().width
+    wide = CELL * cell_w / cell_h if asked is None else max((asked - left - right) / columns, 0.1)
+    tall = wide * cell_h / cell_w
+    width = asked or max(wide * columns + left + right, NARROWEST)
+    size = 9.0 / paper.current().font
+    foot = textwrap.wrap(sheet.foot, int(width * LETTERS * size))
+    headline = sheet.title if paper.current().title is None else str(paper.current().title)
+    title = textwrap.wrap(headline, int(width * TITLE_LETTERS * size), break_long_words=True)
     top = TITLE * len(title) + MARGIN + (COLUMNS if any(sheet.columns) else 0.0)
     bottom = LINE * len(foot) + (BAR if sheet.bar is not None else 0.0) + MARGIN
-    height = CELL * rows + top + bottom
+    height = tall * rows + top + bottom
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((left / width, bottom / height, wide * columns / width, CELL * rows / height))
+    axes = figure.add_axes((left / width, bottom / height, wide * columns / width, tall * rows / height))
     axes.imshow(np.clip(canvas, 0, 1), interpolation="nearest", aspect="auto")
     style.bare(axes)
     axes.xaxis.tick_top()
@@ -122,9 +126,9 @@ def draw(sheet: Sheet) -> Figure:
     for r, row in enumerate(sheet.rows):
         if row.beside:
             place = canvas.shape[1] + cell_w * 0.08, (cell_h + GAP) * r + cell_h / 2
-            axes.text(*place, row.beside, va="center", fontsize=7, color="0.35")
-    figure.text(MARGIN / width, 1 - MARGIN / height, "\n".join(title), va="top", fontsize=10)
-    figure.text(MARGIN / width, MARGIN / height, "\n".join(foot), va="bottom", fontsize=7.5, color="0.35")
+            axes.text(*place, row.beside, va="center", fontsize=paper.tiny(), color="0.35")
+    figure.text(MARGIN / width, 1 - MARGIN / height, "\n".join(title), va="top")
+    figure.text(MARGIN / width, MARGIN / height, "\n".join(foot), va="bottom", fontsize=paper.small(), color="0.35")
     if sheet.bar is not None:
         _bar(figure, sheet.bar, ((left + wide * columns) / width, (bottom - 0.24) / height))
     return figure
@@ -139,8 +143,8 @@ def _bar(figure: Figure, label: str, corner: tuple[float, float]) -> None:
     bar = figure.colorbar(shown, cax=place, orientation="horizontal")
     bar.set_ticks([])
     bar.outline.set_visible(False)
-    bar.ax.text(-0.05, 0.5, "0", ha="right", va="center", fontsize=7, transform=bar.ax.transAxes)
-    bar.ax.text(1.05, 0.5, label, ha="left", va="center", fontsize=7, transform=bar.ax.transAxes)
+    bar.ax.text(-0.05, 0.5, "0", ha="right", va="center", fontsize=paper.tiny(), transform=bar.ax.transAxes)
+    bar.ax.text(1.05, 0.5, label, ha="left", va="center", fontsize=paper.tiny(), transform=bar.ax.transAxes)
 
 
 def _margins(sheet: Sheet) -> tuple[float, float]:

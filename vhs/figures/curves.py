@@ -5,14 +5,19 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from vhs.figures import groups, style
+from vhs.figures import groups, labels, paper, seeds, style, words
 
 COLUMNS = 5
+LABELS = {
+    "top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)", "loss": "loss (nats)",
+    "ece": "expected calibration error (%)",
+}  # fmt: skip
 
 
 def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
-    """One panel a corruption, one line a model; the clean score is severity 0.
+    """One panel a corruption, one line a model or group of models; the clean score is severity 0.
 
     A table without corruptions becomes one line a shift set.
     """
@@ -20,46 +25,49 @@ def severity(table: pl.DataFrame, metric: str = "top1") -> Figure:
     if not names:
         return groups.shift_sets(table, metric)
     table = table.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
-    figure, panels = style.panels(len(names), COLUMNS, (2.1, 1.9), (0.6, 0.7))
-    for place, name in zip(panels, names, strict=True):
-        _panel(place, table, name, metric)
-    figure.supxlabel("severity (0 = clean)", fontsize=9)
-    banded = f"{metric}_lo" in table.columns
-    figure.supylabel(_label(metric) + (", 95 % interval" if banded else ""), fontsize=9)
-    _legend(figure, panels[0], table)
+    names = paper.keep(names, words.plain)
+    scale = 1 if metric == "loss" else 100
+    lines = seeds.lines(table, ["shift", "corruption", "severity"], metric, scale)
+    figure, panels = style.panels(len(names), COLUMNS, (1.65, 1.45), (0.5, 0.9), least=0.52)
+    for axes, name in zip(panels, names, strict=True):
+        _panel(axes, lines, name)
+        labels.title(axes, words.plain(name))
+    chance = _chance(table) if metric == "top1" else None
+    for axes in panels:
+        if chance is not None:
+            axes.axhline(chance, color="0.5", lw=0.8, ls=":")
+    labels.label_below(panels, "severity (0: clean)")
+    figure.supylabel(LABELS[metric])
+    _legend(figure, lines, chance)
+    who = f"{lines[0].name} on " if len(lines) == 1 else ""
+    labels.headline(figure, f"{who}{table['data'][0]}, n = {table['n'][0]:,} images a condition")
     return figure
 
 
-def _panel(axes: Axes, table: pl.DataFrame, name: str, metric: str) -> None:
-    wanted = table.filter((pl.col("corruption") == name) | (pl.col("shift") == "clean"))
-    models = wanted.partition_by("model", maintain_order=True)
-    for colour, rows in zip(style.colours(len(models)), models, strict=True):
-        rows = rows.sort("severity")
-        scale = 100 if metric in ("top1", "top5", "ece") else 1
-        x, y = rows["severity"].to_numpy(), rows[metric].to_numpy() * scale
-        axes.plot(x, y, "o-", color=colour, markersize=3, lw=1.3)
-        if f"{metric}_lo" in rows.columns:
-            axes.fill_between(
-                x, rows[f"{metric}_lo"].to_numpy() * scale, rows[f"{metric}_hi"].to_numpy() * scale,
-                color=colour, alpha=0.2, lw=0,
-            )  # fmt: skip
-        axes.axhline(y[0], color=colour, lw=0.7, ls=":")
-    axes.set_title(name.replace("_", " "), loc="left")
+def _panel(axes: Axes, lines: list[seeds.Line], name: str) -> None:
+    for colour, line in zip(style.colours(len(lines)), lines, strict=True):
+        own = line.rows.filter((pl.col("corruption") == name) | (pl.col("shift") == "clean")).sort("severity")
+        axes.plot(own["severity"], own["value"], "o-", color=colour, markersize=2.5, lw=1.2)
+        known = own.drop_nulls(["lo", "hi"])
+        if len(known):
+            axes.fill_between(known["severity"], known["lo"], known["hi"], color=colour, alpha=0.2, lw=0)
     axes.set_xticks(range(6))
     axes.grid(axis="y", color="0.92")
 
 
-def _legend(figure: Figure, axes: Axes, table: pl.DataFrame) -> None:
-    models = table["model"].unique(maintain_order=True).to_list()
-    if len(models) > 1:
-        handles = [axes.plot([], [], "o-", color=c, markersize=3)[0] for c in style.colours(len(models))]
-        figure.legend(handles, [style.short(model) for model in models], loc="outside upper center", ncols=4)
-    else:
-        figure.suptitle(f"{style.short(models[0])} on {table['data'][0]}, n = {table['n'][0]:,}", fontsize=10)
+def _chance(table: pl.DataFrame) -> float | None:
+    """Percent that guessing answers right, where the table says among how many; one number for all."""
+    known = table["n_classes"].drop_nulls().unique().to_list() if "n_classes" in table.columns else []
+    return 100 / known[0] if len(known) == 1 else None
 
 
-def _label(metric: str) -> str:
-    return {
-        "top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)", "loss": "loss (nats)",
-        "ece": "expected calibration error (%)",
-    }.get(metric, f"{metric} (%)")  # fmt: skip
+def _legend(figure: Figure, lines: list[seeds.Line], chance: float | None) -> None:
+    handles = [
+        Line2D([], [], color=colour, marker="o", ms=3, label=line.name)
+        for colour, line in zip(style.colours(len(lines)), lines, strict=True) if len(lines) > 1
+    ]  # fmt: skip
+    if chance is not None:
+        handles.append(Line2D([], [], color="0.5", lw=0.8, ls=":", label=f"chance, {chance:g} %"))
+    bands = [lines[0].band] if any(line.rows["lo"].count() for line in lines) else []
+    if handles or bands:
+        labels.footer(figure, bands, handles=handles)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
+from vhs.figures import words
 from vhs.measures.intervals import benjamini_hochberg, normal_p
 
 ALPHA = 0.05
 """q below which a head is marked."""
+DIFFERS = f"differs from 0, q < {ALPHA:g} over the heads"
+"""What a dot on a heat map of effects means."""
 CONDITION = ["shift", "corruption", "severity"]
+SCALES = {"drop": "accuracy", "dloss": "loss"}
 METRICS = {"drop": ("accuracy lost without the head", "points", 100.0), "dloss": ("loss added", "nats", 1.0)}
 """metric -> (words, unit drawn, factor from the table's unit to it)."""
 
@@ -22,7 +26,8 @@ class Effects:
     """One model under one condition, or averaged over several.
 
     value_LH, low_LH, high_LH: effect per layer and head, in the unit drawn; NaN where there is no head.
-    marked_LH: q of the metric below 0.05 (averaged: in at least half of the conditions). bounds only for one condition.
+    marked_LH: heads that get a dot, which means `dots`. bounded: whether low_LH and high_LH are an interval; those of a
+    mean over conditions are only where folds tell how its conditions go together.
     """
 
     title: str
@@ -33,6 +38,8 @@ class Effects:
     high_LH: np.ndarray
     marked_LH: np.ndarray
     accuracy: float
+    dots: str
+    bounded: bool
 
 
 def single_fill(table: pl.DataFrame) -> pl.DataFrame:
@@ -55,12 +62,38 @@ def clean(heads: pl.DataFrame, metric: str) -> Effects | None:
     return _effects(rows, metric, "clean") if len(rows) else None
 
 
-def over_shifts(heads: pl.DataFrame, metric: str) -> Effects | None:
-    """The effects averaged over all shifted conditions; None when the table has none."""
+def over_shifts(heads: pl.DataFrame, metric: str, folds: pl.DataFrame | None = None) -> Effects | None:
+    """The effects averaged over all shifted conditions; None when the table has none.
+
+    folds: of the same ablation, for an interval and a test of the mean, clustered by image.
+    """
     rows = heads.filter(pl.col("shift") != "clean")
     if not len(rows):
         return None
-    return _effects(rows, metric, shifted_title(rows))
+    mean = _effects(rows, metric, shifted_title(rows))
+    known = None if folds is None or mean.conditions == 1 else _jackknifed(folds, rows, metric)
+    if known is None:
+        return mean
+    scale = METRICS[metric][2]
+    return replace(
+        mean, low_LH=grid(known, "lo") * scale, high_LH=grid(known, "hi") * scale, marked_LH=grid(known, "q") < ALPHA,
+        dots=DIFFERS, bounded=True,
+    )  # fmt: skip
+
+
+def _jackknifed(folds: pl.DataFrame, rows: pl.DataFrame, metric: str) -> pl.DataFrame | None:
+    """Bounds and q of the mean from the folds of the same heads and conditions; None where they are not these."""
+    from vhs.summaries.rollup import over_shifts as averaged
+
+    first = rows.row(0, named=True)
+    same = [pl.col(name) == first[name] for name in ("model_id", "fill", "method", "group")]
+    found = averaged(folds.filter(pl.col("unit") == "head", *same), SCALES[metric])
+    of_rows = rows.group_by("layer", "head").agg(pl.col(metric).mean())
+    if not len(found):
+        return None
+    joined = found.join(of_rows, on=["layer", "head"])
+    agree = len(joined) == len(of_rows) and np.allclose(joined["value"], joined[metric], atol=1e-9)
+    return found if agree else None
 
 
 def shifted_title(rows: pl.DataFrame) -> str:
@@ -81,7 +114,7 @@ def by_condition(heads: pl.DataFrame, metric: str) -> list[tuple[tuple[str, str 
 
 def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
     count = rows.select(CONDITION).unique().height
-    rows = _with_q(rows, metric)
+    rows = with_q(rows, metric)
     significant = (pl.col("q") < ALPHA).mean() >= 0.5
     grouped = rows.group_by("layer", "head").agg(
         pl.col(metric, f"{metric}_lo", f"{metric}_hi").mean(), significant.alias("marked"),
@@ -93,11 +126,12 @@ def _effects(rows: pl.DataFrame, metric: str, title: str) -> Effects:
         value_LH=grid(grouped, metric) * scale, low_LH=grid(grouped, f"{metric}_lo") * scale,
         high_LH=grid(grouped, f"{metric}_hi") * scale,
         marked_LH=grid(grouped.with_columns(pl.col("marked").cast(pl.Float64)), "marked") == 1,
-        accuracy=float(grouped["accuracy"][0]),
+        accuracy=float(grouped["accuracy"][0]), bounded=count == 1,
+        dots=DIFFERS if count == 1 else f"of the mean: q < {ALPHA:g} in half of the conditions or more",
     )  # fmt: skip
 
 
-def _with_q(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
+def with_q(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     """`rows` with the q of this metric: the table's is of `drop`; of `dloss` it follows from its normal interval.
 
     By Benjamini and Hochberg within a condition, as the table's, and empty where that is: there the data chose their
@@ -143,5 +177,4 @@ def grid(rows: pl.DataFrame, column: str) -> np.ndarray:
 
 
 def _one_name(rows: pl.DataFrame) -> str:
-    corruption, severity = rows["corruption"][0], rows["severity"][0]
-    return f"{corruption} {severity}" if corruption else str(rows["shift"][0])
+    return words.condition(rows["shift"][0], rows["corruption"][0], rows["severity"][0])

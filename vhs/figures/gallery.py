@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from vhs.errors import InputError, UsageError, choices
 from vhs.figures import (
     agreement,
+    calibration,
+    conditions,
     curves,
     estimated,
     findings,
@@ -23,6 +25,7 @@ from vhs.figures import (
     mce,
     metrics,
     models,
+    paper,
     probes,
     pruning,
     regression,
@@ -37,13 +40,13 @@ from vhs.figures import (
 
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "relative_error", "error")
 BY_LOSS = ("loss", *(name for name in SCALES if name != "loss"))
-Draw = Callable[[pl.DataFrame, str], Figure]
+Draw = Callable[..., Figure]
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "ablate": {
         "heads": (heatmap.overview, ("drop", "dloss")),
         "scatter": (heatmap.clean_against_shift, ("drop", "dloss")),
-        "conditions": (heatmap.conditions, ("drop", "dloss")),
+        "conditions": (conditions.blocks, ("drop", "dloss")),
         "trajectory": (trajectory.lines, ("drop", "dloss")),
         "restored": (restored.bars, ("drop",)),
     },
@@ -52,6 +55,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
         "groups": (groups.by_group, ("top1", "loss")),
         "shifts": (groups.shift_sets, ("top1", "loss")),
     },
+    "calibration": {"reliability": (calibration.reliability, ("accuracy",))},
     "prune": {"curve": (pruning.curves, tuple(pruning.METRICS))},
     "ablate_regression": {"heads": (regression.heat_maps, ("dmse_rel", "dmse"))},
     "estimated": {"scatter": (estimated.scatter, ("dloss",))},
@@ -87,8 +91,17 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
 """table -> kind of figure -> (function, metrics it can draw); the first of each is the default."""
 
 
-def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -> Figure:
-    """The figure of a table. Raises UsageError listing the kinds and metrics there are."""
+WITH_FOLDS: tuple[Draw, ...] = (heatmap.overview, heatmap.clean_against_shift)
+"""Those that take the folds beside a table."""
+
+
+def draw(
+    name: str, table: pl.DataFrame, kind: str | None, metric: str | None, folds: pl.DataFrame | None = None
+) -> Figure:
+    """The figure of a table, on the page of figures/paper. Raises UsageError listing the kinds and metrics there are.
+
+    folds: the folds table of the same ablation, where there is one.
+    """
     if name not in FIGURES:
         raise UsageError(f"tables of kind {name} are not drawn; {choices(FIGURES)} are.")
     kinds = FIGURES[name]
@@ -99,11 +112,21 @@ def draw(name: str, table: pl.DataFrame, kind: str | None, metric: str | None) -
         raise UsageError(f"--metric {metric}: this figure draws {choices(drawn)}.")
     try:
         with style.house_style():
-            return function(table, metric or _usual(drawn, table))
+            chosen = metric or _usual(drawn, table)
+            figure = function(table, chosen, folds) if function in WITH_FOLDS else function(table, chosen)
+            _check_panel()
+            return figure
     except findings.MISFITS as error:
         raise InputError(
             f"the {name} table cannot be drawn: its rows do not fit together ({error}). Was it edited?"
         ) from error
+
+
+def _check_panel() -> None:
+    """Raises UsageError where a panel was asked for of a figure that has one only."""
+    asked = paper.current()
+    if asked.panel is not None and not asked.seen:
+        raise UsageError(f"--panel {asked.panel}: this figure has one panel. Leave it out.")
 
 
 def _usual(names: tuple[str, ...], table: pl.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
-from vhs.figures.effects import shifted_title
+from vhs.figures import labels, paper, style
+from vhs.figures.effects import CONDITION, shifted_title
 
 QUERIES = {
     "patches": "patch queries", "all": "all tokens", "class": "class token", "windows": "in windows",
@@ -56,22 +57,21 @@ def by_layer(table: pl.DataFrame, metric: str = "all") -> Figure:
         kinds = usual.sort(pl.col("metric").replace_strict(USUAL, range(len(USUAL)))) if len(usual) else kinds
     if not len(kinds):
         raise InputError(f"the table has no metric {metric}; it has {', '.join(table['metric'].unique().sort())}.")
-    columns = min(3, len(kinds))
-    rows = -(-len(kinds) // columns)
-    figure = style.new(3.3 * columns, 2.7 * rows + 0.4)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for place, key in zip(grid.ravel(), kinds.iter_rows(), strict=False):
-        named = dict(zip(kinds.columns, key, strict=True))
-        _dots(place, table.filter(pl.all_horizontal(pl.col(n).eq_missing(pl.lit(v)) for n, v in named.items())))
-        place.set_title(_panel_title(named), loc="left")
-        place.set_ylabel(QUERIES.get(named["query"], named["query"]) + _unit(named["in_unit"]))
-        place.set_xlabel("layer")
-    for place in grid.ravel()[len(kinds) :]:
-        place.set_visible(False)
-    figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}, n = {table['n'][0]:,}", fontsize=10)
-    if table["shift"].n_unique() > 1:
-        handles = [grid[0][0].plot([], [], "o", color=colour, markersize=4)[0] for colour in style.COLOURS[:2]]
-        figure.legend(handles, ["clean", "mean over shifts"], loc="outside lower center", ncols=2)
+    named = [dict(zip(kinds.columns, key, strict=True)) for key in kinds.iter_rows()]
+    named = paper.keep(named, _panel_title)
+    figure, panels = style.panels(len(named), 3, (2.6, 2.0), (0.2, 0.8), shared=False, least=0.58)
+    for axes, key in zip(panels, named, strict=True):
+        _dots(axes, table.filter(pl.all_horizontal(pl.col(n).eq_missing(pl.lit(v)) for n, v in key.items())))
+        labels.title(axes, _panel_title(key))
+        axes.set_ylabel(
+            f"{QUERIES.get(str(key['query']), str(key['query']))}{_unit(key['in_unit'])}".strip() or "value"
+        )
+    labels.label_below(panels, "layer; heads of a layer side by side, in order")
+    shifts = table.filter(pl.col("shift") != "clean").select(CONDITION).unique().height
+    names = ["clean", *(["under shift" if shifts == 1 else f"mean of {shifts} shifts"] if shifts else [])]
+    told = "bars: 95 % intervals of single conditions; lines join a head's two values"
+    labels.footer(figure, [told], handles=labels.dots(dict(zip(names, style.COLOURS, strict=False))))
+    labels.headline(figure, _whose(table))
     return figure
 
 
@@ -86,49 +86,82 @@ def _unit(unit: str | None) -> str:
 
 
 def divergence(table: pl.DataFrame, metric: str = "jsd") -> Figure:
-    """The matrix of divergences, alignments or whatever pairs of heads have, layers ruled off; clean, and the mean over
-    shifts. What is of one layer only leaves the rest blank."""
+    """The matrix of divergences, alignments or whatever pairs of heads have, layers ruled off: clean, the mean over
+    shifts, and the second less the first. What is of one layer only leaves the rest blank."""
     table = one_model(table.filter(pl.col("metric") == metric))
-    clean, shift = table.filter(pl.col("shift") == "clean"), table.filter(pl.col("shift") != "clean")
-    parts = [("clean", clean)] * bool(len(clean))
-    if len(shift):
-        parts.append((shifted_title(shift), shift))
     heads = _head_positions(table)
-    matrices = [_matrix(part, heads) for _, part in parts]
-    figure = style.new(4.0 * len(parts) + 1.0, 4.4)
-    grid = figure.subplots(1, len(parts), squeeze=False)[0]
+    parts = _parts(table, heads)
     if metric in ("cka", "gradients"):
-        for matrix in matrices:
-            np.fill_diagonal(matrix, np.nan)  # a head is like itself, which would take the scale
-    norm = Normalize(0, max(float(np.nanmax(matrix)) for matrix in matrices) or 1)
-    for place, (name, part), matrix in zip(grid, parts, matrices, strict=True):
-        image = style.heat_map(place, matrix, norm=norm)
-        place.set_aspect("equal")
-        _rule_layers(place, list(heads))
-        place.set_title(f"{name}, n = {part['n'][0]:,}", loc="left")
-        place.set_xlabel("layer (heads in order inside it)")
-    grid[0].set_ylabel("layer")
-    style.colour_bar(image, list(grid), label=LABELS[metric])
-    figure.suptitle(f"{style.short(table['model'][0])} on {table['data'][0]}", fontsize=10)
+        for part in parts:
+            np.fill_diagonal(part.values, np.nan)  # a head is like itself, which would take the scale
+    norm = Normalize(0, max(float(np.nanmax(part.values)) for part in parts) or 1)
+    if len(parts) == 2:
+        parts.append(Matrix("shift less clean", parts[1].values - parts[0].values))
+    kept = paper.keep(parts, lambda part: part.name)
+    figure, panels = style.panels(len(kept), 3, (2.9, 3.3), (0.2, 0.3), shared=False, least=0.7)
+    for axes, part in zip(panels, kept, strict=True):
+        signed = part.name == "shift less clean"
+        image = style.heat_map(axes, part.values, norm=style.symmetric_norm([part.values]) if signed else norm)
+        axes.set_aspect("equal")
+        _rule_layers(axes, list(heads))
+        labels.title(axes, part.name)
+        axes.set_ylabel("layer")
+        label = (
+            "difference; red: less alike" if signed and metric == "jsd" else "difference" if signed else LABELS[metric]
+        )
+        style.colour_bar(image, [axes], label=labels.wrapped(label, 2.2), share=0.06, below=True)
+    labels.label_below(panels, "layer; heads of a layer in order")
+    labels.headline(figure, _whose(table))
     return figure
 
 
+def _whose(table: pl.DataFrame) -> str:
+    n = int(table["n"].to_numpy().max())
+    return f"{style.short(table['model'][0])} on {table['data'][0]}, n = {n:,}"
+
+
+class Matrix(NamedTuple):
+    """A panel: values [heads, heads]."""
+
+    name: str
+    values: np.ndarray
+
+
+def _parts(table: pl.DataFrame, heads: dict[tuple[int, int], int]) -> list[Matrix]:
+    clean, shift = table.filter(pl.col("shift") == "clean"), table.filter(pl.col("shift") != "clean")
+    parts = [Matrix("clean", _matrix(clean, heads))] if len(clean) else []
+    return [*parts, Matrix(shifted_title(shift), _matrix(shift, heads))] if len(shift) else parts
+
+
 def _dots(axes: Axes, rows: pl.DataFrame) -> None:
-    layers = int(rows["layer"].max()) + 1  # type: ignore[arg-type]
+    """Heads in their order within each layer; of each its clean value and that under shift, joined."""
+    width = int(rows["head"].max()) + 1  # type: ignore[arg-type]
+    step = 0.8 / max(width, 1)
     groups = [rows.filter(pl.col("shift") == "clean"), rows.filter(pl.col("shift") != "clean")]
-    shown = [(index, group) for index, group in enumerate(groups) if len(group)]
-    low = top = 0.0
-    for index, group in shown:
-        mean = group.group_by("layer", "head").agg(pl.col("value").mean()).sort("layer", "head")
-        offset = (index - 0.5) * 0.24 if len(shown) > 1 else 0
-        colour = style.COLOURS[index]
-        low, top = min(low, *mean["value"].to_list()), max(top, *mean["value"].to_list())
-        axes.plot(mean["layer"] + offset, mean["value"], "o", color=colour, markersize=4, alpha=0.75, mew=0)
-        line = mean.group_by("layer").agg(pl.col("value").mean()).sort("layer")
-        axes.plot(line["layer"] + offset, line["value"], color=colour, lw=0.9, alpha=0.6)
+    shown = [(style.COLOURS[index], _means(group)) for index, group in enumerate(groups) if len(group)]
+    every = pl.concat([mean for _, mean in shown])
+    for index, (colour, mean) in enumerate(shown):
+        x = (mean["layer"] + (mean["head"] - (width - 1) / 2) * step).to_numpy()
+        value, lo, hi = (mean[name].cast(pl.Float64).to_numpy() for name in ("value", "lo", "hi"))
+        spread = np.nan_to_num(np.maximum([value - lo, hi - value], 0))
+        axes.errorbar(x, value, spread, fmt="o", color=colour, ms=3, mew=0, elinewidth=0.7, alpha=0.9, zorder=2 + index)
+    if len(shown) == 2:
+        joined = shown[0][1].join(shown[1][1], on=["layer", "head"], suffix="_shift")
+        x = (joined["layer"] + (joined["head"] - (width - 1) / 2) * step).to_numpy()
+        axes.vlines(x, joined["value"], joined["value_shift"], color="0.75", lw=0.9, zorder=1)
+    layers = int(rows["layer"].max()) + 1  # type: ignore[arg-type]
     style.whole_ticks(axes, x=layers)
-    axes.set_ylim(low - 0.06 * (top - low) if low < 0 else 0, top * 1.06 or 1)
-    axes.grid(axis="y", color="0.92")
+    for edge in range(1, layers):
+        axes.axvline(edge - 0.5, color="0.93", lw=0.7, zorder=0)
+    low, top = min(0.0, float(every["value"].min())), float(every["value"].max())  # type: ignore[arg-type]
+    axes.set_ylim(low - 0.06 * (top - low) if low < 0 else 0, top + 0.08 * (top - low) or 1)
+
+
+def _means(rows: pl.DataFrame) -> pl.DataFrame:
+    """By head the mean over conditions; bounds of single ones only."""
+    single = rows.select(CONDITION).unique().height == 1
+    bounds = [(pl.col(name).mean() if single else pl.lit(None, pl.Float64)).alias(name) for name in ("lo", "hi")]
+    return rows.group_by("layer", "head").agg(pl.col("value").mean(), *bounds).sort("layer", "head")
 
 
 def _head_positions(table: pl.DataFrame) -> dict[tuple[int, int], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -10,95 +12,79 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style
 from vhs.figures.effects import METRICS, Effects
 from vhs.grid import head_name
 
 NAMED = 5
 """How many heads the scatter names: those farthest from zero, as far as the names do not touch."""
+AGAINST = "clean against shift"
+HELPS = "red: the head helps, blue: removing it helps"
+Panel = tuple[str, Effects | None]
+"""A name, and what its heat map shows; the scatter has none."""
 
 
-def overview(table: pl.DataFrame, metric: str = "drop") -> Figure:
-    """For each model: the clean heat map, the mean over shifts, and one against the other."""
-    heads = effects.single_fill(table)
-    models = heads["model"].unique(maintain_order=True).to_list()
-    rows = [_panels(heads.filter(pl.col("model") == model), metric) for model in models]
-    columns = max(len(panels) for panels in rows)
-    depth, width = rows[0][0].value_LH.shape
-    panel = min(max(0.42 * width + 1.3, 2.8), 5.0)
-    height = min(max(0.34 * depth + 1.5, 3.2), 7.0)
-    has_scatter = columns == 2
-    figure = style.new(panel * columns + (height + 0.4 if has_scatter else 0) + 0.9, height * len(rows))
-    axes = figure.subplots(
-        len(rows), columns + has_scatter, squeeze=False,
-        width_ratios=[panel] * columns + [height * 1.05] * has_scatter,
-    )  # fmt: skip
-    norm = style.symmetric_norm(p.value_LH for panels in rows for p in panels)
-    for index, (model, panels) in enumerate(zip(models, rows, strict=True)):
-        prefix = f"{style.short(model)}: " if len(models) > 1 else ""
-        for place, panel_effects in zip(axes[index], panels, strict=False):
-            image = draw(place, panel_effects, norm, prefix)
-        if has_scatter and len(panels) == 2:
-            scatter(axes[index][-1], panels[0], panels[1], metric)
-    label = f"{_label(metric)}\nred: the head helps · blue: removing it helps"
-    style.colour_bar(image, list(axes[:, :columns].flat), label=label, share=0.08, aspect=25)
+class Model(NamedTuple):
+    """One row of the overview. panels: those that are drawn; clean, shift: what the scatter is of."""
+
+    name: str
+    panels: list[Panel]
+    clean: Effects | None
+    shift: Effects | None
+
+
+def overview(table: pl.DataFrame, metric: str = "drop", folds: pl.DataFrame | None = None) -> Figure:
+    """For each model: the clean heat map, the mean over shifts, and one against the other.
+
+    folds: of the same ablation; the mean then has intervals, and dots where it differs from 0.
+    """
+    rows = _models(table, metric, folds)
+    maps = [(name, item) for model in rows for name, item in model.panels if item is not None]
+    places, figure = _places(rows)
+    norm = style.symmetric_norm([item.value_LH for _, item in maps]) if maps else None
+    image, heat = None, []
+    for model, of_model in zip(rows, places, strict=True):
+        prefix = f"{model.name}: " if len(rows) > 1 else ""
+        for axes, (_, item) in zip(of_model, model.panels, strict=True):
+            if item is not None and norm is not None:
+                image = draw(axes, item, norm, prefix)
+                heat.append(axes)
+            elif model.clean is not None and model.shift is not None:
+                scatter(axes, model.clean, model.shift, metric)
+    if image is not None:
+        style.colour_bar(image, heat, label=f"{_label(metric)}\n{HELPS}", share=0.06, aspect=30, below=True)
+        labels.footer(figure, [], dots=_dots([item for _, item in maps]))
+    labels.headline(figure, _title(table, [item for model in rows for item in (model.clean, model.shift) if item]))
     return figure
 
 
-def clean_against_shift(table: pl.DataFrame, metric: str = "drop") -> Figure:
+def clean_against_shift(table: pl.DataFrame, metric: str = "drop", folds: pl.DataFrame | None = None) -> Figure:
     """The scatter alone, one panel a model."""
-    heads = effects.single_fill(table)
-    models = heads["model"].unique(maintain_order=True).to_list()
-    figure = style.new(4.2 * len(models), 4.0)
-    for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
-        panels = _panels(heads.filter(pl.col("model") == model), metric)
-        if len(panels) < 2:
-            raise InputError("the table needs clean and a shift for this figure. Run `vhs ablate` with --shift.")
-        scatter(axes, panels[0], panels[1], metric)
-        if len(models) > 1:
-            axes.set_title(style.short(model))
-    return figure
-
-
-def conditions(table: pl.DataFrame, metric: str = "drop") -> Figure:
-    """Small multiples: one heat map a condition, corruptions down, severities across."""
-    heads = effects.single_fill(table)
-    if heads["model"].n_unique() > 1:
-        raise InputError("the table holds several models; this figure draws one. Name one with --model.")
-    found = effects.by_condition(heads, metric)
-    names = list(dict.fromkeys(corruption or shift for (shift, corruption, _), _ in found))
-    columns = max(len([key for key, _ in found if (key[1] or key[0]) == name]) for name in names)
-    norm = style.symmetric_norm(item.value_LH for _, item in found)
-    figure = Figure(figsize=(1.25 * columns + 2.4, 1.15 * len(names) + 1.3))
-    grid = figure.subplots(len(names), columns, squeeze=False)
-    figure.subplots_adjust(left=1.55 / figure.get_figwidth(), right=1 - 0.95 / figure.get_figwidth(),
-                           top=1 - 0.45 / figure.get_figheight(), bottom=0.55 / figure.get_figheight())  # fmt: skip
-    for row, name in zip(grid, names, strict=True):
-        own = [(key, item) for key, item in found if (key[1] or key[0]) == name]
-        for place, (key, item) in zip(row, own, strict=False):
-            image = _small(place, item, norm, f"severity {key[2]}" if key[1] else "")
-        for place in row[len(own) :]:
-            place.set_visible(False)
-        row[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center")
-    style.colour_bar(image, list(grid.flat), label=_label(metric), share=0.03)
-    figure.text(0.5, 0.15 / figure.get_figheight(), "rows: layers, top = 0 · columns: heads · dot: q < 0.05",
-                ha="center", fontsize=8)  # fmt: skip
+    models = _models(table, metric, folds)
+    if any(model.clean is None or model.shift is None for model in models):
+        raise InputError("the table needs clean and a shift for this figure. Run `vhs ablate` with --shift.")
+    models = paper.keep(models, lambda model: model.name)
+    figure, panels = style.panels(len(models), 3, (3.6, 3.3), (0.4, 0.3), shared=False)
+    for axes, model in zip(panels, models, strict=True):
+        if model.clean is not None and model.shift is not None:
+            scatter(axes, model.clean, model.shift, metric)
+        axes.set_title(model.name if len(models) > 1 else "")
+    labels.headline(figure, _title(table, [models[0].shift]))
     return figure
 
 
 def draw(axes: Axes, effect: Effects, norm: Normalize, prefix: str = "") -> AxesImage:
     """One heat map with marked cells and its accuracy in the title."""
     image = style.heat_map(axes, effect.value_LH, norm=norm, marked=effect.marked_LH)
-    often = " in half of them" if effect.conditions > 1 else ""
-    mark = f"dot: q < {effects.ALPHA:g}{often}{'' if effect.marked_LH.any() else '; none'}"
-    axes.set_title(f"{prefix}{effect.title}\n{effect.accuracy:.1%} right, n = {effect.n:,}", loc="left")
-    axes.set_xlabel(f"head   ({mark})")
+    title = effect.title if effect.conditions == 1 else f"mean of {effect.conditions} conditions"
+    axes.set_title(f"{prefix}{title}\n{effect.accuracy:.1%} right")
+    axes.set_xlabel("head")
     axes.set_ylabel("layer")
     return image
 
 
 def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
-    """Each head's effect on clean images against its effect under shift, coloured by layer."""
+    """Each head's effect on clean images against its effect under shift, coloured by layer; intervals where known."""
     layers, heads = np.nonzero(~np.isnan(clean.value_LH))
     x, y = clean.value_LH[layers, heads], shift.value_LH[layers, heads]
     low, high = min(x.min(), y.min(), 0), max(x.max(), y.max(), 0)
@@ -106,44 +92,79 @@ def scatter(axes: Axes, clean: Effects, shift: Effects, metric: str) -> None:
     axes.plot([low - margin, high + margin], [low - margin, high + margin], color="0.6", lw=0.8, zorder=0)
     axes.axhline(0, color="0.85", lw=0.8, zorder=0)
     axes.axvline(0, color="0.85", lw=0.8, zorder=0)
-    spread = [np.clip(x - clean.low_LH[layers, heads], 0, None), np.clip(clean.high_LH[layers, heads] - x, 0, None)]
-    axes.errorbar(x, y, xerr=spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
-    points = axes.scatter(x, y, c=layers, cmap=style.SEQUENTIAL, s=24, edgecolors="white", linewidths=0.5, zorder=2)
-    for index in style.apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
-        axes.annotate(
-            head_name(layers[index], heads[index]),
-            (x[index], y[index]),
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
-    unit = METRICS[metric][1]
-    axes.set_xlabel(f"clean ({unit}, 95 % interval)")
-    axes.set_ylabel(f"under shift ({unit})")
-    axes.set_title("each head, clean against shift", loc="left")
-    legend = axes.legend(
-        *points.legend_elements(num=min(6, len(np.unique(layers))), fmt="{x:.0f}"),
-        title="layer",
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0,
-        handletextpad=0.1,
+    bounds = [_spread(item, values, layers, heads) for item, values in ((clean, x), (shift, y))]
+    axes.errorbar(x, y, xerr=bounds[0], yerr=bounds[1], fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
+    points = axes.scatter(
+        x, y, c=layers, cmap=style.layer_colours(), s=20, edgecolors="white", linewidths=0.5, zorder=2
     )
-    legend.get_title().set_fontsize(8)
+    for index in style.apart(x, y, np.argsort(-np.hypot(x, y))[:NAMED]):
+        name = head_name(layers[index], heads[index])
+        axes.annotate(name, (x[index], y[index]), (5, 4), textcoords="offset points", fontsize=paper.small())
+    unit = METRICS[metric][1]
+    axes.set_xlabel(f"clean ({unit}, 95 %)")
+    axes.set_ylabel(f"under shift ({unit}{', 95 %' if shift.bounded else ''})")
+    axes.set_title("each head, clean against shift")
+    style.colour_bar(points, [axes], label="layer", share=0.05, aspect=25)
+
+
+def _spread(effect: Effects, values: np.ndarray, layers: np.ndarray, heads: np.ndarray) -> np.ndarray | None:
+    """Below and above, [2, heads]; None where there is no interval."""
+    if not effect.bounded:
+        return None
+    return np.clip([values - effect.low_LH[layers, heads], effect.high_LH[layers, heads] - values], 0, None)
+
+
+def _models(table: pl.DataFrame, metric: str, folds: pl.DataFrame | None) -> list[Model]:
+    heads = effects.single_fill(table)
+    found = []
+    for (name,), part in heads.group_by("model", maintain_order=True):
+        clean, shift = effects.clean(part, metric), effects.over_shifts(part, metric, folds)
+        panels: list[Panel] = [
+            (words, item) for words, item in (("clean", clean), ("shift", shift)) if item is not None
+        ]
+        if clean is not None and shift is not None:
+            panels.append((AGAINST, None))
+        found.append(Model(style.short(str(name)), paper.keep(panels, lambda panel: panel[0]), clean, shift))
+    return found
+
+
+def _places(rows: list[Model]) -> tuple[list[list[Axes]], Figure]:
+    """Axes for the panels of each model: side by side, in a column the scatter below the maps."""
+    first = next((item for _, item in rows[0].panels if item is not None), None)
+    depth, width = first.value_LH.shape if first is not None else (1, 1)
+    cell_w, cell_h = min(max(0.28 * width + 0.7, 1.5), 4.2), min(max(0.26 * depth + 1.0, 2.2), 6.0)
+    if first is None:  # the scatter alone
+        cell_w, cell_h = 0.1, 3.0
+    maps = sum(item is not None for _, item in rows[0].panels)
+    against = len(rows[0].panels) - maps
+    below = against and maps and paper.narrow()
+    widths = [cell_w] * maps + [max(3.0, cell_h)] * (0 if below else against)
+    each = [cell_h, 2.9] if below else [max(cell_h, 2.9 if against else 0)]
+    figure = style.new(sum(widths) + 0.5, sum(each) * len(rows) + 1.1)
+    grid = figure.add_gridspec(len(each) * len(rows), len(widths), width_ratios=widths, height_ratios=each * len(rows))
+    places = []
+    for index in range(len(rows)):
+        line = len(each) * index
+        of_model = [figure.add_subplot(grid[line, column]) for column in range(len(widths))]
+        places.append([*of_model, figure.add_subplot(grid[line + 1, :])] if below else of_model)
+    return places, figure
+
+
+def _dots(shown: list[Effects]) -> str:
+    """What dots mean on these maps; one meaning where they have one."""
+    kinds = list(dict.fromkeys(item.dots for item in shown))
+    none = "" if any(item.marked_LH.any() for item in shown) else "; none"
+    return "; ".join(kinds) + none
+
+
+def _title(table: pl.DataFrame, shown: list[Effects | None]) -> str:
+    """Whose heads, on what; of how many images, where panels do not say."""
+    models = table["model"].unique(maintain_order=True).to_list()
+    who = style.short(models[0]) if len(models) == 1 else f"{len(models)} models"
+    n = "" if not shown or shown[0] is None else f", n = {shown[0].n:,}"
+    return f"{who} on {table['data'][0]}{n}"
 
 
 def _label(metric: str) -> str:
     words, unit, _ = METRICS[metric]
     return f"{words} ({unit})"
-
-
-def _panels(heads: pl.DataFrame, metric: str) -> list[Effects]:
-    return [item for item in (effects.clean(heads, metric), effects.over_shifts(heads, metric)) if item is not None]
-
-
-def _small(axes: Axes, effect: Effects, norm: Normalize, title: str) -> AxesImage:
-    image = style.heat_map(axes, effect.value_LH, norm=norm, marked=effect.marked_LH, dot=2.6)
-    axes.set_title(title, fontsize=7, pad=2)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return image

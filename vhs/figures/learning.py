@@ -3,6 +3,8 @@ term of the loss was, where there are several."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,34 +12,79 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from vhs.errors import InputError
-from vhs.figures import style
-
-BESIDE = 9
-"""Runs that a legend within the panel has room for."""
+from vhs.figures import labels, paper, seeds, style, words
 
 
 def classification(table: pl.DataFrame, metric: str = "top1") -> Figure:
-    """Losses on the left, validation accuracy on the right; a colour a run."""
+    """Losses on the left, validation accuracy on the right; a colour a run, or a group of runs with its spread."""
     del metric  # both are drawn
     terms = _terms(table)
-    figure, left, right = _panels(bool(terms))
-    runs = table.partition_by("model", maintain_order=True)
+    figure, (left, right, *others) = _panels(["loss", "accuracy", *(["terms"] if terms else [])])
+    runs = _runs(table)
     for colour, run in zip(style.colours(len(runs)), runs, strict=True):
-        left.plot(run["epoch"], _of_answers(run), color=colour, ls=":")
-        left.plot(run["epoch"], run["loss"], color=colour)
-        right.plot(run["epoch"], run["top1"] * 100, color=colour, label=f"{_name(run)} ({run['top1'][-1]:.1%})")
-    left.set_ylabel("loss (nats)")
-    left.legend(*_kinds("training, answers alone" if terms else "training, as optimised", "validation"))
-    if terms:
-        _draw_terms(figure.axes[2], runs, terms)
-    right.set_ylabel("validation accuracy (%)")
-    title = f"last epoch, n = {table['n'][-1]:,}"
-    if len(runs) <= BESIDE:
-        right.legend(title=title, loc="lower right")
-    else:
-        figure.legend(*right.get_legend_handles_labels(), title=title, loc="outside right center")
-        figure.set_figwidth(figure.get_figwidth() + 2)
-    return _label_epochs(figure, runs)
+        _spread(left, run.training, colour, ls=":")
+        _spread(left, run.loss, colour)
+        _spread(right, run.accuracy, colour)
+    if left is not None:
+        left.set_ylabel("loss (nats)")
+        left.legend(*_kinds("training, answers alone" if terms else "training, as optimised", "validation"))
+    if others and others[0] is not None:
+        _draw_terms(others[0], table.partition_by("model", maintain_order=True), terms)
+    if right is not None:
+        right.set_ylabel("validation accuracy (%)")
+    handles = [
+        Line2D([], [], color=colour, label=run.told) for colour, run in zip(style.colours(len(runs)), runs, strict=True)
+    ]
+    bands = ["bands: ± standard deviation over runs"] if any(run.models > 1 for run in runs) else []
+    labels.footer(figure, bands, handles=handles)
+    labels.headline(
+        figure, f"training, n = {table['n'][-1]:,} validation images; accuracy at the last epoch in brackets"
+    )
+    return _label_epochs(figure, table.partition_by("model", maintain_order=True))
+
+
+class Run(NamedTuple):
+    """A run, or a group of runs: (epoch, mean, sd) of each curve; told: its name and last accuracy."""
+
+    told: str
+    models: int
+    training: pl.DataFrame
+    loss: pl.DataFrame
+    accuracy: pl.DataFrame
+
+
+def _runs(table: pl.DataFrame) -> list[Run]:
+    pattern = paper.current().group_by
+    own = [(_name(part), part) for part in table.partition_by("model", maintain_order=True)]
+    found = []
+    for name, part in own if pattern is None else seeds.groups(table, pattern):
+        answers = pl.Series(
+            "value", [x for run in part.partition_by("model", maintain_order=True) for x in _of_answers(run)]
+        )
+        ordered = pl.concat(part.partition_by("model", maintain_order=True)).with_columns(answers)
+        accuracy = _mean(ordered, pl.col("top1") * 100)
+        count = part["model"].n_unique()
+        last = accuracy.row(-1, named=True)
+        sd = "" if count == 1 else f" ± {last['sd']:.1f}"
+        told = f"{name} ({last['mean']:.1f}{sd} %{f', {count} runs' if count > 1 else ''})"
+        found.append(Run(told, count, _mean(ordered, pl.col("value")), _mean(ordered, pl.col("loss")), accuracy))
+    return found
+
+
+def _mean(rows: pl.DataFrame, of: pl.Expr) -> pl.DataFrame:
+    """By epoch over the runs that have it."""
+    return rows.group_by("epoch").agg(mean=of.mean(), sd=of.std().fill_null(0.0)).sort("epoch")
+
+
+def _spread(axes: Axes | None, rows: pl.DataFrame, colour: str, ls: str = "-") -> None:
+    """The mean, and where there are several runs the standard deviation around it."""
+    if axes is None:
+        return
+    axes.plot(rows["epoch"], rows["mean"], color=colour, ls=ls, lw=1.3)
+    if (rows["sd"] > 0).any():
+        axes.fill_between(
+            rows["epoch"], rows["mean"] - rows["sd"], rows["mean"] + rows["sd"], color=colour, alpha=0.18, lw=0
+        )
 
 
 def regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
@@ -45,18 +92,29 @@ def regression(table: pl.DataFrame, metric: str = "r2") -> Figure:
     del metric  # both are drawn
     if table["model"].n_unique() > 1:
         raise InputError("this figure draws the targets of one run. Name it with --model.")
-    figure, left, right = _panels()
+    figure, (left, right) = _panels(["error", "R²"])
     targets = table.partition_by("target", maintain_order=True)
-    left.plot(targets[0]["epoch"], targets[0]["train_loss"], color="0.2", ls=":")
-    for colour, part in zip(style.colours(len(targets)), targets, strict=True):
-        name = f"{part['target'][0].replace('_', ' ')} ({part['r2'][-1]:.2f})"
-        left.plot(part["epoch"], part["mse"], color=colour)
-        right.plot(part["epoch"], part["r2"], color=colour, label=name)
-    left.set_ylabel("squared error (deviations²)")
-    left.legend(*_kinds("training, all targets", "validation, by target"))
-    right.set_ylabel("validation R²")
-    right.set_ylim(min(0.0, float(table["r2"].min() or 0)), 1.02)  # type: ignore[arg-type]
-    right.legend(title=f"{_name(table)}, last epoch, n = {table['n'][-1]:,}", loc="lower right")
+    colours = dict(zip(table["target"].unique(maintain_order=True), style.colours(len(targets)), strict=True))
+    if left is not None:
+        left.plot(targets[0]["epoch"], targets[0]["train_loss"], color="0.2", ls=":")
+        for part in targets:
+            left.plot(part["epoch"], part["mse"], color=colours[part["target"][0]])
+        left.set_ylabel("squared error (deviations²)")
+        left.legend(*_kinds("training, all targets", "validation, by target"))
+    if right is not None:
+        for part in targets:
+            right.plot(part["epoch"], part["r2"], color=colours[part["target"][0]])
+        right.set_ylabel("validation R²")
+        right.set_ylim(min(0.0, float(table["r2"].min() or 0)), 1.02)  # type: ignore[arg-type]
+    last = {part["target"][0]: part["r2"][-1] for part in targets}
+    handles = [
+        Line2D([], [], color=colours[name], label=f"{words.plain(name)} (R² {value:.2f})")
+        for name, value in last.items()
+    ]
+    labels.footer(figure, [], handles=handles)
+    labels.headline(
+        figure, f"{_name(table)}, n = {table['n'][-1]:,} validation images; R² of the last epoch in brackets"
+    )
     return _label_epochs(figure, targets[:1])
 
 
@@ -88,10 +146,12 @@ def _draw_terms(axes: Axes, runs: list[pl.DataFrame], terms: list[str]) -> None:
     axes.legend([Line2D([], [], color="0.3", ls=TERMS[name]) for name in terms], terms)
 
 
-def _panels(terms: bool = False) -> tuple[Figure, Axes, Axes]:
-    figure = style.new(10.2 if terms else 7.2, 3.0)
-    left, right = figure.subplots(1, 2 + terms)[:2]
-    return figure, left, right
+def _panels(names: list[str]) -> tuple[Figure, list[Axes | None]]:
+    """A panel a name; None for one that was not asked for."""
+    kept = paper.keep(names, lambda name: name)
+    figure, panels = style.panels(len(kept), 3, (3.2, 2.4), (0.3, 0.7), shared=False, least=0.8)
+    places = dict(zip(kept, panels, strict=True))
+    return figure, [places.get(name) for name in names]
 
 
 def _label_epochs(figure: Figure, runs: list[pl.DataFrame]) -> Figure:

@@ -8,7 +8,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import labels, paper, style
 from vhs.figures.heads import one_model
 from vhs.grid import head_name
 from vhs.roles.kinds import EXCESS
@@ -24,7 +24,8 @@ def features(table: pl.DataFrame, metric: str = "attention") -> Figure:
     found = (pl.col("lo") > pl.col("null_hi")) | (pl.col("hi") < pl.col("null_lo"))
     order = [name for name in FEATURES if name in rows["of"]]
     figure = _matrix(rows.with_columns(found=found), order, "partial rank correlation beyond other images'")
-    figure.suptitle(_title(table, "what heads follow", metric), fontsize=10)
+    labels.footer(figure, [], dots="the interval is beyond both nulls")
+    labels.headline(figure, _title(table, "what heads follow", metric))
     return figure
 
 
@@ -36,7 +37,8 @@ def regions(table: pl.DataFrame, metric: str = "attention") -> Figure:
     order = rows["of"].unique(maintain_order=True).to_list()
     words = "enrichment beyond its reference" if name == "region_excess" else "enrichment (1: even attention)"
     figure = _matrix(rows.with_columns(found=pl.col("lo") > bound), order, words, None if bound == EXCESS else 1.0)
-    figure.suptitle(_title(table, "regions that heads look at", metric), fontsize=10)
+    labels.footer(figure, [], dots=f"surely above {EXCESS:g}" + ("" if bound == EXCESS else " beyond even attention"))
+    labels.headline(figure, _title(table, "regions that heads look at", metric))
     return figure
 
 
@@ -55,22 +57,27 @@ def plane(table: pl.DataFrame, metric: str = "attention") -> Figure:
     for cluster, part in wide.group_by("cluster", maintain_order=True):
         number = int(float(str(cluster[0])))
         shown = axes.scatter(
-            part["mds_1"], part["mds_2"], c=part["layer"], cmap=style.SEQUENTIAL, vmin=0, vmax=max(layers.max(), 1),
+            part["mds_1"], part["mds_2"], c=part["layer"], cmap=style.layer_colours(), vmin=0,
+            vmax=max(layers.max(), 1),
             s=34, marker=marks[number % len(marks)], edgecolor="white", linewidth=0.5, label=f"cluster {number}",
         )  # fmt: skip
-    if len(wide) <= ROWS:
-        for layer, head, x, y in wide.select("layer", "head", "mds_1", "mds_2").iter_rows():
-            axes.annotate(head_name(layer, head), (x, y), (3, 3), textcoords="offset points", fontsize=6, color="0.3")
+    x, y = wide["mds_1"].to_numpy(), wide["mds_2"].to_numpy()
+    middle = np.hypot(x - x.mean(), y - y.mean())
+    for index in style.apart(x, y, np.argsort(-middle)):  # those farthest out first
+        name = head_name(wide["layer"][index], wide["head"][index])
+        axes.annotate(
+            name, (x[index], y[index]), (3, 3), textcoords="offset points", fontsize=paper.tiny(), color="0.3"
+        )
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("first axis (√nats)")
     axes.set_ylabel("second axis (√nats)")
-    legend = axes.legend(fontsize=7, loc="best")
+    legend = axes.legend(fontsize=paper.small(), loc="best")
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_array(None)
             handle.set_facecolor("0.4")
     style.colour_bar(shown, [axes], label="layer")
-    figure.suptitle(_title(table, "heads by how alike they look", metric), fontsize=10)
+    labels.headline(figure, _title(table, "heads by how alike they look", metric))
     return figure
 
 
@@ -99,7 +106,7 @@ def _matrix(rows: pl.DataFrame, columns: list[str], label: str, middle: float | 
     for axes, part in zip(grid, parts, strict=True):
         image = style.heat_map(axes, values[part] - (middle or 0.0), norm=norm, marked=marked[part], dot=3)
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(heads[part])), [head_name(*key) for key in heads[part]], fontsize=6.5)
+        axes.set_yticks(range(len(heads[part])), [head_name(*key) for key in heads[part]], fontsize=paper.tiny())
     style.colour_bar(image, list(grid), label=label if middle is None else label.replace("(1:", f"less {middle:g} (0:"))
     return figure
 
@@ -107,4 +114,4 @@ def _matrix(rows: pl.DataFrame, columns: list[str], label: str, middle: float | 
 def _title(table: pl.DataFrame, words: str, weighting: str) -> str:
     weighted = ", value-weighted" if weighting == "value" else ""
     n = int(table["n"].max())  # type: ignore[arg-type]
-    return f"{words}{weighted}\n{style.short(table['model'][0])} on {table['data'][0]}, n = {n:,}"
+    return f"{words}{weighted}: {style.short(table['model'][0])} on {table['data'][0]}, n = {n:,}"

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, style
 from vhs.grid import head_name
 
 
@@ -25,7 +25,7 @@ def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
     if rows.select("model_id", "model_b_id").unique().height > 1:
         raise InputError("the table holds several pairs of models; this figure draws one. Name one with --model.")
     x = np.arange(len(rows))
-    figure = style.new(max(4.8, 0.19 * len(rows) + 1.0), 3.1)
+    figure = style.new(max(4.8, 0.19 * len(rows) + 1.0), 3.4)
     axes = figure.subplots()
     value, lo, hi = (rows[name].to_numpy() for name in ("similarity", "similarity_lo", "similarity_hi"))
     axes.errorbar(x, value, yerr=[value - lo, hi - value], fmt="none", ecolor=style.COLOURS[0], elinewidth=0.8)
@@ -40,13 +40,12 @@ def by_head(table: pl.DataFrame, _metric: str = "similarity") -> Figure:
     axes.plot(x, rows["across"], "_", ms=6, color=style.COLOURS[1], label="match, of another image")
     axes.plot(x, rows["random"], "x", ms=4, color="0.4", label="random partner")
     pairs = rows.select("layer", "head", "layer_b", "head_b").rows()
-    names = [f"{head_name(*pair[:2])} - {head_name(*pair[2:])}" for pair in pairs]
-    axes.set_xticks(x, names, rotation=90, fontsize=7)
+    labels.head_ticks(axes, [f"{head_name(*pair[:2])} - {head_name(*pair[2:])}" for pair in pairs])
     axes.set_xlim(-0.8, len(rows) - 0.2)
     axes.set_ylabel("similarity of maps\n(1 - JSD / ln 2)")
     axes.set_xlabel("head and its match")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=7)
+    handles, _ = axes.get_legend_handles_labels()
+    labels.footer(figure, ["bars: 95 % interval"], handles=handles)
     first = rows.row(0, named=True)
-    axes.set_title(f"{style.short(first['model'])} and {style.short(first['model_b'])}, n = {first['n']:,}", loc="left",
-                   fontsize=9)  # fmt: skip
+    labels.headline(figure, f"{style.short(first['model'])} and {style.short(first['model_b'])}, n = {first['n']:,}")
     return figure

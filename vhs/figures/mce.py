@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import labels, paper, style, words
 
 NAMES = {
     "mce": "corruption error / AlexNet's (%)", "mce_generated": "corruption error / AlexNet's (%), generated images",
@@ -23,16 +23,26 @@ def bars(table: pl.DataFrame, metric: str = "ce") -> Figure:
         metric = "error"
     names = _rows(table)
     models = table["model"].unique(maintain_order=True).to_list()
-    figure = style.new(7.2, 0.6 + len(names) * max(0.2, 0.11 * len(models) + 0.08))
+    models = paper.keep(models, style.short) if paper.current().panel else models
+    figure = style.new(6.0, 1.3 + len(names) * max(0.19, 0.11 * len(models) + 0.06))
     axes = figure.subplots()
     for number, model in enumerate(models):
         _model(axes, table.filter(pl.col("model") == model), names, (number, len(models)), metric)
     axes.set_yticks(range(len(names)), [name for _, _, name in names])
-    axes.invert_yaxis()
-    axes.set_xlabel(_label(table, metric))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(labels.wrapped(_label(table, metric), figure.get_figwidth() - 1.4))
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=3)
+    handles, _ = axes.get_legend_handles_labels()
+    bounded = table["lo"].null_count() == 0
+    told = (
+        "bars: 95 % interval, by leaving out folds of images"
+        if bounded
+        else "no intervals: the table's folds were not given"
+    )
+    labels.footer(figure, [f"dotted: mean of all; {told}"], handles=handles)
+    row = table.row(0, named=True)
+    labels.headline(figure, f"{row['data']}, n = {row['n']:,} images a condition, frost: {row['frost']}")
     return figure
 
 
@@ -42,7 +52,7 @@ def _rows(table: pl.DataFrame) -> list[tuple[str, str | None, str]]:
     rows = []
     for category in dict.fromkeys(category for _, category in cells if category):
         names = [name for name, other in cells if other == category and name != "all"]
-        rows += [(name, category, name.replace("_", " ")) for name in names]
+        rows += [(name, category, words.plain(name)) for name in names]
         rows.append(("all", category, f"mean of {category}"))
     return [*rows, ("all", None, "mean of 15")]
 
@@ -56,7 +66,7 @@ def _model(
     height = 0.8 / models
     y = [index - 0.4 + height * (number + 0.5) for index in range(len(names))]
     colour = style.colours(models)[number]
-    label = f"{style.short(rows['model'][0])}: {values[-1]:.1f}"
+    label = f"{style.short(rows['model'][0])}: mean {values[-1]:.1f} %"
     alphas = [1.0 if name == "all" else 0.55 for name, _, _ in names]
     for index, (at, value, alpha) in enumerate(zip(y, values, alphas, strict=True)):
         axes.barh(at, value, height * 0.92, color=colour, alpha=alpha, label=label if index == len(y) - 1 else None)
@@ -70,4 +80,4 @@ def _model(
 
 def _label(table: pl.DataFrame, metric: str) -> str:
     name = NAMES["mean_error" if metric == "error" else table["metric"][0]].format(by=table["normalised_by"][0])
-    return name + (", 95 % interval" if table["lo"].null_count() == 0 else "")
+    return name

@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
-from vhs.formats.tables import condition_name
+from vhs.figures import effects, labels, paper, style, words
 
 MOST = 30
 NAMES = ["metric", "of", "query", "weighting"]
@@ -26,8 +25,10 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     chosen = first.with_columns(size=pl.col("r").abs()).sort("size", descending=True, maintain_order=True).head(MOST)
     names = chosen.select(NAMES).rows()
     conditions = rows.select(effects.CONDITION).unique(maintain_order=True).rows()
-    figure = style.new(5.2 + 0.09 * len(conditions), 0.2 * len(names) + 1.5)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.6, max(0.6, 0.045 * len(conditions))])
+    beside = len(conditions) > 1 and not paper.narrow()  # a column has room for clean images alone
+    figure = style.new(4.6 + 0.06 * len(conditions) * beside, 0.17 * len(names) + 1.9)
+    ratios = [1.6, max(0.6, 0.035 * len(conditions))] if beside else [1.0]
+    left, *others = figure.subplots(1, 1 + beside, sharey=True, width_ratios=ratios, squeeze=False)[0]
     y, r = np.arange(len(names)), chosen["r"].to_numpy()
     spread = [r - chosen["lo"].to_numpy(), chosen["hi"].to_numpy() - r]
     left.axvline(0, color="0.7", lw=0.8)
@@ -40,17 +41,18 @@ def by_condition(table: pl.DataFrame, scale: str = "loss") -> Figure:
     for side in (-ceiling, ceiling):
         left.axvline(side, color="0.5", lw=0.8, ls=":", label="ceiling (noise of importances)" if side < 0 else None)
     left.set_xlim(-1.02, 1.02)
-    left.set_xlabel("rank correlation (95 % over heads)")
-    _matrix(right, rows, names, conditions)
-    left.set_yticks(y, [_words(name) for name in names], fontsize=7)  # after the matrix, which thins them
+    left.set_xlabel("rank correlation (95 %)")
+    for axes in others:
+        _matrix(axes, rows, names, conditions)
+    left.set_yticks(y, [_words(name) for name in names], fontsize=paper.tiny())  # after the matrix, which thins them
     left.set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=7)
+    handles, _ = left.get_legend_handles_labels()
+    labels.footer(figure, ["bars: 95 % over heads"], handles=handles)
     row = rows.row(0, named=True)
     some = f"{len(names)} of {len(first)} " if len(first) > len(names) else ""
     by = scale.replace("_", " ")
     told = f"{style.short(row['model'])}: {some}measures and importance by {by}, {row['n_heads']} heads"
-    figure.suptitle(told, fontsize=9)
+    labels.headline(figure, told)
     return figure
 
 
@@ -62,13 +64,7 @@ def _matrix(axes: Axes, rows: pl.DataFrame, names: list[tuple], conditions: list
         if tuple(name) in place:
             values[place[tuple(name)], where[shift, corruption, severity]] = r
     image = style.heat_map(axes, values, norm=style.symmetric_norm([np.ones(1)]))
-    named = [
-        condition_name(*condition).rpartition("/")[2].partition(":")[0].replace("_", " ") for condition in conditions
-    ]
-    starts = [index for index, name in enumerate(named) if index == 0 or name != named[index - 1]]
-    ends = [*starts[1:], len(named)]
-    axes.set_xticks([(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)], [named[a] for a in starts],
-                    rotation=90, fontsize=7)  # fmt: skip
+    labels.grouped_ticks(axes, [words.plain(corruption or shift) for shift, corruption, _ in conditions])
     axes.tick_params(axis="y", labelleft=False)
     style.colour_bar(image, [axes], label="rank correlation", share=0.04)
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style
 
-PRIMARY = "jsd_layer"
+PRIMARY, PREDICTS = "jsd_layer", "predicts"
 MOST = 16
 TICKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
 """Percent."""
@@ -43,8 +43,9 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
         set_ticks([float(_probit(np.array(share / 100))) for share in shares], [f"{share}" for share in shares])
     axes.set_xlabel("clean accuracy (%, probit scale)")
     axes.set_ylabel("mean accuracy under shift (%, probit scale)")
-    axes.legend(fontsize=7.5, title="recipe")
-    axes.set_title(f"{len(rows)} models on {rows['data'][0]}", loc="left", fontsize=9)
+    handles, _ = axes.get_legend_handles_labels()
+    labels.footer(figure, [], handles=handles)
+    labels.headline(figure, f"{len(rows)} models on {rows['data'][0]}, by recipe")
     return figure
 
 
@@ -57,32 +58,44 @@ def _probit(share: np.ndarray) -> np.ndarray:
 def answers(table: pl.DataFrame, _metric: str = "value") -> Figure:
     """Above, each recipe: specialization, clean and shifted accuracy, with intervals over seeds; below, the measures
     that go with shifted accuracy where clean accuracy is held fixed."""
-    figure = style.new(6.4, 4.6)
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.6])  # type: ignore[misc]
-    told = (("jsd_layer", "mean", 1.0, "specialization\n(divergence within layers, nats)"),
-            ("clean", "accuracy", 100.0, "clean accuracy (%)"),
-            ("shifted", "accuracy", 100.0, "under shift (%)"))  # fmt: skip
-    for axes, (what, statistic, factor, words) in zip(np.ravel(above.subplots(1, 3, sharey=True)), told, strict=True):
-        rows = table.filter(
-            (pl.col("question") == "recipe") & (pl.col("what") == what) & (pl.col("statistic") == statistic)
-        )
-        _intervals(axes, rows, rows["recipe"].to_list(), factor)
-        axes.set_xlabel(words, fontsize=8)
+    told = {"jsd_layer": ("mean", 1.0, "JSD within layers (nats)"),
+            "clean": ("accuracy", 100.0, "clean accuracy (%)"),
+            "shifted": ("accuracy", 100.0, "accuracy under shift (%)")}  # fmt: skip
+    names = ["specialization", "clean accuracy", "accuracy under shift", "what goes with it"]
+    kept = paper.keep(list(zip(names, [*told, PREDICTS], strict=True)), lambda item: item[0])
+    above = [what for _, what in kept if what != PREDICTS]
+    rows = _of_recipes(table)
+    heights = [0.2 * rows["recipe"].n_unique() + 0.8] * bool(above) + [0.17 * MOST + 1.0] * (len(above) < len(kept))
+    figure = style.new(6.4, sum(heights) + 0.4)
+    grid = figure.add_gridspec(len(heights), max(len(above), 1), height_ratios=heights)
+    for column, what in enumerate(above):
+        axes = figure.add_subplot(grid[0, column])
+        statistic, factor, label = told[what]
+        own = rows.filter((pl.col("what") == what) & (pl.col("statistic") == statistic))
+        _intervals(axes, own, own["recipe"].to_list() if column == 0 else [""] * len(own), factor)
+        labels.label_below([axes], label)
+    if len(above) < len(kept):
+        _predictors(figure.add_subplot(grid[-1, :]), table)
+    labels.headline(figure, "recipes, 95 % over seeds; below at equal clean accuracy; filled: q < 0.05")
+    return figure
+
+
+def _of_recipes(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter(pl.col("question") == "recipe")
+
+
+def _predictors(axes: Axes, table: pl.DataFrame) -> None:
     rows = table.filter(
-        (pl.col("question") == "predicts") & (pl.col("statistic") == "mean") & pl.col("against").is_null()
+        (pl.col("question") == PREDICTS) & (pl.col("statistic") == "mean") & pl.col("against").is_null()
     )
     rows = rows.with_columns(size=pl.col("value").abs(), named=pl.col("what") == PRIMARY)
     chosen = rows.sort("named", "size", descending=True, maintain_order=True).head(MOST)
-    axes = below.subplots()
-    names = [_name(row) for row in chosen.iter_rows(named=True)]
-    _intervals(axes, chosen, names, 1.0)
+    _intervals(axes, chosen, [_name(row) for row in chosen.iter_rows(named=True)], 1.0)
     axes.set_xlim(-1.02, 1.02)
     count = chosen["n_models"][0] if len(chosen) else 0
-    axes.set_xlabel(
-        f"partial correlation with accuracy under shift ({len(chosen)} of {len(rows)} measures)\n"
-        f"{count} checkpoints, 95 % over runs; filled: q < .05"
-    )
-    return figure
+    axes.set_xlabel("partial correlation (95 % over runs)")
+    told = f"{len(chosen)} of {len(rows)} measures over {count} checkpoints"
+    axes.set_title(f"with accuracy under shift: {told}", fontsize=paper.small())
 
 
 def _name(row: dict[str, str | None]) -> str:
@@ -98,7 +111,7 @@ def _intervals(axes: Axes, rows: pl.DataFrame, names: list[str], factor: float) 
     filled = np.array([p is None or p < effects.ALPHA for p in tested])
     axes.plot(value[filled], y[filled], "o", ms=4, color=style.COLOURS[0])
     axes.plot(value[~filled], y[~filled], "o", ms=4, mfc="white", mec=style.COLOURS[0])
-    axes.set_yticks(y, names, fontsize=7.5)
+    axes.set_yticks(y, names, fontsize=paper.tiny())
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if len(rows) and (lo < 0).any():
         axes.axvline(0, color="0.7", lw=0.8)

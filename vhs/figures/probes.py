@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style
 from vhs.grid import head_name
 
 BASELINES = {"control": ("_", "random directions"), "untrained": ("^", "untrained"), "shuffled": ("x", "shuffled")}
@@ -21,20 +21,19 @@ def accuracies(table: pl.DataFrame, source: str = "output") -> Figure:
     rows = _one(table).filter(pl.col("source") == source)
     if not len(rows):
         raise InputError(f"the table has no source {source}; it has {', '.join(table['source'].unique().sort())}.")
-    attributes = rows["attribute"].unique(maintain_order=True).to_list()
+    attributes = paper.keep(rows["attribute"].unique(maintain_order=True).to_list(), str)
     heads = rows.select("layer", "head").unique().sort("layer", "head").rows()
     figure = style.new(max(3.4, 0.17 * len(heads) + 1.2), 1.7 * len(attributes) + 0.8)
     panels = figure.subplots(len(attributes), 1, squeeze=False, sharex=True)[:, 0]
     for axes, attribute in zip(panels, attributes, strict=True):
         _panel(axes, rows.filter(pl.col("attribute") == attribute).sort("layer", "head"), source)
-    panels[-1].set_xticks(range(len(heads)), [head_name(*head) for head in heads], rotation=90)
-    panels[-1].set_xlabel("head   (filled: beyond all baselines, q < 0.05)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5)
+    labels.head_ticks(panels[-1], [head_name(*head) for head in heads])
+    panels[-1].set_xlabel("head")
+    handles, _ = panels[0].get_legend_handles_labels()
+    told = f"filled: beyond all baselines, q < {effects.ALPHA:g}; bars: 95 %"
+    labels.footer(figure, [told], handles=handles)
     first = rows.row(0, named=True)
-    figure.suptitle(
-        f"{style.short(first['model'])} on {first['data']}, n = {first['n']:,}\n{WORDS[source]}", fontsize=10
-    )
+    labels.headline(figure, f"{style.short(first['model'])} on {first['data']}, n = {first['n']:,}: {WORDS[source]}")
     return figure
 
 
@@ -70,8 +69,7 @@ def exclusivity(table: pl.DataFrame, source: str = "direct") -> Figure:
         raise InputError(f"the table has no source {source}; it has {', '.join(table['source'].unique().sort())}.")
     models = rows["model_id"].n_unique()
     beside = bool(rows["effect"].is_not_null().any())
-    figure = style.new(6.6 if beside else 4.0, 3.8)
-    axes, *right = figure.subplots(1, 1 + beside, squeeze=False)[0]
+    figure, (axes, *right) = style.panels(1 + beside, 2, (3.2, 3.0), (0.2, 0.8), shared=False)
     for kind, colour in KINDS.items():
         part = rows.filter(pl.col("kind") == kind)
         label = f"{kind}{' only' if kind in ('robust', 'spurious') else ''} ({len(part)})"
@@ -84,19 +82,20 @@ def exclusivity(table: pl.DataFrame, source: str = "direct") -> Figure:
     axes.set_xlabel(f"{names[0]}: beyond baselines (points)")
     axes.set_ylabel(f"{names[1]}: beyond baselines (points)")
     name = style.short(rows["model"][0]) if models == 1 else f"{models} models"
-    axes.set_title(f"{name}: {WORDS[source]}", loc="left", fontsize=9)
+    labels.headline(figure, f"{name}, {rows['shift'][0]}: {WORDS[source]}")
     for place in right:
         _effects(place, rows)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4, columnspacing=1, handletextpad=0.2, fontsize=7.5
+    handles, _ = axes.get_legend_handles_labels()
+    labels.footer(
+        figure,
+        ["effects: hollow on clean images, filled under the shift; lines are means"] if right else [],
+        handles=handles,
     )
     return figure
 
 
 def _effects(axes: Axes, rows: pl.DataFrame) -> None:
     """By kind what removing each head costs on clean images and under the condition, and the means."""
-    shift = rows["shift"][0]
     for place, (kind, colour) in enumerate(KINDS.items()):
         part = rows.filter((pl.col("kind") == kind) & pl.col("effect").is_not_null())
         for offset, column, face in ((-0.17, "effect_clean", "white"), (0.17, "effect", colour)):
@@ -108,7 +107,7 @@ def _effects(axes: Axes, rows: pl.DataFrame) -> None:
     axes.axhline(0, color="0.7", lw=0.8)
     axes.set_xticks(range(len(KINDS)), list(KINDS))
     axes.set_ylabel("accuracy lost without the head (points)")
-    axes.set_title(f"hollow: clean; line: mean\nfilled: {shift}", loc="left", fontsize=8)
+    axes.tick_params(axis="x", labelrotation=30)
 
 
 def _names(axes: Axes, rows: pl.DataFrame) -> None:
@@ -116,7 +115,7 @@ def _names(axes: Axes, rows: pl.DataFrame) -> None:
     x, y = rows["robust_excess"].to_numpy() * 100, rows["spurious_excess"].to_numpy() * 100
     for index in style.apart(x, y, np.argsort(-np.hypot(x - x.mean(), y - y.mean()))):
         name = head_name(rows["layer"][index], rows["head"][index])
-        axes.annotate(name, (x[index], y[index]), (3, 3), textcoords="offset points", fontsize=6)
+        axes.annotate(name, (x[index], y[index]), (3, 3), textcoords="offset points", fontsize=paper.tiny())
 
 
 def _one(table: pl.DataFrame) -> pl.DataFrame:

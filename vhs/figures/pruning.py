@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vhs.figures import style
+from vhs.figures import labels, style
 from vhs.formats.tables import condition_name
 
 METRICS = {
@@ -33,10 +33,9 @@ def curves(table: pl.DataFrame, metric: str = "top1") -> Figure:
     for row, model in enumerate(models):
         for axes, place in zip(panels[row * len(places) :], places, strict=False):
             _panel(axes, model.join(place, on=place.columns, nulls_equal=True), orders, metric)
-            axes.set_title(_title(model, place, alone=len(models) == 1), loc="left")
-    for axes in panels[-len(places) :]:
-        axes.set_xlabel("heads left")
-    figure.supylabel(METRICS[metric][0], fontsize=9)
+            axes.set_title(_title(model, place, alone=len(models) == 1))
+    labels.label_below(panels, "heads left")
+    figure.supylabel(METRICS[metric][0])
     _legend(figure, panels[0], table, orders)
     _name(figure, table, _left_out(places, every), banded=metric == "top1" and len(orders) <= MOST_BANDS)
     return figure
@@ -127,7 +126,9 @@ def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str]) 
     if len(tested):
         handles.append(axes.plot([], [], "D", color="black", markersize=5, ls="")[0])
         names.append(f"certified: at most {tested['epsilon'][0] * 100:g} points lost")
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    for handle, name in zip(handles, names, strict=True):
+        handle.set_label(name)
+    labels.footer(figure, [], handles=handles)
 
 
 def _name(figure: Figure, table: pl.DataFrame, left_out: str, *, banded: bool) -> None:
@@ -138,4 +139,4 @@ def _name(figure: Figure, table: pl.DataFrame, left_out: str, *, banded: bool) -
     models = table["model"].unique(maintain_order=True).to_list()
     who = f"{style.short(models[0])}, " if len(models) == 1 else ""
     band = ", 95 % interval" if banded else ""
-    figure.suptitle(f"{who}{table['data'][0]}, {n} images that did not choose{band}{left_out}", fontsize=10)
+    labels.headline(figure, f"{who}{table['data'][0]}, {n} images that did not choose{band}{left_out}")

@@ -7,8 +7,9 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style, words
 from vhs.figures.effects import grid, shifted_title
+from vhs.figures.heatmap import HELPS
 
 METRICS = {"dmse_rel": ("squared error added without the head (%)", 100.0), "dmse": ("squared error added", 1.0)}
 
@@ -18,7 +19,7 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     heads = table.filter(pl.col("unit") == "head")
     if heads["model"].n_unique() != 1 or heads["fill"].n_unique() != 1:
         raise InputError("this figure draws the heads of one model and one fill. Name them with --model and --fill.")
-    words, factor = METRICS[metric]
+    told, factor = METRICS[metric]
     targets = heads["target"].unique(maintain_order=True).to_list()
     shifts = heads.filter(pl.col("shift") != "clean")
     panels = [("clean", heads.filter(pl.col("shift") == "clean"))] + (
@@ -27,24 +28,30 @@ def heat_maps(table: pl.DataFrame, metric: str = "dmse_rel") -> Figure:
     grids = {
         (t, name): _means(part.filter(pl.col("target") == t), metric) * factor for t in targets for name, part in panels
     }
-    norm = style.symmetric_norm(grids.values())
+    drawn = [(target, name, part) for target in targets for name, part in panels]
+    drawn = paper.keep(drawn, lambda item: _name(item[0], item[1], alone=len(targets) == 1))
+    norm = style.symmetric_log_norm(grids.values())
     depth, width = next(iter(grids.values())).shape
-    figure = style.new(
-        max(2.2, 0.42 * width + 0.8) * len(panels) + 1.6, max(1.8, 0.3 * depth + 0.8) * len(targets) + 0.5
-    )
-    axes = figure.subplots(len(targets), len(panels), squeeze=False, sharex=True, sharey=True)
-    for row, target in zip(axes, targets, strict=True):
-        for place, (name, part) in zip(row, panels, strict=True):
-            own = part.filter(pl.col("target") == target)
-            marked = grid(own, "q") < effects.ALPHA if _single(part) else None
-            image = style.heat_map(place, grids[target, name], norm=norm, marked=marked)
-            place.set_title(f"{target.replace('_', ' ')}, {name}", loc="left")
-        row[0].set_ylabel("layer")
-    where = "" if all(_single(part) for _, part in panels) else ", clean"
-    figure.supxlabel(f"head   (dot: q < 0.05{where})", fontsize=9)
-    style.colour_bar(image, list(axes.flat), label=words, share=0.06)
-    figure.suptitle(f"{style.short(heads['model'][0])}, n = {heads['n'][0]:,} images a condition", fontsize=10)
+    cell = max(1.5, 0.3 * width + 0.4), max(1.5, 0.24 * depth + 0.6)
+    figure, places = style.panels(len(drawn), len(panels), cell, (0.4, 1.4), least=0.6)
+    for axes, (target, name, part) in zip(places, drawn, strict=True):
+        own = part.filter(pl.col("target") == target)
+        marked = grid(own, "q") < effects.ALPHA if _single(part) else None
+        image = style.heat_map(axes, grids[target, name], norm=norm, marked=marked)
+        labels.title(axes, _name(target, name, alone=len(targets) == 1))
+    figure.supylabel("layer")
+    labels.label_below(places, "head")
+    label = f"{told} (logarithmic from {norm.linthresh:.2g} on)\n{HELPS}"
+    style.colour_bar(image, places, label=label, share=0.06, aspect=35, below=True)
+    clean_only = "" if all(_single(part) for _, part in panels) else "clean: "
+    labels.footer(figure, [], dots=f"{clean_only}{effects.DIFFERS}")
+    row = heads.row(0, named=True)
+    labels.headline(figure, f"{style.short(row['model'])} on {row['data']}, n = {row['n']:,} images a condition")
     return figure
+
+
+def _name(target: str, name: str, *, alone: bool) -> str:
+    return name if alone else f"{words.plain(target)}, {name}"
 
 
 def _single(rows: pl.DataFrame) -> bool:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from vhs.errors import InputError
-from vhs.figures import style
+from vhs.figures import labels, paper, style
 
 ROLES = (
     "unused",
@@ -40,7 +40,7 @@ def grid(table: pl.DataFrame, _metric: str = "role") -> Figure:
             low = layer - 0.42 + index * share
             axes.add_patch(Rectangle((head - 0.46, low), 0.92, share, fc=COLOURS[role], ec="none"))
             if of:
-                axes.text(head, low + share / 2, of.replace("_", " "), ha="center", va="center", fontsize=6)
+                axes.text(head, low + share / 2, of.replace("_", " "), ha="center", va="center", fontsize=paper.tiny())
     axes.set_xlim(-0.6, width - 0.4)
     axes.set_ylim(depth - 0.4, -0.6)
     style.whole_ticks(axes, x=width, y=depth)
@@ -50,6 +50,6 @@ def grid(table: pl.DataFrame, _metric: str = "role") -> Figure:
     present = [role for role in ROLES if role in table["role"]]
     handles = [Patch(facecolor=COLOURS[role], edgecolor="0.5", label=role) for role in present]
     handles.append(Patch(facecolor="white", edgecolor="0.5", label="none"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5)
-    axes.set_title(f"{style.short(table['model'][0])} on {table['data'][0]}", loc="left", fontsize=9)
+    labels.footer(figure, [], handles=handles)
+    labels.headline(figure, f"{style.short(table['model'][0])} on {table['data'][0]}: what each head is")
     return figure

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
-from vhs.formats.tables import condition_name
+from vhs.figures import effects, labels, paper, style, words
+from vhs.figures.heatmap import HELPS
 from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
 
 UNITS = {
@@ -32,27 +32,25 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
         raise InputError(f"the table has no rows of scale {scale}. Draw one of {scales}.")
     effects.check_one(rows, "model", "fill")
     names = _order(rows["over"].unique(maintain_order=True).to_list())
-    words, factor = UNITS[scale]
+    label, factor = UNITS[scale]
     first = rows.filter(pl.col("over") == names[0])
     panels = [panel for target in rows["target"].unique(maintain_order=True) for panel in _panels(rows, target, names)]
     norm = style.symmetric_norm(rows.filter(pl.col("over").is_in(names)).select("value", "clean").to_numpy() * factor)
-    columns = min(len(panels), COLUMNS)
-    lines = -(-len(panels) // columns)
+    panels = paper.keep(panels, lambda panel: panel[0])
     depth, width = (int(first[column].to_numpy().max()) + 1 for column in ("layer", "head"))
-    figure = style.new(max(1.3, 0.3 * width + 0.5) * columns + 1.4, max(2.2, 0.24 * depth + 1.2) * lines + 0.5)
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (name, part, column) in zip(grid.flat, panels, strict=False):
+    cell = max(1.25, 0.26 * width + 0.35), max(1.6, 0.22 * depth + 0.6)
+    figure, places = style.panels(len(panels), COLUMNS, cell, (0.3, 1.4))
+    for axes, (name, part, column) in zip(places, panels, strict=True):
         image = _heat_map(axes, part, column, factor, norm)
         count = "" if column == "clean" else f"\nmean of {part['n_conditions'][0]}"
-        axes.set_title(name.replace("_", " ") + count, loc="left", fontsize=9)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("layer")
-    told = "head   (dot: the effect differs from that on clean images,"
-    figure.supxlabel(f"{told}{chr(10) if columns < 4 else ' '}q < 0.05, clustered by image)", fontsize=9)
-    style.colour_bar(image, list(grid.flat), label=words, aspect=25)
-    figure.suptitle(f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition", fontsize=10)
+        axes.set_title(words.plain(name) + count, fontsize=paper.small())
+    figure.supylabel("layer")
+    labels.label_below(places, "head")
+    style.colour_bar(image, places, label=f"{label}\n{HELPS}", share=0.06, aspect=35, below=True)
+    labels.footer(
+        figure, [], dots=f"differs from clean, q < {effects.ALPHA:g} over all heads and roll-ups, clustered by image"
+    )
+    labels.headline(figure, f"{style.short(first['model'][0])}, n = {first['n'][0]:,} images a condition")
     return figure
 
 
@@ -80,35 +78,29 @@ def _heat_map(axes: Axes, part: pl.DataFrame, column: str, factor: float, norm: 
 def redundancy(table: pl.DataFrame, metric: str = "accuracy") -> Figure:
     """Stacked bars, one a condition: heads shown to be dispensable one at a time, needed, and undecided."""
     del metric  # there is one
-    models = table["model"].unique(maintain_order=True).to_list()
+    models = paper.keep(table["model"].unique(maintain_order=True).to_list(), style.short)
     most = max(table.filter(pl.col("model") == model).height for model in models)
-    figure = style.new(min(max(3.2, 0.12 * most + 1.4), 11), 2.3 * len(models) + 0.9)
+    figure = style.new(min(max(3.2, 0.09 * most + 1.0), 9), 2.2 * len(models) + 1.0)
     for axes, model in zip(figure.subplots(len(models), 1, squeeze=False)[:, 0], models, strict=True):
         _stack(axes, table.filter(pl.col("model") == model))
-        axes.set_title(style.short(model) if len(models) > 1 else "", loc="left")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    tolerance, n = table["tolerance"][0], table["n"][0]
-    figure.supxlabel(
-        f"condition   (dispensable: drop below {tolerance:.1%} of accuracy by its 95 % interval; n = {n:,})", fontsize=8
-    )
+        axes.set_title(style.short(model) if len(models) > 1 else "")
+    handles, _ = figure.axes[0].get_legend_handles_labels()
+    row = table.row(0, named=True)
+    told = f"dispensable: the drop is below {row['tolerance'] * 100:g} points by its 95 % interval, one head at a time"
+    labels.footer(figure, [told], handles=handles)
+    who = style.short(models[0]) if len(models) == 1 else f"{len(models)} models"
+    labels.headline(figure, f"{who} on {row['data']}, n = {row['n']:,} images a condition")
     return figure
 
 
 def _stack(axes: Axes, rows: pl.DataFrame) -> None:
     x, below = np.arange(len(rows)), np.zeros(len(rows))
-    for column, words, colour in SHARES:
+    for column, told, colour in SHARES:
         heights = rows[column].to_numpy()
-        axes.bar(x, heights, 0.9, bottom=below, label=words, color="0.85" if colour is None else style.COLOURS[colour])
+        axes.bar(x, heights, 0.9, bottom=below, label=told, color="0.85" if colour is None else style.COLOURS[colour])
         below += heights
     axes.set_ylabel(f"heads of {rows['n_heads'][0]}")
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    names = [
-        corruption or condition_name(shift, None, 0) for shift, corruption in rows.select("shift", "corruption").rows()
-    ]
-    starts = [index for index, name in enumerate(names) if index == 0 or name != names[index - 1]]
-    ends = [*starts[1:], len(names)]
-    axes.set_xticks([(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)],
-                    [names[a].replace("_", " ") for a in starts], rotation=45, ha="right")  # fmt: skip
-    for start in starts[1:]:
-        axes.axvline(start - 0.5, color="white", lw=1.5)
+    labels.grouped_ticks(
+        axes, [words.plain(corruption or shift) for shift, corruption in rows.select("shift", "corruption").rows()]
+    )

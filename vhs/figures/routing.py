@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style
 from vhs.figures.agreement import SCALE_WORDS
 
 PARTS = {"total": "whole effect", "routing": "routing", "fixed": "fixed"}
@@ -27,26 +27,33 @@ def split(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
         raise InputError("the table holds several models or targets; this figure draws one. Keep one of them.")
     factor = 1 if scale in ("loss", "log_odds", "error") else 100
     lines = [(name, part) for name, part in _lines(rows) if len(part)]
-    grids = [[effects.grid(part, column) * factor for column in PARTS] for _, part in lines]
-    depth, width = grids[0][0].shape
-    figure = style.new(max(1.3, 0.26 * width + 0.5) * 4 + 1.2, max(1.6, 0.22 * depth + 0.9) * len(lines) + 0.9)
-    panels = figure.subplots(len(lines), 4, squeeze=False, sharex=True, sharey=True)
-    norm = style.symmetric_norm([grid for line in grids for grid in line])
-    for row, (axes, (name, _), line) in enumerate(zip(panels, lines, grids, strict=True)):
-        for place, grid, words in zip(axes, line, PARTS.values(), strict=False):
-            image = style.heat_map(place, grid, norm=norm)
-            place.set_title(words if row == 0 else "", loc="left", fontsize=9)
-        axes[0].set_ylabel(f"{name}\nlayer")
-    _classes(panels[0, 3], lines[0][1])
-    for axes in panels[1:, 3]:
-        axes.set_visible(False)
-    style.colour_bar(image, list(panels[:, :3].flat), label=SCALE_WORDS[scale])
+    drawn: list[tuple[str, np.ndarray | None]] = []
+    for index, (name, part) in enumerate(lines):
+        drawn += [(f"{told}, {name}", effects.grid(part, column) * factor) for column, told in PARTS.items()]
+        drawn += [("class", None)] if index == 0 and not paper.narrow() else []
+    drawn += [("class", None)] if paper.narrow() else []
+    norm = style.symmetric_norm([grid for _, grid in drawn if grid is not None])
+    drawn = paper.keep(drawn, lambda item: item[0])
+    depth, width = effects.grid(lines[0][1], "total").shape
+    cell = max(1.4, 0.26 * width + 0.4), max(1.4, 0.2 * depth + 0.6)
+    figure, panels = style.panels(len(drawn), 3 if paper.narrow() else 4, cell, (0.4, 1.5), shared=False, least=0.5)
+    for axes, (name, grid) in zip(panels, drawn, strict=True):
+        if grid is None:
+            _classes(axes, lines[0][1])
+        else:
+            image = style.heat_map(axes, grid, norm=norm)
+        labels.title(axes, name)
+    maps = [axes for axes, (_, grid) in zip(panels, drawn, strict=True) if grid is not None]
+    if maps:
+        style.colour_bar(image, maps, label=SCALE_WORDS[scale], share=0.05, aspect=35, below=True)
+    figure.supylabel("layer")
+    labels.label_below(panels, "head")
     handles = [Patch(facecolor=colour, edgecolor="0.4", label=name) for name, colour in COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=7.5)
-    for axes in (*panels[-1, :3], panels[0, 3]):
-        axes.set_xlabel("head")
-    told = f"{style.short(rows['model'][0])}, n = {rows['n'][0]:,} a condition, tolerance {rows['tolerance'][0]:.1%}"
-    figure.suptitle(told, fontsize=10)
+    labels.footer(figure, [], handles=handles)
+    row = rows.row(0, named=True)
+    labels.headline(
+        figure, f"{style.short(row['model'])}, n = {row['n']:,} a condition, tolerance {row['tolerance']:.1%}"
+    )
     return figure
 
 
@@ -64,7 +71,7 @@ def _classes(axes: Axes, rows: pl.DataFrame) -> None:
     colours = ListedColormap(list(COLOURS.values()))
     grid = np.ma.masked_invalid(effects.grid(codes, "code"))
     axes.imshow(grid, cmap=colours, norm=BoundaryNorm(np.arange(-0.5, 4), 4), aspect="auto")
-    axes.set_title("class", loc="left", fontsize=9)
+    style.whole_ticks(axes, x=grid.shape[1], y=grid.shape[0])
     axes.set_xticks(np.arange(grid.shape[1] + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(grid.shape[0] + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=1.5)

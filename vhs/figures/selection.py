@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -31,6 +32,37 @@ def select_rows(
     if schema is schemas.ABLATE and not part:
         tables.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
     return schema.name, _of_fill(table, fill), part
+
+
+def by_kind(found: Sequence[Table], paths: Sequence[str], model: str | None) -> dict[str, pl.DataFrame]:
+    """Tables of any kinds by kind, of one model where it is named. Raises as `select_rows` does."""
+    kinds = {table.schema.name for table in found}
+    by_name = {}
+    for kind in kinds:
+        same = [(table, path) for table, path in zip(found, paths, strict=True) if table.schema.name == kind]
+        rows = pl.concat([table.rows for table, _ in same]).unique(maintain_order=True)
+        by_name[kind] = _of_model(rows, model) if model is not None and "model" in rows.columns else rows
+    return by_name
+
+
+def folds_beside(
+    name: str, paths: Sequence[str], read: Callable[[str], Table], note: Callable[[str], None]
+) -> pl.DataFrame | None:  # fmt: skip
+    """The folds that lie beside ablation tables; None where one has none, or has those of another table."""
+    if name != schemas.ABLATE.name:
+        return None
+    parts = []
+    for path in paths:
+        beside = Path(path).with_suffix(".folds.parquet")
+        if path == "-" or not beside.is_file():
+            return None
+        try:
+            tables.check_beside(beside, Path(path))
+        except MismatchError:
+            note(f"{beside}: was written beside another {Path(path).name}: means over shifts have no intervals.")
+            return None
+        parts.append(read(str(beside)).rows)
+    return pl.concat(parts).unique(maintain_order=True)
 
 
 def _of_model(table: pl.DataFrame, model: str) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, style
+from vhs.figures import effects, labels, paper, style, words
 
 
 def by_corruption(table: pl.DataFrame, scale: str = "loss") -> Figure:
@@ -29,27 +29,27 @@ def _matrix(table: pl.DataFrame, scale: str, level: str) -> Figure:
     clusters = dict(overall.select("b", "cluster_b").iter_rows()) | dict(overall.select("a", "cluster_a").iter_rows())
     first = list(clusters)
     names = sorted(first, key=lambda name: (clusters[name] is None, clusters[name], first.index(name)))
-    figure = style.new(0.24 * len(names) * 2 + 3.2, 0.24 * len(names) + 2.0)
-    panels = figure.subplots(1, 2, sharey=True)
+    kept = paper.keep([(False, "all heads"), (True, "within layers")], lambda item: item[1])
+    size = 0.17 * len(names)
+    figure, panels = style.panels(len(kept), 2, (size + 0.3, size + 1.2), (1.3, 0.9), least=0.6)
     norm = style.symmetric_norm([np.ones(1)])
-    for axes, (within, words) in zip(panels, ((False, "all heads"), (True, "within layers")), strict=True):
+    for axes, (within, told) in zip(panels, kept, strict=True):
         values, known = _grid(rows.filter(pl.col("within_layer") == within), names)
-        image = style.heat_map(axes, values, norm=norm, marked=known, dot=2)
-        axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names], rotation=90)
-        axes.set_title(words, loc="left", fontsize=9)
+        image = style.heat_map(axes, values, norm=norm, marked=known, dot=1.6)
+        axes.set_xticks(range(len(names)), [words.plain(name) for name in names], rotation=90, fontsize=paper.tiny())
+        axes.set_yticks(range(len(names)), [words.plain(name) for name in names], fontsize=paper.tiny())
+        labels.title(axes, told)
         for edge in range(1, len(names)):
             if clusters[names[edge]] != clusters[names[edge - 1]]:
                 axes.axhline(edge - 0.5, color="black", lw=0.8)
                 axes.axvline(edge - 0.5, color="black", lw=0.8)
-    panels[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    label = "rank correlation of heads' importances\n(dot: noise taken out; none: too noisy for that)"
-    style.colour_bar(image, list(panels), label=label)
+    style.colour_bar(image, panels, label="rank correlation of heads' importances", share=0.05, aspect=35, below=True)
+    labels.footer(
+        figure, ["lines part clusters, of all heads"], dots="noise is taken out; without a dot it is too large for that"
+    )
     row = rows.row(0, named=True)
-    figure.suptitle(
-        f"{style.short(row['model'])}, importance by {scale.replace('_', ' ')}, {row['n_heads']} heads, "
-        f"n = {row['n_images']:,}\n"
-        f"lines part clusters (all heads)", fontsize=9,
-    )  # fmt: skip
+    told = f"importance by {words.plain(scale)}, {row['n_heads']} heads, n = {row['n_images']:,}"
+    labels.headline(figure, f"{style.short(row['model'])}, {told}")
     return figure
 
 

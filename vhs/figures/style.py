@@ -12,9 +12,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, TwoSlopeNorm, to_hex
+from matplotlib.colors import Colormap, ListedColormap, Normalize, SymLogNorm, TwoSlopeNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from vhs.figures import labels, paper
 
 FORMATS = ("png", "pdf", "svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -22,14 +25,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DIVERGING = "RdBu_r"
 """Red for positive (the head helps), blue for negative, white for none."""
 SEQUENTIAL = "viridis"
+SCREEN, PRINT = 200, 300
+"""Pixels an inch of PNGs, and of those for a page."""
 MISSING = "0.85"
 """Grey, for a cell of which the table says nothing: white would be no effect."""
 NAME_GAP = (0.15, 0.07)
 """How near, across and down, as a share of the axes, a name may stand to another."""
+UNTOUCHED = ("backend", "backend_fallback", "interactive", "toolbar", "timezone")
+"""Keys of matplotlib's that are no look."""
 RC: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
-    "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
-    "savefig.dpi": 200, "svg.hashsalt": "vhs", "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False,
+    "axes.titlesize": "medium", "axes.labelsize": "medium", "figure.titlesize": "medium", "figure.labelsize": "medium",
+    "axes.titlelocation": "left", "axes.titlepad": 4, "axes.spines.top": False, "axes.spines.right": False,
+    "savefig.dpi": "figure", "svg.hashsalt": "vhs", "svg.fonttype": "none", "pdf.fonttype": 42, "legend.frameon": False,
     "text.parse_math": False,  # a class may be called $x$
 }  # fmt: skip
 
@@ -46,26 +53,41 @@ def colours(count: int) -> list[str]:
 def house_style() -> Iterator[None]:
     """Inside the block figures are made in the house style, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
-        mpl.rcdefaults()
+        # not mpl.rcdefaults(), which reads every style sheet of matplotlib's for the names of these few
+        mpl.rcParams.update({key: value for key, value in mpl.rcParamsDefault.items() if key not in UNTOUCHED})
         mpl.rcParams.update(RC)
+        small = paper.small()
+        sizes: dict[Any, Any] = {"font.size": paper.current().font, "legend.fontsize": small, "xtick.labelsize": small,
+                 "ytick.labelsize": small, "legend.title_fontsize": small,
+                 "figure.dpi": SCREEN if paper.current().width is None else PRINT}  # fmt: skip
+        mpl.rcParams.update(sizes)
         yield
 
 
 def new(width: float, height: float) -> Figure:
-    """An empty figure; inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """An empty figure; inches that it needs. On a page that is asked for it is as wide as that (figures/paper)."""
+    return Figure(figsize=(paper.width_of(width), height), layout="constrained")
 
 
 def panels(
-    count: int, most: int, cell: tuple[float, float], margin: tuple[float, float], *, shared: bool = True
+    count: int,
+    most: int,
+    cell: tuple[float, float],
+    margin: tuple[float, float],
+    *,
+    shared: bool = True,
+    least: float = 0.75,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, at most `most` side by side, and its panels; inches, of one and around all.
 
-    shared: one scale for all axes, told on the left and wherever nothing is below.
+    shared: one scale for all axes, told on the left and wherever nothing is below; least: the share of its width to
+    which a panel may shrink.
     """
-    columns = min(count, most)
+    columns = paper.across(count, cell[0], margin[0], most, least)
     rows = -(-count // columns)
-    figure = new(cell[0] * columns + margin[0], cell[1] * rows + margin[1])
+    wide = (paper.width_of(cell[0] * columns + margin[0]) - margin[0]) / columns
+    tall = cell[1] * min(1.0, max(0.75, wide / cell[0]))
+    figure = new(cell[0] * columns + margin[0], tall * rows + margin[1])
     grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
     for index, axes in enumerate(grid.flat):
         axes.set_visible(index < count)
@@ -104,6 +126,20 @@ def symmetric_norm(values: Iterable[np.ndarray]) -> TwoSlopeNorm:
     return TwoSlopeNorm(0, -limit, limit)
 
 
+def symmetric_log_norm(values: Iterable[np.ndarray]) -> SymLogNorm:
+    """The same, logarithmic beyond the middle of what is there: effects that differ by powers of ten stay visible."""
+    sizes = np.abs(np.concatenate([np.ravel(part) for part in values]))
+    sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
+    limit = float(sizes.max()) if len(sizes) else 1e-9
+    middle = float(np.median(sizes)) if len(sizes) else limit
+    return SymLogNorm(max(middle, limit * 1e-4), vmin=-limit, vmax=limit, base=10)
+
+
+def diverging(*, blank: str = MISSING) -> Colormap:
+    """The scale of signed values; blank: the colour of what is not there."""
+    return mpl.colormaps[DIVERGING].with_extremes(bad=blank)
+
+
 def heat_map(
     axes: Axes, values: np.ndarray, *, norm: Normalize, marked: np.ndarray | None = None, dot: float = 4
 ) -> AxesImage:
@@ -113,8 +149,9 @@ def heat_map(
     norm: `symmetric_norm` for signed values, drawn red and blue; any other is drawn from dark to bright.
     marked: bool [rows, columns], the significant cells, which get a dot; dot: its size in points.
     """
-    name = DIVERGING if isinstance(norm, TwoSlopeNorm) else SEQUENTIAL
-    image = axes.imshow(values, cmap=mpl.colormaps[name].with_extremes(bad=MISSING), norm=norm, aspect="auto")
+    signed = isinstance(norm, (TwoSlopeNorm, SymLogNorm))
+    colours = diverging() if signed else mpl.colormaps[SEQUENTIAL].with_extremes(bad=MISSING)
+    image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto")
     if marked is not None:
         rows, columns = np.nonzero(marked)
         edge = 0.6 if dot >= 4 else 0.4
@@ -125,18 +162,38 @@ def heat_map(
 
 
 def colour_bar(
-    shown: ScalarMappable, panels: Sequence[Axes], *, label: str, share: float = 0.05, aspect: float = 20
-) -> None:
-    """The bar of `shown`, a heat map or points, to the right of the panels that have its colours.
+    shown: ScalarMappable, panels: Sequence[Axes], *, label: str, share: float = 0.05, aspect: float = 20,
+    below: bool = False,
+) -> None:  # fmt: skip
+    """The bar of `shown`, a heat map or points, beside the panels that have its colours, or below them.
 
     label: what the colours say, with its unit in brackets. share: the most of the panels' width that it takes;
     aspect: its height over its width.
     """
-    figure = panels[0].figure
+    figure = panels[0].get_figure(root=True)
+    assert figure is not None
     gap = 0.02 if figure.get_layout_engine() else 0.03  # nothing else keeps it apart without an engine
-    bar = figure.colorbar(shown, ax=panels, fraction=share, pad=gap, aspect=aspect)
-    bar.set_label(label)
+    side = "bottom" if below else "right"
+    bar = figure.colorbar(shown, ax=panels, fraction=share, pad=gap, aspect=aspect, location=side)
+    inches = figure.get_figwidth() if below else figure.get_figheight()
+    bar.set_label(labels.wrapped(label, 0.9 * inches))
+    bar.locator = (
+        MaxNLocator(5)
+        if isinstance(shown.norm, (TwoSlopeNorm, Normalize)) and not isinstance(shown.norm, SymLogNorm)
+        else bar.locator
+    )
+    bar.update_ticks()
     bar.outline.set_visible(False)
+
+
+def severity_colour(severity: int) -> str:
+    """From light, severity 1 (or none), to dark, severity 5."""
+    return to_hex(mpl.colormaps["Blues"](0.35 + 0.13 * min(max(severity - 1, 0), 5)))
+
+
+def layer_colours() -> Colormap:
+    """From the first layer, dark, to the last; without the yellow end, which is not seen on white."""
+    return ListedColormap(mpl.colormaps[SEQUENTIAL](np.linspace(0, 0.85, 256)))
 
 
 def mark(figure: Figure, words: str) -> None:
@@ -151,7 +208,7 @@ def mark(figure: Figure, words: str) -> None:
         for axes in figure.axes:  # not by subplots_adjust, which would put them under their colour bar
             box = axes.get_position()
             axes.set_position((box.x0, box.y0 * share, box.width, box.height * share))
-    figure.text(0.005, 0.995, words, ha="left", va="top", fontsize=9, color=COLOURS[1], weight="bold")
+    figure.text(0.005, 0.995, words, ha="left", va="top", color=COLOURS[1], weight="bold")
 
 
 def short(name: str) -> str:

@@ -98,6 +98,7 @@ EVALSHIFT = Schema(
         _real("ece", "fraction", "expected calibration error, 15 equal-width bins"),
         _text("size", "image height x width the model saw, px"),
         _text("preprocess", "geometry of the data, then of the model"),
+        _count("n_classes", "answers that may be given; guessing is right in 1 / n_classes", "", nullable=True),
     ),
     ("top1", "n_correct5", "ece"),
     "evalshift",
@@ -326,7 +327,9 @@ ESTIMATED = Schema(
         _count("layer", "block, 0-based", ""),
         _count("head", "head, 0-based", ""),
         _real("estimate", "nats", "estimated change of the loss"),
+        *_interval("estimate", "nats", nullable=True),
         _real("exact", "nats", "measured change of the loss"),
+        *_interval("exact", "nats", nullable=True),
         _real("r", "", "rank correlation of the two over the heads of the condition"),
     ),
     ("estimate", "exact"),
@@ -1021,7 +1024,8 @@ SCHEMAS = {
 
 
 ADDED = (
-    "score_lo", "score_hi", "target", "assigned", "groups",
+    "score_lo", "score_hi", "target", "assigned", "groups", "n_classes", "estimate_lo", "estimate_hi", "exact_lo",
+    "exact_hi",
     *(column.name for column in (*TERMS, *_by_answers())),
 )  # fmt: skip
 """Columns that tables of older versions lack; they are read as empty."""

@@ -63,16 +63,16 @@ def averages(clean: Counts, shifted: Sequence[Counts], scale: str) -> dict[str, 
 
     All conditions hold the same samples, so intervals come from leaving out a fold from all of them at
     once: clustered by sample. Treating 75 conditions as independent understates the error about five times.
-    Returns value, lo, hi, clean, diff, diff_lo, diff_hi, p, each [H].
+    Returns value, lo, hi, value_p (that it is 0), clean, diff, diff_lo, diff_hi, p (that diff is), each [H].
     """
     value = SCALES[scale]
     mean = np.mean([value(summed(counts)) for counts in shifted], axis=0)
     mean_without = np.mean([leave_one_out(value, counts) for counts in shifted], axis=0)
     base, base_without = value(summed(clean)), leave_one_out(value, clean)
-    lo, hi, _ = jackknife(mean, mean_without)
+    lo, hi, value_p = jackknife_test(mean, mean_without)
     diff_lo, diff_hi, p = jackknife_test(mean - base, mean_without - base_without)
     return {
-        "value": mean, "lo": lo, "hi": hi, "clean": base, "diff": mean - base, "diff_lo": diff_lo,
+        "value": mean, "lo": lo, "hi": hi, "value_p": value_p, "clean": base, "diff": mean - base, "diff_lo": diff_lo,
         "diff_hi": diff_hi, "p": p,
     }  # fmt: skip
 

@@ -24,6 +24,9 @@ def beside_exact(estimates: pl.DataFrame, exact: pl.DataFrame) -> pl.DataFrame:
     parts = []
     for _, part in joined.group_by(KEYS, maintain_order=True):
         r = float(spearmanr(part["dloss"], part["dloss_exact"])[0]) if len(part) > 2 else 0.0
-        parts.append(part.with_columns(r=pl.lit(r), estimate=pl.col("dloss"), exact=pl.col("dloss_exact")))
+        bounds = {f"estimate_{end}": pl.col(f"dloss_{end}") for end in ("lo", "hi")}
+        bounds |= {f"exact_{end}": pl.col(f"dloss_{end}_exact") for end in ("lo", "hi")}
+        named = {"estimate": pl.col("dloss"), "exact": pl.col("dloss_exact")}
+        parts.append(part.with_columns(r=pl.lit(r), **named, **bounds))
     table = pl.concat(parts)
     return frame(schemas.ESTIMATED, table.select(schemas.ESTIMATED.names).to_dicts())

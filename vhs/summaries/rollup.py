@@ -42,6 +42,30 @@ def _members(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
                     yield name, members
 
 
+def over_shifts(folds: pl.DataFrame, scale: str) -> pl.DataFrame:
+    """Each head averaged over all shifted conditions on clean's samples, clustered by sample.
+
+    Columns model_id, fill, target, layer, head, value, lo, hi, p (that it is 0), q (over the heads of the model). Empty
+    where there are no such conditions.
+    """
+    by_run: dict[tuple[Any, ...], list[Pair]] = {}
+    clean = folds.filter(pl.col("shift") == "clean")["data"].unique()
+    shifted = folds.filter((pl.col("shift") != "clean") & pl.col("data").is_in(clean.to_list()))
+    for pair in pairs(folds) if len(clean) and len(shifted) else ():
+        by_run.setdefault(tuple(pair.keys.values()), []).append(pair)
+    parts = [_over_all(members, scale) for members in by_run.values()]
+    return pl.concat(parts) if parts else pl.DataFrame()
+
+
+def _over_all(members: list[Pair], scale: str) -> pl.DataFrame:
+    first = members[0]
+    found = contrast.averages(first.counts_a, [pair.counts_b for pair in members], scale)
+    keys = {name: pl.lit(first.keys[name]) for name in ("model_id", "fill", "target")}
+    numbers = {"value": found["value"], "lo": found["lo"], "hi": found["hi"], "p": found["value_p"]}
+    numbers["q"] = benjamini_hochberg(found["value_p"])
+    return pl.DataFrame({"layer": first.layers, "head": first.heads} | numbers).with_columns(**keys)
+
+
 def _rollup_rows(name: str, members: list[Pair], scale: str) -> Iterator[dict[str, Any]]:
     first = members[0]
     result = contrast.averages(first.counts_a, [pair.counts_b for pair in members], scale)
