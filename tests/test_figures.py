@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vhs.errors import InputError
-from vhs.figures import effects, gallery, learning, style
+from vhs.errors import InputError, UsageError
+from vhs.figures import effects, gallery, learning, paper, style
 from vhs.figures.terminal import summary
 from vhs.formats import tables
 
@@ -157,10 +157,35 @@ def logs(runs: int) -> pl.DataFrame:
 
 @pytest.mark.parametrize("runs", [1, 3, 9, 12])
 def test_learning_curves_are_a_line_a_run_in_its_own_colour(runs: int) -> None:
-    drawn = learning.classification(logs(runs)).axes[1].lines
+    figure = learning.classification(logs(runs))
+    drawn = figure.axes[1].lines
     assert [line.get_xdata().tolist() for line in drawn] == [[1, 2, 3]] * runs
     assert len({str(line.get_color()) for line in drawn}) == runs
-    assert drawn[-1].get_label() == f"run-{runs - 1} ({(3 + (runs - 1) % 4) / 8:.1%})"
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[0] == "run-0 (37.5 %)" and len(named) == runs
+
+
+def test_runs_are_grouped_with_their_spread() -> None:
+    with paper.drawn_for(paper.parse(group_by=r"run-[0-3]")):
+        figure = gallery.draw(
+            "train", logs(4).with_columns(pl.col("model").str.replace("run-[0-3]", "run-0-x")), None, None
+        )
+    assert len(figure.axes[1].lines) == 1
+    table = logs(8).with_columns(model=pl.col("model").str.replace(r"run-(\d)", "${1}-of") + pl.when(
+        pl.col("model").str.contains("[0-3]")).then(pl.lit("a")).otherwise(pl.lit("b")))  # fmt: skip
+    with paper.drawn_for(paper.parse(group_by="([ab])$")):
+        figure = gallery.draw("train", table, None, None)
+    lines, bands = figure.axes[1].lines, figure.axes[1].collections
+    last = table.filter(pl.col("model").str.ends_with("a") & (pl.col("epoch") == 3))["top1"] * 100
+    assert len(lines) == 2 and lines[0].get_ydata()[-1] == pytest.approx(last.mean())
+    edges = bands[0].get_paths()[0].vertices[:, 1]
+    assert edges.max() == pytest.approx(last.mean() + last.std())
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"a ({last.mean():.1f} ± {last.std():.1f} %, 4 runs)" in words
+    with pytest.raises(UsageError, match="groups none of the models"), paper.drawn_for(paper.parse(group_by="zzz")):
+        gallery.draw("train", logs(3), None, None)
+    with pytest.raises(UsageError, match="is no regular expression"), paper.drawn_for(paper.parse(group_by="(")):
+        gallery.draw("train", logs(3), None, None)
 
 
 def test_targets_of_several_runs_are_not_drawn_as_one() -> None:
@@ -173,16 +198,17 @@ def test_targets_of_several_runs_are_not_drawn_as_one() -> None:
 def test_legends_are_words_not_mathtext() -> None:
     """Class names may hold dollars, so mathtext is off, and no formatter may count on it."""
     figure = gallery.draw("ablate", read("heads"), None, None)
-    texts = [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
-    assert texts and all(text.isdigit() for text in texts)
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert texts and not any("$" in text for text in texts)
 
 
-def test_a_mark_moves_nothing_under_anything() -> None:
-    from vhs.figures import style
-
+def test_a_part_of_a_table_is_marked_in_the_headline() -> None:
     figure = gallery.draw("ablate", read("heads"), "conditions", None)
-    before = [axes.get_position() for axes in figure.axes]
+    told = figure.get_suptitle()
     style.mark(figure, "part of a table")
-    for old, axes in zip(before, figure.axes, strict=True):
-        new = axes.get_position()
-        assert (new.x0, new.x1) == pytest.approx((old.x0, old.x1)) and new.y1 < old.y1
+    assert " ".join(figure.get_suptitle().split()) == " ".join(f"part of a table: {told}".split())
+    with paper.drawn_for(paper.parse(title="")):
+        bare = gallery.draw("ablate", read("heads"), "conditions", None)
+        assert bare.get_suptitle() == ""
+        style.mark(bare, "part of a table")
+    assert bare.get_suptitle() == "part of a table"

@@ -9,62 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from vhs import accepted
 from vhs import summary as summaries
-from vhs.accepted import Data, Models, Names
+from vhs.accepted import Ablated, Data, Models, Names, Shifted, Specialized
 from vhs.console import Talk, spoken
 from vhs.errors import UsageError
-from vhs.figures import gallery, selection, style
 from vhs.fitting import opening as fitting
-from vhs.formats import references, shards, tables
+from vhs.formats import references, shards
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
-from vhs.formats.tables import Table
 from vhs.measures import ablation_options
+from vhs.notebook_figures import behind, plot, report
 from vhs.notebook_heads import head_outputs, match, probe, without_heads
-from vhs.notebook_maps import Heads, drawn, maps, read_maps
+from vhs.notebook_maps import maps, read_maps
 from vhs.notebook_pruning import prune
-from vhs.options import is_pictured
 from vhs.progress import Progress
 from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
 from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
 from vhs.runs.run import Run
 from vhs.sources import packing
-from vhs.viewing import contact, specialization
+from vhs.viewing import specialization
 
 __all__ = [
-    "ablate", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot", "probe",
-    "prune", "read_images", "read_maps", "shard", "specialize", "train", "without_heads",
+    "ablate", "behind", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot",
+    "probe", "prune", "read_images", "read_maps", "report", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
-
-
-class Ablated(NamedTuple):
-    """Tables of `ablate`: a row a head and condition; integer tallies by fold; each sample's outcomes, if asked for."""
-
-    rows: pl.DataFrame
-    folds: pl.DataFrame
-    outcomes: pl.DataFrame
-
-
-class Shifted(NamedTuple):
-    """Tables of `evalshift`: a row a condition, or the summary asked for; confidence bins."""
-
-    rows: pl.DataFrame
-    calibration: pl.DataFrame
-
-
-class Specialized(NamedTuple):
-    """Tables of `specialize`: a row a head, metric and condition; a row a pair of heads and condition."""
-
-    heads: pl.DataFrame
-    pairs: pl.DataFrame
 
 
 def open_shards(folder: str | Path, split: str = "val") -> ShardSet:
@@ -189,32 +164,8 @@ def compare(
             exact=exact, seed=seed, attributes=accepted.names(attributes),
         ).check()  # fmt: skip
         folds = summaries.of(asked).takes_folds
-        found = [_source(source, folds=folds) for source in sources]
-        return summaries.summarise(found, asked, _table, talk.progress)
-
-
-def plot(
-    *sources: Any, kind: str | None = None, metric: str | None = None, model: str | None = None,
-    fill: str | None = None, class_name: str | None = None, head: Heads = (), layer: int | None = None,
-    query: tuple[int, int] | None = None, weighting: str = "attention",
-) -> Figure:  # fmt: skip
-    """The figure of tables of one kind, of maps, of an image or of shard sets, as `vhs plot`; class_name: of shard
-    sets; head, layer, query (row and column of a patch), weighting: of maps."""
-    with spoken():
-        maps_figure = drawn(sources, kind, head, layer, query, weighting)
-        if maps_figure is not None:
-            figure = maps_figure
-        elif any(isinstance(source, (str, Path)) and is_pictured(str(source)) for source in sources):
-            figure = contact.figure([str(source) for source in sources], class_name, kind)
-        else:
-            found = [_table(_source(source)) for source in sources]
-            names = [source if isinstance(source, str) else "the table" for source in sources]
-            name, rows, part = selection.select_rows(found, names, model, fill)
-            figure = gallery.draw(name, rows, kind, metric)
-            if part:
-                style.mark(figure, tables.PART)
-    figure._repr_png_ = lambda: style.render(figure, "png")  # type: ignore[attr-defined]  # how a notebook shows it
-    return figure
+        found = [accepted.source(source, folds=folds) for source in sources]
+        return summaries.summarise(found, asked, accepted.table, talk.progress)
 
 
 def train(
@@ -263,20 +214,3 @@ def shard(
             region_maps=accepted.path(region_maps), region_names=region_names,
         )  # fmt: skip
         return packing.pack(str(source), Path(out), asked, progress=talk.progress, note=talk.note)
-
-
-def _source(source: Any, *, folds: bool = False) -> Any:
-    """What stands for a table: the part of several tables that is meant, a file's name, or a frame."""
-    if isinstance(source, Ablated):
-        return source.folds if folds else source.rows
-    if isinstance(source, (Shifted, Specialized)):
-        return source[0]
-    return str(source) if isinstance(source, Path) else source
-
-
-def _table(source: Any) -> Table:
-    """Raises InputError for a frame or a file that is no vhs table."""
-    accepted.check_kind(
-        source, (pl.DataFrame, str), "a table is a polars frame, a file, or what a function of vhs gave"
-    )
-    return tables.of_frame(source) if isinstance(source, pl.DataFrame) else tables.read(source)

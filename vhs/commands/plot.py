@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from vhs import completion, options, output
+from vhs.commands import plot_options as own
 from vhs.errors import UsageError, choices
-from vhs.measures.fill_kinds import FILLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,113 +18,27 @@ if TYPE_CHECKING:
     from vhs.formats.map_file import MapFile
     from vhs.formats.tables import Table
 
-WEIGHTINGS = ("attention", "value")
-IMAGE_FORMATS, TEXT_FORMATS = ("png", "pdf", "svg"), ("tex", "md")
-CARD = "card"
-
-Tables = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[TABLE]...",
-        help="Tables of one kind, or maps; stdin when none is named.",
-        show_default=False,
-        autocompletion=completion.files((*completion.TABLES, *options.PICTURES)),
-    ),
-]
-Kind = Annotated[
-    str | None,
-    typer.Option(
-        "--kind", metavar="KIND", autocompletion=completion.kinds, help="heads, scatter, conditions, … by table."
-    ),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option(
-        "--metric", metavar="METRIC", autocompletion=completion.metrics, help="drop, dloss, top1, loss, … by table."
-    ),
-]
-ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Draw this model of several.")]
-FillName = Annotated[
-    str | None,
-    typer.Option("--fill", metavar="FILL", autocompletion=completion.words(FILLS), help="Draw this fill of several."),
-]
-Heads = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--head",
-        metavar="L3H1",
-        help="Of maps and cards: this head, or the most important one of an ablation table. Of maps it repeats.",
-    ),
-]
-Layer = Annotated[int | None, typer.Option("--layer", metavar="N", min=0, help="Of maps: the heads of this layer.")]
-Query = Annotated[
-    str | None,
-    typer.Option("--query", metavar="ROW,COLUMN", help="Of maps made with --full: what this patch looks at."),
-]
-Weighting = Annotated[
-    str,
-    typer.Option(
-        "--weighting", metavar="W", autocompletion=completion.words(WEIGHTINGS), help="Of maps: attention, or value, "
-        "which is attention times the norm of what it brings.",
-    ),
-]  # fmt: skip
-ClassName = Annotated[
-    str | None, typer.Option("--class", metavar="NAME", help="Of shard sets: images of this class, a row a set.")
-]
-ImageFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        autocompletion=completion.words((*IMAGE_FORMATS, *TEXT_FORMATS)),
-        help="png, pdf or svg; tex or md for the table behind the figure.  [default: by suffix, or png]",
-    ),
-]
-Width = Annotated[
-    str | None,
-    typer.Option("--width", metavar="WIDTH", autocompletion=completion.words(("column", "page")), help="For a page: "
-                 "column (3.25 inches), page (6.875) or inches; the figure flows anew.  [default: what it needs]"),
-]  # fmt: skip
-FontSize = Annotated[
-    float | None, typer.Option("--font-size", metavar="POINTS", help="Of the letters.  [default: by --width]")
-]
-PanelName = Annotated[
-    str | None, typer.Option("--panel", metavar="NAME", help="Only this panel of the figure, by its name.")
-]
-Title = Annotated[
-    str | None, typer.Option("--title", metavar="TEXT", help="Above the figure; '' for none.  [default: whose it is]")
-]
-GroupBy = Annotated[
-    str | None,
-    typer.Option("--group-by", metavar="REGEX", help="One line a group of models, such as the seeds of a recipe: those "
-                 "of which REGEX (its first bracket) matches the same."),
-]  # fmt: skip
-Figure = Annotated[
-    Path | None,
-    typer.Option("-o", "--out", metavar="FILE", help="The figure; - for its bytes on stdout.  [default: by table]"),
-]
-
 
 def plot(
-    tables: Tables = None,
-    out: Figure = None,
-    kind: Kind = None,
-    metric: Metric = None,
-    model: ModelName = None,
-    fill: FillName = None,
-    wanted: ClassName = None,
-    head: Heads = None,
-    layer: Layer = None,
-    query: Query = None,
-    weighting: Weighting = "attention",
-    width: Width = None,
-    font_size: FontSize = None,
-    panel: PanelName = None,
-    title: Title = None,
-    group_by: GroupBy = None,
+    tables: own.Tables = None,
+    out: own.Figure = None,
+    kind: own.Kind = None,
+    metric: own.Metric = None,
+    model: own.ModelName = None,
+    fill: own.FillName = None,
+    wanted: own.ClassName = None,
+    head: own.Heads = None,
+    layer: own.Layer = None,
+    query: own.Query = None,
+    weighting: own.Weighting = "attention",
+    width: own.Width = None,
+    font_size: own.FontSize = None,
+    panel: own.PanelName = None,
+    title: own.Title = None,
+    group_by: own.GroupBy = None,
     partial: options.Partial = False,
     whole: options.Whole = False,
-    form: ImageFormat = None,
+    form: own.ImageFormat = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -158,7 +70,7 @@ def plot(
         if any(options.is_pictured(path) for path in paths):
             return _contact(paths, out, form, kind, wanted)
         read = options.reader(console, partial=partial, whole=whole)
-        if kind == CARD:
+        if kind == own.CARD:
             return _card(paths, out, form, head, model, read)
         maps = _maps(paths)
         if maps is not None:
@@ -188,7 +100,7 @@ def plot(
 
 
 def _is_text(out: Path | None, form: str | None) -> bool:
-    return form in TEXT_FORMATS or (form is None and out is not None and out.suffix[1:].lower() in TEXT_FORMATS)
+    return form in own.TEXT_FORMATS or (form is None and out is not None and out.suffix[1:].lower() in own.TEXT_FORMATS)
 
 
 def _write_text(
@@ -226,7 +138,7 @@ def _card(
     tables = selection.by_kind([table for _, table in found], [path for path, _ in found], model)
     named = selection.strongest_head(read(head[0])) if _is_table(head[0]) else head[0]
     place = map_cells.parse([named], None, None, "attention").heads[0]
-    target = out or _default_name(paths, CARD, [CARD, named])
+    target = out or _default_name(paths, own.CARD, [own.CARD, named])
     image_format = _format(target, form)
     check_outputs([target], paths)
     _write(card.draw(tables, maps, place), target, image_format)
@@ -315,11 +227,11 @@ def _plain(word: str) -> str:
 
 def _format(target: Path, asked: str | None) -> str:
     named = target.suffix[1:].lower()
-    if asked is not None and asked not in IMAGE_FORMATS:
-        of_tables = " (tex and md are of tables)" if asked in TEXT_FORMATS else ""
-        raise UsageError(f"--format {asked}: expected {choices(IMAGE_FORMATS)}{of_tables}.")
-    if target != Path("-") and named and named not in IMAGE_FORMATS:
+    if asked is not None and asked not in own.IMAGE_FORMATS:
+        of_tables = " (tex and md are of tables)" if asked in own.TEXT_FORMATS else ""
+        raise UsageError(f"--format {asked}: expected {choices(own.IMAGE_FORMATS)}{of_tables}.")
+    if target != Path("-") and named and named not in own.IMAGE_FORMATS:
         raise UsageError(f"{target}: expected a name that ends in .png, .pdf or .svg, of tables also .tex or .md.")
-    if asked and named in IMAGE_FORMATS and named != asked:
+    if asked and named in own.IMAGE_FORMATS and named != asked:
         raise UsageError(f"{target}: the suffix says {named} and --format says {asked}. Drop one of them.")
-    return asked or (named if named in IMAGE_FORMATS else "png")
+    return asked or (named if named in own.IMAGE_FORMATS else "png")

@@ -163,8 +163,9 @@ def _markdown(made: Behind) -> str:
 def _latex(made: Behind) -> str:
     body = [" & ".join(map(_tex, row)) + r" \\" for row in made.rows]
     head = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(made.caption)}}}"]
-    columns = [rf"\begin{{tabular}}{{{'l' * len(made.columns)}}}", r"\toprule", " & ".join(map(_tex, made.columns)) + r" \\"]
-    return "\n".join([*head, *columns, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    names = " & ".join(map(_tex, made.columns)) + r" \\"
+    head += [rf"\begin{{tabular}}{{{'l' * len(made.columns)}}}", r"\toprule", names]
+    return "\n".join([*head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def _tex(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from vhs.errors import InputError, UsageError
 from vhs.figures import canvas, effects, head_facts, labels, map_cells, paper, style, words
@@ -39,9 +40,8 @@ def draw(tables: Tables, maps: Sequence[MapFile], head: Place) -> Figure:
     files = [file for file in maps if head in [place for layer in map_cells.stored(file) for place in layer.places]]
     if not files and not any(len(_of(table, head)) for table in own.values()):
         raise InputError(f"the tables and maps have no head {head_name(*head)}.")
-    facts = head_facts.known(own, head)
-    panels = _effects(own, head)
-    return _figure(facts, panels, files[0] if files else None, head)
+    with style.house_style():
+        return _figure(head_facts.known(own, head), _effects(own, head), files[0] if files else None, head)
 
 
 def _figure(
@@ -49,9 +49,9 @@ def _figure(
 ) -> Figure:
     """Effects above, facts below them, maps at the foot."""
     width = paper.width_of(7.2)
-    columns = max(1, min(len(panels), int(width / 1.25)))
+    columns = max(1, min(len(panels), int(width / 1.02)))
     rows = -(-len(panels) // columns) if panels else 0
-    told = [labels.wrapped(f"{name}: {said}", width * 1.05) for name, said in facts.facts]
+    told = [labels.wrapped(f"{name}: {said}", width * 0.95) for name, said in facts.facts]
     lines = sum(text.count("\n") + 1 for text in told)
     line = 1.35 * paper.small() / 72
     sheet = _maps(file, head) if file is not None else None
@@ -65,7 +65,8 @@ def _figure(
     if told:
         axes = figure.add_subplot(parts[1])
         axes.axis("off")
-        axes.text(0, 1, "\n".join(told), va="top", fontsize=paper.small(), transform=axes.transAxes, linespacing=1.3)
+        left = blended_transform_factory(figure.transFigure, axes.transAxes)
+        axes.text(0.015, 1, "\n".join(told), va="top", fontsize=paper.small(), transform=left, linespacing=1.3)
     if sheet is not None and file is not None:
         _draw_maps(figure.add_subplot(parts[2]), sheet, file)
     labels.headline(figure, facts.sentence)
@@ -145,4 +146,5 @@ def _draw_maps(axes: Axes, sheet: np.ndarray, file: MapFile) -> None:
     axes.set_xticks([])
     style.bare(axes)
     ranked = "the images that drive it most" if file.info.top else "images"
-    axes.set_title(f"what it looks at: {ranked}. {map_cells.looker(file, Wanted())}", fontsize=paper.small())
+    told = f"what it looks at: {ranked}. {map_cells.looker(file, Wanted())}"
+    axes.set_title(labels.wrapped(told, 0.75 * paper.width_of(7.2)), fontsize=paper.small())

@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
-from vhs.figures import effects, head_findings, model_findings, pruning_findings
+from vhs.figures import effects, head_findings, model_findings, pruning_findings, words
 from vhs.figures.style import short
-from vhs.formats.tables import condition_name
 from vhs.grid import head_name
 
 MISFITS = (IndexError, KeyError, ValueError, TypeError, ZeroDivisionError, StopIteration)
@@ -57,7 +56,7 @@ def _evaluation(table: pl.DataFrame) -> str:
     if not len(shift):
         return text + "."
     worst = shift.sort("top1").row(0, named=True)
-    name = condition_name(worst["shift"], worst["corruption"], worst["severity"]).rpartition("/")[2]
+    name = words.condition(worst["shift"], worst["corruption"], worst["severity"])
     mean = shift["top1"].to_numpy().mean()
     conditions = f"{len(shift)} shifted conditions, worst {name} with {worst['top1']:.1%}"
     return f"{text} and {mean:.1%} on average over {conditions}."
@@ -85,9 +84,9 @@ def _agreement(table: pl.DataFrame) -> str:
     rows = rows.filter(pl.col("metric") == ("loss" if "loss" in rows["metric"] else rows["metric"][0])).sort("r")
     ceiling = np.median(effects.ceiling(rows["reliability_a"], rows["reliability_b"]))
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
-    least, most = (f"{row['b'].rpartition('/')[2]} ({row['r']:.2f})" for row in (low, high))
+    least, most = (f"{words.named(row['b'])} ({row['r']:.2f})" for row in (low, high))
     median = np.median(rows["r"].to_numpy())
-    verb = next((words for bound, words in AGREEMENT if median >= bound), AGREEMENT[-1][1])
+    verb = next((told for bound, told in AGREEMENT if median >= bound), AGREEMENT[-1][1])
     if ceiling < TELLING:
         matter = f"heads matter (by {low['metric']}) under shift as on clean images"
         first = f"There are too few images to tell whether {matter}"

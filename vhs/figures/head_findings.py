@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from vhs.errors import InputError
-from vhs.figures import effects
+from vhs.figures import effects, words
 from vhs.figures.style import short
 from vhs.grid import head_name
 
@@ -90,11 +90,12 @@ def _shifts(table: pl.DataFrame) -> str | None:
     if not len(known):
         return f"There are too few images to compare shifts: importances (by {scale}) repeat themselves in {who}."
     least, most, middle = known.row(0, named=True), known.row(-1, named=True), known["disattenuated"].to_numpy()
+    ends = [f"{words.plain(row['a'])} and {words.plain(row['b'])}" for row in (least, most)]
     groups = len(set(alone["cluster_a"].drop_nulls().to_list()))
     return (
         f"Between shifts the importances of heads (by {scale}, noise taken out) correlate by a median of "
-        f"{np.median(middle):.2f}, from {least['disattenuated']:.2f} ({least['a']} and {least['b']}) to "
-        f"{min(most['disattenuated'], 1):.2f} ({most['a']} and {most['b']}), in {groups} cluster{'s' * (groups != 1)}; "
+        f"{np.median(middle):.2f}, from {least['disattenuated']:.2f} ({ends[0]}) to "
+        f"{min(most['disattenuated'], 1):.2f} ({ends[1]}), in {groups} cluster{'s' * (groups != 1)}; "
         f"{who} are measured well enough."
     )
 

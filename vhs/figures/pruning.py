@@ -8,8 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vhs.figures import labels, style
-from vhs.formats.tables import condition_name
+from vhs.figures import labels, paper, style, words
 
 METRICS = {
     "top1": ("top-1 accuracy (%)", 100),
@@ -29,11 +28,12 @@ def curves(table: pl.DataFrame, metric: str = "top1") -> Figure:
     every = _conditions(table, metric)
     places = every[:MOST_PANELS]
     orders = _orders(table)
-    figure, panels = style.panels(len(models) * len(places), len(places), (3.1, 2.5), (0.9, 0.9))
-    for row, model in enumerate(models):
-        for axes, place in zip(panels[row * len(places) :], places, strict=False):
-            _panel(axes, model.join(place, on=place.columns, nulls_equal=True), orders, metric)
-            axes.set_title(_title(model, place, alone=len(models) == 1))
+    drawn = [(_title(model, place, alone=len(models) == 1), model, place) for model in models for place in places]
+    drawn = paper.keep(drawn, lambda item: item[0])
+    figure, panels = style.panels(len(drawn), len(places), (3.0, 2.4), (0.5, 1.1), least=0.5)
+    for axes, (name, model, place) in zip(panels, drawn, strict=True):
+        _panel(axes, model.join(place, on=place.columns, nulls_equal=True), orders, metric)
+        labels.title(axes, name)
     labels.label_below(panels, "heads left")
     figure.supylabel(METRICS[metric][0])
     _legend(figure, panels[0], table, orders)
@@ -104,7 +104,7 @@ def _mark_certified(axes: Axes, rows: pl.DataFrame, metric: str) -> None:
 
 def _title(model: pl.DataFrame, place: pl.DataFrame, *, alone: bool) -> str:
     over, shift, corruption, severity = place.row(0)
-    named = condition_name(shift, corruption, severity).rpartition("/")[2].replace("_", " ").replace(":", " ")
+    named = words.condition(shift, corruption, severity)
     if over == "mean":
         count = model.filter((pl.col("over") == "condition") & (pl.col("shift") != "clean")).select(
             "shift", "corruption", "severity").n_unique()  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from vhs.formats.tables import condition_name
+from vhs.figures import words
 
 REDUNDANT = 0.005
 """Accuracy lost, as a fraction, below which heads are dispensable."""
@@ -44,7 +44,7 @@ def _certified(first: pl.DataFrame, tested: pl.DataFrame) -> str:
 
 
 def _condition(tested: pl.DataFrame) -> str:
-    return condition_name(*tested.select("shift", "corruption", "severity").row(0))
+    return words.condition(*tested.select("shift", "corruption", "severity").row(0))
 
 
 def _half(table: pl.DataFrame, first: pl.DataFrame) -> str:

@@ -197,18 +197,10 @@ def layer_colours() -> Colormap:
 
 
 def mark(figure: Figure, words: str) -> None:
-    """A warning about the whole figure, on a strip of its own above it."""
-    strip, height = 0.22, figure.get_figheight()
-    figure.set_figheight(height + strip)
-    share = height / (height + strip)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(rect=(0, 0, 1, share))  # type: ignore[call-arg]
-    else:
-        for axes in figure.axes:  # not by subplots_adjust, which would put them under their colour bar
-            box = axes.get_position()
-            axes.set_position((box.x0, box.y0 * share, box.width, box.height * share))
-    figure.text(0.005, 0.995, words, ha="left", va="top", color=COLOURS[1], weight="bold")
+    """A warning about the whole figure, before its headline."""
+    told = figure.get_suptitle()
+    text = labels.wrapped(f"{words}: {told}" if told else words, 0.97 * figure.get_figwidth())
+    figure.suptitle(text, x=0.01, ha="left", color=COLOURS[1], weight="bold")
 
 
 def short(name: str) -> str:

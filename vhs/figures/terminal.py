@@ -12,11 +12,10 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from vhs.figures import effects, findings, terminal_pruning
+from vhs.figures import effects, findings, terminal_pruning, words
 from vhs.figures.effects import Effects
 from vhs.figures.heads import TITLES, USUAL
 from vhs.formats.schemas import recognise
-from vhs.formats.tables import condition_name
 from vhs.grid import head_name
 
 STRONGEST = 5
@@ -110,7 +109,7 @@ def _agreement(table: pl.DataFrame, kinds: list[str]) -> list[Text]:
 def _evaluation(table: pl.DataFrame) -> list[Text]:
     lines = [Text(f"{'model':<24} {'condition':<34} {'top-1':>6}  {'95 % interval':>15} {'loss':>7}")]
     for row in table.iter_rows(named=True):
-        name = condition_name(row["shift"], row["corruption"], row["severity"])
+        name = words.condition(row["shift"], row["corruption"], row["severity"])
         name += "".join(f", {row[key]}" for key in ("group", "label_set") if row[key] != "all")
         interval = f"{row['top1_lo']:.1%} to {row['top1_hi']:.1%}"
         lines.append(
@@ -126,7 +125,10 @@ def _correlation(table: pl.DataFrame) -> list[Text]:
         within = "within layers" if row["within_layer"] else "all"
         interval = f"{row['lo']:+.2f} to {row['hi']:+.2f}"
         lines.append(
-            Text(f"{row['b']:<34} {row['metric']:<9} {within:<13} {row['r']:>+6.2f}  {interval:<16} {ceiling:>7.2f}")
+            Text(
+                f"{words.named(row['b']):<34} {row['metric']:<9} {within:<13} {row['r']:>+6.2f}  {interval:<16} "
+                f"{ceiling:>7.2f}"
+            )
         )
     return [*lines, *_rest("agreement.csv")]
 

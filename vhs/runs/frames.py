@@ -67,12 +67,15 @@ def _evaluations(
     for index, view in enumerate(views):
         sums, binned = tallies[f"view{index}"], tallies[f"view{index}.bins"]
         totals = {name: int(sums.total(name)) for name in sums.fields}
-        named = keys | {"group": view.group, "label_set": view.label_set}
+        answers = len(model.classes) if view.outputs_K is None else len(view.outputs_K)
+        named = keys | {"group": view.group, "label_set": view.label_set, "n_classes": answers}
         yield named, totals, Counts(binned.values.sum(0), binned.fields)
     sums, binned = tallies["groups"], tallies["groups.bins"]
     for index, name in enumerate(run.groups(condition)):
         totals = {field: int(sums[field][index]) for field in sums.fields}
-        named = keys | {"group": name, "label_set": views[0].label_set}
+        outputs = views[0].outputs_K
+        answers = len(model.classes) if outputs is None else len(outputs)
+        named = keys | {"group": name, "label_set": views[0].label_set, "n_classes": answers}
         yield named, totals, Counts(binned.values[index], binned.fields)
 
 

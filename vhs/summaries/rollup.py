@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vhs.counts import Counts
 from vhs.errors import InputError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import contrast
 from vhs.measures.intervals import benjamini_hochberg
-from vhs.summaries.comparison import Pair, pairs, scales_of
+from vhs.summaries.comparison import CONDITION, RUN_KEYS, Pair, pairs, scales_of
+from vhs.summaries.fold_tallies import condition_counts
 
 
 def rollups(folds: pl.DataFrame, scales: Sequence[str]) -> pl.DataFrame:
@@ -48,22 +50,28 @@ def over_shifts(folds: pl.DataFrame, scale: str) -> pl.DataFrame:
     Columns model_id, fill, target, layer, head, value, lo, hi, p (that it is 0), q (over the heads of the model). Empty
     where there are no such conditions.
     """
-    by_run: dict[tuple[Any, ...], list[Pair]] = {}
-    clean = folds.filter(pl.col("shift") == "clean")["data"].unique()
-    shifted = folds.filter((pl.col("shift") != "clean") & pl.col("data").is_in(clean.to_list()))
-    for pair in pairs(folds) if len(clean) and len(shifted) else ():
-        by_run.setdefault(tuple(pair.keys.values()), []).append(pair)
-    parts = [_over_all(members, scale) for members in by_run.values()]
+    heads = folds.filter(pl.col("unit") == "head")
+    made = [_over_all(part, scale) for _, part in heads.group_by(RUN_KEYS, maintain_order=True)]
+    parts = [part for part in made if part is not None]
     return pl.concat(parts) if parts else pl.DataFrame()
 
 
-def _over_all(members: list[Pair], scale: str) -> pl.DataFrame:
-    first = members[0]
-    found = contrast.averages(first.counts_a, [pair.counts_b for pair in members], scale)
-    keys = {name: pl.lit(first.keys[name]) for name in ("model_id", "fill", "target")}
+def _over_all(rows: pl.DataFrame, scale: str) -> pl.DataFrame | None:
+    """The same of one run; None where clean or shifts are missing."""
+    clean = rows.filter(pl.col("shift") == "clean")
+    rows = rows.filter(pl.col("data").is_in(clean["data"].unique().to_list()))
+    if not len(clean) or not (rows["shift"] != "clean").any():
+        return None
+    conditions, counts = condition_counts(rows, CONDITION)
+    parts = [Counts(values, counts.fields) for values in counts.values]
+    base = parts[next(index for index, key in enumerate(conditions) if key[0] == "clean")]
+    shifted = [part for part, key in zip(parts, conditions, strict=True) if key[0] != "clean"]
+    found = contrast.averages(base, shifted, scale)
+    grid = rows.select("layer", "head").unique().sort("layer", "head")
     numbers = {"value": found["value"], "lo": found["lo"], "hi": found["hi"], "p": found["value_p"]}
     numbers["q"] = benjamini_hochberg(found["value_p"])
-    return pl.DataFrame({"layer": first.layers, "head": first.heads} | numbers).with_columns(**keys)
+    keys = {name: pl.lit(rows[name][0]) for name in ("model_id", "fill", "target")}
+    return grid.with_columns(**{name: pl.Series(values) for name, values in numbers.items()}, **keys)
 
 
 def _rollup_rows(name: str, members: list[Pair], scale: str) -> Iterator[dict[str, Any]]:
