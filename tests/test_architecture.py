@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "vhs"
 LEVELS = (
-    ("cli", "__main__"), ("commands",), ("notebook",), ("notebook_figures",), ("notebook_maps", "notebook_heads", "notebook_pruning"), ("options", "completion", "accepted"), ("console", "output"), ("fitting",), ("viewing", "pruning", "report"), ("runs",), ("summary",), ("figures",), ("roles",), ("summaries",), ("sources",),
+    ("cli", "__main__"), ("commands",), ("notebook",), ("notebook_figures",), ("notebook_maps", "notebook_heads", "notebook_pruning"), ("options", "completion", "accepted"), ("console", "output"), ("fitting",), ("viewing", "pruning", "reports"), ("runs",), ("summary",), ("figures",), ("roles",), ("summaries",), ("sources",),
     ("formats",), ("training",), ("measures",), ("models",), ("shifts",),
     ("errors", "batch", "grid", "counts", "seeds", "progress", "world", "environment", "__init__"),
 )  # fmt: skip

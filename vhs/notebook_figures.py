@@ -21,7 +21,7 @@ from vhs.formats.map_file import MapFile
 from vhs.notebook_maps import Heads, drawn
 from vhs.options import is_pictured
 from vhs.progress import unheard
-from vhs.report import model_card, opening, page
+from vhs.reports import model_card, opening, page
 from vhs.viewing import contact
 
 

@@ -49,7 +49,7 @@ def report(
     """
     console = options.console("report", quiet=quiet, verbose=False, debug=debug)
     from vhs.formats.atomic import check_outputs, write_whole
-    from vhs.report import model_card, opening, page
+    from vhs.reports import model_card, opening, page
 
     things = things or ["-"]
     target = out or (Path("report.html") if card is None else None)

@@ -40,6 +40,12 @@ function dataTable(name, columns, rows, { file = name, shown = AT_ONCE } = {}) {
     h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), body)), more);
 }
 
+// A column of effects in a scale's unit, and one of probabilities.
+function effectColumn(scale, name, words, at, signed = false) {
+  return { name, words: `${words} (${scale.unit})`, at, digits: scale.factor === 100 ? 1 : 3, factor: scale.factor, signed };
+}
+function pColumn(name, words, at) { return { name, words, at, p: true }; }
+
 function cell(column, row) {
   const value = column.at(row);
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

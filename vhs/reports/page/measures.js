@@ -18,10 +18,9 @@ function measured() {
 
 function drawMeasures(place) {
   const all = measured(), names = [...all.keys()], name = all.has(page.state.measure) ? page.state.measure : names[0], rows = all.get(name);
-  const select = h("select", { id: "measure", onchange: (event) => choose({ measure: event.target.value }) }, names.map((word) => h("option", { value: word, selected: word === name }, word)));
   const models = [...new Set(rows.map((row) => row.model_id))], conditions = [...new Set(rows.map((row) => row.condition))];
   const [low, high] = extent(rows.map((row) => row.value), { pad: 0 }), unit = rows[0].in_unit === "1" ? "" : ` (${rows[0].in_unit})`;
-  put(place, h("p", {}, h("label", {}, "Measure ", select)), models.map((id) => {
+  put(place, h("p", {}, h("label", {}, "Measure ", select("measure", names, name, (word) => choose({ measure: word })))), models.map((id) => {
     const own = rows.filter((row) => row.model_id === id);
     return h("figure", { class: "run" }, h("figcaption", {}, `${shortName(own[0].model)} on ${own[0].data}`),
       h("div", { class: "panels" }, conditions.slice(0, 4).map((condition) => measureGrid(own.filter((row) => row.condition === condition), condition, low, high))));
@@ -34,16 +33,15 @@ function measureGrid(rows, condition, low, high) {
   const at = new Map(rows.map((row) => [row.headName, row]));
   const square = (layer, head) => {
     const row = at.get(`L${layer}H${head}`);
-    if (!row) return h("td", {}, h("span", { class: "none" }));
+    if (!row) return null;
     const chance = row.null_lo === null ? [] : [`by chance ${fixed(row.null_lo, 3)} to ${fixed(row.null_hi, 3)}`];
     const lines = () => [`${row.headName}, ${condition}`, `${fixed(row.value, 3)}${row.lo === null ? "" : ` (95 %: ${fixed(row.lo, 3)} to ${fixed(row.hi, 3)})`}`, ...chance];
     const button = h("button", { type: "button", "aria-label": lines().join(", "), onclick: () => choose({ head: row.headName }) });
     button.style.background = sequential(row.value, low, high);
-    return h("td", {}, tipped(button, lines));
+    return tipped(button, lines);
   };
   return h("div", { class: "panel" }, h("p", {}, h("strong", {}, condition), h("br"), h("span", { class: "quiet" }, `n = ${count(rows[0].n)}`)),
-    h("table", { class: "heads" }, h("tbody", {}, Array.from({ length: layers }, (_, layer) => h("tr", {}, h("th", { scope: "row" }, layer), Array.from({ length: width }, (_, head) => square(layer, head))))),
-      h("tfoot", {}, h("tr", {}, h("th"), Array.from({ length: width }, (_, head) => h("th", { scope: "col" }, head))))));
+    gridTable(layers, width, square));
 }
 
 function measureTable(rows) {

@@ -15,9 +15,9 @@ from vhs.figures import style
 from vhs.formats.checkpoint_words import learned_from
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.models.spec import TimmSpec, ViTSpec
-from vhs.report import contents
-from vhs.report.opening import Named
-from vhs.report.page import page_file
+from vhs.reports import contents
+from vhs.reports.opening import Named
+from vhs.reports.page import page_file
 
 TASK = "image-classification"
 MOST_HEADS = 12

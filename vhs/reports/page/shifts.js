@@ -1,9 +1,9 @@
 // Accuracy against severity, and heads over corruptions and categories.
 
 function drawAccuracy(place) {
-  const curves = page.state.classes || Object.keys(page.state.groups).length ? fromRuns() : fromTables() || fromRuns();
+  const curves = choosing() ? fromRuns() : fromTables() || fromRuns();
   const rows = curves.flatMap((curve) => curve.points.map((point) => ({ model: curve.name, ...point })));
-  if (!rows.length) return put(place, h("p", { class: "quiet" }, "Nothing is known of this choice."));
+  if (!rows.length) return put(place, quiet("Nothing is known of this choice."));
   const names = [...new Set(rows.filter((row) => row.corruption).map((row) => row.corruption))];
   const chances = curves.map((curve) => curve.chance).filter(Number.isFinite);
   const lowest = Math.min(...chances, ...rows.map((row) => row.lo)) * 100;
@@ -11,7 +11,7 @@ function drawAccuracy(place) {
   const others = rows.filter((row) => !row.corruption);
   put(place, curves.length > 1 ? legend(curves.map((curve, i) => [curve.name, line(i)])) : null,
     h("div", { class: "panels" }, charts),
-    names.length ? h("p", { class: "quiet" }, `Answers right (%) against severity, 0 is clean; bands: 95 %, Wilson${curves[0].chance ? "; dotted: chance" : ""}.`) : null,
+    names.length ? quiet(`Answers right (%) against severity, 0 is clean; bands: 95 %, Wilson${curves[0].chance ? "; dotted: chance" : ""}.`) : null,
     names.length ? folded("Accuracy as a table", () => accuracyTable(rows)) : accuracyTable(others));
   return place;
 }
@@ -82,7 +82,7 @@ function rollupOf(run, scale) {
   const columns = [...(clean ? [{ name: "clean", effect: clean, q: [] }] : []), ...parts];
   const most = mostOf(columns.map((part) => part.effect), scale), size = run.heads.length > 48 ? 9 : 16, left = 46, top = 92;
   const place = placesAcross(columns, left);
-  const svg = s("svg", { width: place.at(-1) + 84, height: top + run.heads.length * size + 6, class: "matrix", role: "img", "aria-label": `Heads of ${runName(run)} by kind of shift` });
+  const svg = s("svg", { width: place[place.length - 1] + 84, height: top + run.heads.length * size + 6, class: "matrix", role: "img", "aria-label": `Heads of ${runName(run)} by kind of shift` });
   columns.forEach((part, j) => {
     svg.append(s("text", { transform: `translate(${place[j] + 15} ${top - 6}) rotate(-55)` }, part.name));
     run.heads.forEach((head, u) => {
@@ -106,8 +106,8 @@ function placesAcross(columns, left) {
 
 function rollupTable(run, parts, scale) {
   const rows = parts.flatMap((part) => run.heads.map((head, u) => ({ over: part.name, conditions: part.places.length, head, ...pick(part.effect, u), q: part.q[u] })));
-  const number = (name, words, signed) => ({ name, words: `${words} (${scale.unit})`, at: (row) => row[name] ?? NaN, digits: scale.factor === 100 ? 1 : 3, factor: scale.factor, signed });
+  const number = (name, words, signed) => effectColumn(scale, name, words, (row) => row[name] ?? NaN, signed);
   return dataTable("rollup", [{ name: "over", text: true, at: (row) => row.over }, { name: "conditions", at: (row) => row.conditions }, { name: "head", text: true, at: (row) => row.head },
     number("value", "effect", true), number("lo", "lo"), number("hi", "hi"), number("diff", "less clean", true), number("diffLo", "lo"), number("diffHi", "hi"),
-    { name: "q", at: (row) => row.q, p: true }], rows, { file: "rollup" });
+    pColumn("q", "q", (row) => row.q)], rows, { file: "rollup" });
 }

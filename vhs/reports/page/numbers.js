@@ -70,7 +70,9 @@ function normalTails(z) {
 // Two-sided p of a t statistic.
 function studentTails(t, df) {
   if (Number.isNaN(t)) return NaN;
-  return Number.isFinite(t) ? betaInc(df / 2, 0.5, df / (df + t * t)) : 0;
+  if (!Number.isFinite(t)) return 0;
+  const all = df + t * t; // near 0 the other tail, which keeps its digits
+  return t * t < df ? 1 - betaInc(0.5, df / 2, t * t / all) : betaInc(df / 2, 0.5, df / all);
 }
 
 // The t that a share of .025 lies beyond, by bisection on its tails.

@@ -31,12 +31,14 @@ function looked(run) {
   return placesOf(run, look === "mean" ? ticked().map((c) => c.name) : [look]);
 }
 
+function choosing() { return Boolean(page.state.classes) || Object.keys(page.state.groups).length > 0; }
+
 function chosenRuns() { return page.state.runs.map((i) => page.data.runs[i]).filter(Boolean); }
 
 function maskFor(run) {
   const key = JSON.stringify([page.state.classes, page.state.groups]);
   if (page.maskKey !== key) { page.maskKey = key; page.mask = new Map(); }
-  if (!run.samples) return page.state.classes || Object.keys(page.state.groups).length ? NO_SAMPLES : null;
+  if (!run.samples) return choosing() ? NO_SAMPLES : null;
   if (!page.mask.has(run)) page.mask.set(run, maskOf(run.samples, page.state));
   return page.mask.get(run);
 }
@@ -46,11 +48,33 @@ function effectsOf(run, places) { return places.length ? effects(run, places, ma
 
 const WORDS = { runs: "m", scale: "s", left: "x", classes: "k", groups: "g", look: "c", head: "h", measure: "f", picture: "p" };
 
+// Long lists of names go by their places, `3-7,9`, among all there are.
+const LISTED = { left: () => shifted().map((condition) => condition.name), classes: everyClass };
+
+function everyClass() { return [...new Set(page.data.runs.flatMap((run) => (run.samples ? run.samples.classes : [])))]; }
+
+function ranges(names, all) {
+  const places = names.map((name) => all.indexOf(name)).filter((i) => i >= 0).sort((a, b) => a - b), found = [];
+  for (const place of places) {
+    const last = found[found.length - 1];
+    if (last && last[1] === place - 1) last[1] = place; else found.push([place, place]);
+  }
+  return found.map(([a, b]) => (a === b ? `${a}` : `${a}-${b}`)).join(",");
+}
+
+function fromRanges(text, all) {
+  if (typeof text !== "string" || !/^(\d+(-\d+)?(,\d+(-\d+)?)*)?$/.test(text)) return null;
+  return text.split(",").filter(Boolean).flatMap((part) => {
+    const [first, last = first] = part.split("-").map(Number);
+    return all.slice(first, last + 1);
+  });
+}
+
 function toHash() {
   const usual = initial(), parts = new URLSearchParams();
   for (const [name, word] of Object.entries(WORDS)) {
-    const value = JSON.stringify(page.state[name]);
-    if (value !== JSON.stringify(usual[name])) parts.set(word, value);
+    const value = page.state[name], same = JSON.stringify(value) === JSON.stringify(usual[name]);
+    if (!same) parts.set(word, JSON.stringify(name in LISTED ? ranges(value, LISTED[name]()) : value));
   }
   return parts.toString();
 }
@@ -61,7 +85,7 @@ function fromHash(text) {
   for (const [name, word] of Object.entries(WORDS)) {
     if (!parts.has(word)) continue;
     try {
-      const value = JSON.parse(parts.get(word));
+      const told = JSON.parse(parts.get(word)), value = name in LISTED ? fromRanges(told, LISTED[name]()) : told;
       if (LEGAL[name](value)) state[name] = value;
     } catch { /* not one of ours */ }
   }
@@ -71,7 +95,7 @@ function fromHash(text) {
 const strings = (value) => Array.isArray(value) && value.every((item) => typeof item === "string");
 const LEGAL = {
   runs: (v) => Array.isArray(v) && v.length > 0 && v.every((i) => Number.isInteger(i) && page.data.runs[i]),
-  scale: (v) => typeof v === "string" && v in SCALES, left: strings,
+  scale: (v) => typeof v === "string" && Object.prototype.hasOwnProperty.call(SCALES, v), left: strings,
   classes: (v) => v === null || strings(v),
   groups: (v) => v !== null && typeof v === "object" && Object.values(v).every(strings),
   look: (v) => v === "mean" || page.conditions.some((c) => c.name === v),

@@ -14,7 +14,7 @@ function cardOf(run, head) {
   const scale = SCALES[page.state.scale], rows = run.conditions.map((condition, c) => ({ condition, effect: effectsOf(run, [c]) })).filter((row) => row.effect);
   return h("article", {}, h("h4", {}, runName(run)), known.sentence ? h("p", { class: "lead" }, known.sentence) : null,
     known.facts.length ? h("dl", {}, known.facts.map(([name, words]) => [h("dt", {}, name), h("dd", {}, words)])) : null,
-    rows.length ? [h("p", { class: "quiet" }, `${scale.words} (${scale.unit}) against severity, 0 is clean; bands: 95 %. * q < .05 over the heads of the condition.`),
+    rows.length ? [quiet(`${scale.words} (${scale.unit}) against severity, 0 is clean; bands: 95 %. * q < .05 over the heads of the condition.`),
       h("div", { class: "panels" }, effectCharts(rows, u, scale)), folded("Its effect under every condition", () => effectTable(rows, u, scale))] : null);
 }
 
@@ -36,8 +36,8 @@ function effectCharts(rows, u, scale) {
 }
 
 function effectTable(rows, u, scale) {
-  const number = (name, words, signed) => ({ name, words: `${words} (${scale.unit})`, at: (row) => (row.effect[name] ? row.effect[name][u] : NaN), digits: scale.factor === 100 ? 1 : 3, factor: scale.factor, signed });
-  const p = (name, words) => ({ name, words, at: (row) => (row.effect[name] ? row.effect[name][u] : NaN), p: true });
+  const at = (name) => (row) => (row.effect[name] ? row.effect[name][u] : NaN);
+  const number = (name, words, signed) => effectColumn(scale, name, words, at(name), signed), p = (name, words) => pColumn(name, words, at(name));
   return dataTable("effects", [{ name: "condition", text: true, at: (row) => row.condition.name }, number("value", "effect", true), number("lo", "lo"), number("hi", "hi"), p("q", "q"),
     number("diff", "less clean", true), p("diffQ", "q of that"), { name: "n", at: (row) => row.effect.n }], rows, { file: "head" });
 }

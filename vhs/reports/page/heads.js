@@ -23,8 +23,7 @@ function lookSelect() {
   const step = (by) => choose({ look: names[(at + by + names.length) % names.length] });
   const words = { mean: ticked().length === 1 ? ticked()[0].name : `mean of ${plural(ticked().length, "shifted condition")}` };
   return h("p", { class: "look" }, h("label", {}, "Look at ",
-    h("select", { id: "look", onchange: (event) => choose({ look: event.target.value }) },
-      names.map((name) => h("option", { value: name, selected: name === page.state.look }, words[name] || name)))),
+    select("look", names, page.state.look, (name) => choose({ look: name }), (name) => words[name] || name)),
     h("button", { type: "button", "aria-label": "Previous condition", onclick: () => step(-1) }, "‹"),
     h("button", { type: "button", "aria-label": "Next condition", onclick: () => step(1) }, "›"));
 }
@@ -33,7 +32,7 @@ function ofRun({ run, clean, shift }, most, scale) {
   const names = { mean: `mean of ${plural(looked(run).length, "condition")}` };
   const parts = [[clean, "clean", run.clean === null ? [] : [run.clean]], [shift, names[page.state.look] || page.state.look, looked(run)]]
     .filter(([effect]) => effect).map(([effect, name, places]) => headGrid(run, effect, name, places, most, scale));
-  const nothing = parts.length ? null : h("p", { class: "quiet" }, page.state.classes || Object.keys(page.state.groups).length
+  const nothing = parts.length ? null : quiet(choosing()
     ? "Nothing is known of this choice: it needs outcomes of samples (--per-sample), and an effect on answers."
     : "Nothing is known of this effect here.");
   const both = clean && shift && clean !== shift ? scatter(run, clean, shift, scale) : null;
@@ -43,20 +42,15 @@ function ofRun({ run, clean, shift }, most, scale) {
 // A grid of buttons; arrows go from head to head.
 function headGrid(run, effect, name, places, most, scale) {
   const layers = Math.max(...run.layer) + 1, width = Math.max(...run.head) + 1, buttons = new Map();
-  const grid = h("table", { class: width > 16 ? "heads small" : "heads", role: "grid", "aria-label": `${runName(run)}, ${name}` });
   const at = (layer, head) => run.heads.indexOf(`L${layer}H${head}`);
-  grid.append(h("tbody", {}, Array.from({ length: layers }, (_, layer) => h("tr", {}, h("th", { scope: "row" }, layer),
-    Array.from({ length: width }, (_, head) => {
-      const u = at(layer, head);
-      return h("td", {}, u < 0 ? h("span", { class: "none" }) : cellOf(u));
-    })))), h("tfoot", {}, h("tr", {}, h("th"), Array.from({ length: width }, (_, head) => h("th", { scope: "col" }, head)))));
+  const cellAt = (layer, head) => (at(layer, head) < 0 ? null : cellOf(at(layer, head)));
   function cellOf(u) {
     const mark = (effect.q[u] < ALPHA ? "*" : "") + (effect.diffQ && effect.diffQ[u] < ALPHA ? "°" : "");
     const lines = () => headLines(run, effect, u, name, scale);
     const button = h("button", { type: "button", tabindex: u ? -1 : 0, "aria-label": lines().join(", "), onclick: () => choose({ head: page.state.head === run.heads[u] ? null : run.heads[u] }) }, mark);
     const value = effect.value[u] * scale.factor;
     button.style.background = diverging(value, most);
-    button.style.color = isDark() !== Math.abs(value) > 0.55 * most ? "#fff" : "#000";
+    button.style.color = inkOn(diverging(value, most));
     if (run.heads[u] === page.state.head) button.classList.add("chosen");
     button.addEventListener("keydown", (event) => move(event, u));
     buttons.set(u, button);
@@ -69,7 +63,8 @@ function headGrid(run, effect, name, places, most, scale) {
     if (step && next >= 0) { buttons.get(u).tabIndex = -1; buttons.get(next).tabIndex = 0; buttons.get(next).focus(); }
   }
   const right = accuracyOver(run, places);
-  return h("div", { class: "panel" }, h("p", {}, h("strong", {}, name), h("br"), h("span", { class: "quiet" }, `${right}n = ${count(effect.n)}`)), grid,
+  return h("div", { class: "panel" }, h("p", {}, h("strong", {}, name), h("br"), h("span", { class: "quiet" }, `${right}n = ${count(effect.n)}`)),
+    gridTable(layers, width, cellAt, { role: "grid", "aria-label": `${runName(run)}, ${name}` }),
     h("p", { class: "axis" }, "head across, layer down"));
 }
 
@@ -114,7 +109,7 @@ const NUMBERS = [
 ];
 
 function headTable(shown) {
-  const scale = SCALES[page.state.scale], digits = scale.factor === 100 ? 1 : 3, rows = [];
+  const scale = SCALES[page.state.scale], rows = [];
   for (const { run, clean, shift } of shown) {
     run.heads.forEach((head, u) => rows.push({ model: runName(run), head, clean: pick(clean, u), shift: pick(shift, u) }));
   }
@@ -122,8 +117,8 @@ function headTable(shown) {
   for (const part of ["clean", "shift"]) {
     for (const [key, words] of NUMBERS) {
       if (!rows.some((row) => row[part] && row[part][key] !== undefined)) continue;
-      const isP = /^(p|q|diffQ)$/.test(key);
-      columns.push({ name: `${part}_${key}`, words: `${part}: ${words}${isP ? "" : ` (${scale.unit})`}`, at: (row) => (row[part] ? row[part][key] : NaN), p: isP, digits, factor: scale.factor, signed: key === "value" || key === "diff" });
+      const at = (row) => (row[part] ? row[part][key] : NaN), name = `${part}_${key}`, told = `${part}: ${words}`;
+      columns.push(/^(p|q|diffQ)$/.test(key) ? pColumn(name, told, at) : effectColumn(scale, name, told, at, key === "value" || key === "diff"));
     }
   }
   return dataTable("heads", columns.filter((c) => c.name !== "model" || shown.length > 1), rows, { file: "heads" });

@@ -12,7 +12,7 @@ from vhs.errors import InputError
 from vhs.figures import effects, findings, gallery, style, words
 from vhs.figures.head_facts import known, of_model
 from vhs.grid import head_name
-from vhs.report.opening import TALLIES, Named
+from vhs.reports.opening import TALLIES, Named
 
 LIVE = ("ablate", "ablate_regression", "evalshift", "heads", *TALLIES)
 """Kinds that the page draws itself."""

@@ -14,8 +14,21 @@ function filled(element, attributes, children) {
 }
 
 function h(tag, attributes, ...children) { return filled(document.createElement(tag), attributes, children); }
+function quiet(...words) { return h("p", { class: "quiet" }, ...words); }
 function s(tag, attributes, ...children) { return filled(document.createElementNS(SVG, tag), attributes, children); }
 function put(place, ...children) { place.replaceChildren(...children.flat(Infinity).filter(Boolean)); return place; }
+
+function select(id, values, chosen, onChange, words = (value) => value) {
+  return h("select", { id, onchange: (event) => onChange(event.target.value) }, values.map((value) => h("option", { value, selected: value === chosen }, words(value))));
+}
+
+// Layers down, heads across; cellAt gives what stands in a place, or nothing where there is no head.
+function gridTable(layers, width, cellAt, attributes) {
+  const numbers = (count, make) => Array.from({ length: count }, (_, i) => make(i));
+  return h("table", { class: width > 16 ? "heads small" : "heads", ...attributes },
+    h("tbody", {}, numbers(layers, (layer) => h("tr", {}, h("th", { scope: "row" }, layer), numbers(width, (head) => h("td", {}, cellAt(layer, head) || h("span", { class: "none" })))))),
+    h("tfoot", {}, h("tr", {}, h("th"), numbers(width, (head) => h("th", { scope: "col" }, head)))));
+}
 
 // Numbers for people: signed where they are effects, never "-0.0".
 function fixed(value, digits, signed = false) {

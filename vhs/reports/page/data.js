@@ -1,4 +1,4 @@
-// The block of numbers in the page: base64, deflated, a description and arrays (vhs/report/arrays.py).
+// The block of numbers in the page: base64, deflated, a description and arrays (vhs/reports/arrays.py).
 
 const ARRAYS = {
   i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array, f8: Float64Array,

@@ -13,14 +13,14 @@ import polars as pl
 from vhs import __version__
 from vhs.figures import style
 from vhs.formats.schemas import SCHEMAS
-from vhs.report import arrays, contents, looks, sweeps
-from vhs.report.opening import SCORED, TALLIES, Named
+from vhs.reports import arrays, contents, looks, sweeps
+from vhs.reports.opening import SCORED, TALLIES, Named
 
 SCRIPTS = (
     "numbers", "scores", "data", "dom", "colours", "charts", "tables", "state", "controls", "heads", "shifts", "card",
     "maps", "measures", "main",
 )  # fmt: skip
-"""Files of report/page, in order."""
+"""Files of reports/page, in order."""
 MOST_ROWS = 60_000
 """Of a table that the page holds whole."""
 
@@ -59,7 +59,7 @@ def script_text() -> str:
 
 
 def page_file(name: str) -> str:
-    return resources.files("vhs.report").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("vhs.reports").joinpath("page", name).read_text(encoding="utf-8")
 
 
 def _csp_hash(text: str) -> str:

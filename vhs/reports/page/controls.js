@@ -9,8 +9,7 @@ function toggled(list, name, on) { return on ? [...new Set([...list, name])] : l
 function controls() {
   const scales = Object.keys(SCALES).filter((scale) => page.data.runs.some((run) =>
     SCALES[scale].needs === "dse" ? run.target !== "class" : run.target === "class"));
-  const scale = h("select", { id: "scale", onchange: (event) => choose({ scale: event.target.value }) },
-    scales.map((name) => h("option", { value: name, selected: name === page.state.scale }, `${SCALES[name].words} (${SCALES[name].unit})`)));
+  const scale = select("scale", scales, page.state.scale, (name) => choose({ scale: name }), (name) => `${SCALES[name].words} (${SCALES[name].unit})`);
   return [
     h("label", {}, "Effect ", scale),
     page.data.runs.length > 1 ? box("Models", models()) : null,
@@ -96,7 +95,7 @@ function choiceInWords() {
   if (page.state.classes) parts.push(plural(page.state.classes.length, "class").replace("classs", "classes"));
   for (const [name, values] of Object.entries(page.state.groups)) parts.push(`${name}: ${values.join(", ") || "nothing"}`);
   if (!parts.length) return "";
-  const dumb = page.state.scale === "loss" && (page.state.classes || Object.keys(page.state.groups).length);
+  const dumb = page.state.scale === "loss" && choosing();
   return `Chosen after seeing the data: ${parts.join("; ")}. Intervals, p and q are of what is shown, and do not know that it was chosen.` +
     (dumb ? " Outcomes say whether an answer was right, not its loss: choose another effect." : "");
 }

@@ -28,5 +28,14 @@ function sequential(value, low, high) {
   return Number.isFinite(value) ? between(RAMP, (value - low) / (high - low || 1)) : NONE;
 }
 
+// Black or white, whichever is read on a colour.
+function inkOn(colour) {
+  const [red, green, blue] = (colour.match(/\d+/g) || [200, 200, 200]).map(Number);
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff";
+}
+
 function line(index) { return LINES[index % LINES.length]; }
-function ofLayer(layer, layers) { return between(RAMP, layers > 1 ? 0.9 * layer / (layers - 1) : 0.3); }
+function ofLayer(layer, layers) {
+  const share = layers > 1 ? layer / (layers - 1) : 0.3;
+  return between(RAMP, isDark() ? 0.25 + 0.75 * share : 0.88 * share);
+}
