@@ -92,9 +92,7 @@ def heads_under(made: Path, name: str) -> pl.DataFrame:
 def test_special_functions_are_scipys(scripts: Scripts) -> None:
     for t in (0.0, 1e-9, 0.3, 1.7, 2.093, 8.0, 40.0, 400.0):
         for df in (1, 2, 19, 200):
-            assert scripts(f"studentTails({t}, {df})") == pytest.approx(
-                2 * special.stdtr(df, -t), rel=1e-10, abs=1e-9
-            )
+            assert scripts(f"studentTails({t}, {df})") == pytest.approx(2 * special.stdtr(df, -t), rel=1e-10, abs=1e-9)
     for z in (0.0, 1e-8, 0.5, 1.2, 1.7, 1.96, 5.0, 12.0, 37.0):
         assert scripts(f"normalTails({z})") == pytest.approx(2 * special.ndtr(-z), rel=1e-10, abs=1e-300)
     for df in (1, 2, 5, 19):
@@ -291,7 +289,9 @@ def test_names_full_of_markup_stay_text(made: Path, vhs) -> None:
     evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'&"
     for name in ("heads", "heads.outcomes", "heads.folds", "shift"):
         suffix = "parquet" if "." in name else "csv"
-        table = rows(made, f"{name}.{suffix}").with_columns(model=pl.lit("<img src=x onerror=alert(1)>"), data=pl.lit(evil))
+        table = rows(made, f"{name}.{suffix}").with_columns(
+            model=pl.lit("<img src=x onerror=alert(1)>"), data=pl.lit(evil)
+        )
         if "class" in table.columns:
             table = table.with_columns(pl.lit(evil).alias("class"))
         table.write_parquet(f"evil.{name.replace('.', '-')}.parquet")
