@@ -24,9 +24,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 # --- the demo: shards -> model -> tables -> figures, 500 images a condition ---
-demo: $(D)/heads.png $(D)/conditions.png $(D)/severity.png $(D)/agreement.png $(D)/training.png $(D)/attention.png $(D)/jsd.png $(D)/features.png $(D)/maps.png  ## the main job on embedded images (minutes)
+demo: $(D)/report.html $(D)/heads.png $(D)/conditions.png $(D)/severity.png $(D)/agreement.png $(D)/training.png $(D)/attention.png $(D)/jsd.png $(D)/features.png $(D)/maps.png  ## the main job on embedded images (minutes)
 	@echo; $(VHS) info --say $(D)/shift.csv $(D)/heads.csv $(D)/agreement.csv; echo
-	@echo "open: $^"; echo "tables: $(D)/heads.csv $(D)/shift.csv $(D)/agreement.csv $(D)/attention.csv"
+	@echo "figures: $(D)/*.png   tables: $(D)/*.csv"; echo "open in a browser: $(abspath $(D)/report.html)"
 
 $(D)/shards/val/shards.json: shards/fashion-mnist.xz | $(READY)
 	rm -rf $(D)/shards
@@ -34,7 +34,7 @@ $(D)/shards/val/shards.json: shards/fashion-mnist.xz | $(READY)
 $(D)/vit.safetensors: $(D)/shards/val/shards.json | $(READY)
 	$(VHS) train $(D)/shards --minutes 4 -o $@
 $(D)/heads.csv: $(D)/vit.safetensors | $(READY)
-	$(VHS) ablate $< --shift imagenet-c --max-samples 500 -o $@
+	$(VHS) ablate $< --shift imagenet-c --max-samples 500 --per-sample $(D)/heads.outcomes.parquet -o $@
 $(D)/shift.csv: $(D)/vit.safetensors | $(READY)
 	$(VHS) evalshift $< --shift imagenet-c -o $@
 $(D)/attention.csv: $(D)/vit.safetensors | $(READY)
@@ -58,6 +58,9 @@ $(D)/training.png: $(D)/vit.safetensors | $(READY)
 $(D)/jsd.png: $(D)/attention.csv | $(READY)
 	$(VHS) plot $(D)/attention.pairs.parquet -o $@
 
+$(D)/report.html: $(D)/heads.csv $(D)/shift.csv $(D)/attention.csv $(D)/agreement.csv $(D)/maps.safetensors $(D)/vit.safetensors | $(READY)
+	$(VHS) report $(filter-out %/vit.safetensors,$^) $(D)/attention.pairs.parquet $(D)/vit.train.csv -o $@
+
 demo-page: demo  ## docs/demo.md and its figures, from the demo's tables and a few more (minutes)
 	$(PYTHON) -m tests.demo_page
 
@@ -69,6 +72,9 @@ test-all: $(READY)  ## the tests and the long checks
 	$(PYTHON) -c 'import transformers' 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt 'transformers>=5'
 	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal -m ''
 	$(PYTHON) -m tests.faults
+
+test-browser: $(READY)  ## the report's page in headless Chromium (Debian: chromium, chromium-driver)
+	$(PYTHON) -m pytest -q tests/test_browser.py -rs
 
 test-faults: $(READY)  ## kills, full disks, runs that meet, damaged files, closed streams (an hour)
 	$(PYTHON) -m tests.faults
@@ -126,4 +132,4 @@ bench-gpu-pruning:  ## a network with half of its heads, on one GPU
 clean:  ## remove what make made
 	rm -rf $(VENV) $(D) build dist .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-page test test-all test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching bench-gpu-pruning clean
+.PHONY: help demo demo-page test test-all test-browser test-faults check models docs bench bench-tools bench-gpu bench-gpu-sweep bench-gpu-looking bench-gpu-roles bench-gpu-shifts bench-gpu-train bench-gpu-teaching bench-gpu-pruning clean

@@ -376,16 +376,16 @@ def test_from_python(made: Path, html: str, toy_shards: Path, monkeypatch: pytes
 # --- size ---
 
 
-def test_the_size_of_a_large_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """12 x 12 heads, 76 conditions, 2,000 images, where removing a head changes 2 % of answers: under 6 MB."""
+@pytest.mark.parametrize(("shape", "samples", "most"), [((6, 4), 500, 1e6), ((12, 12), 2000, 6e6)])
+def test_the_size_of_a_page(shape: tuple[int, int], samples: int, most: float) -> None:
+    """76 conditions, where removing a head changes 2 % of answers: the demo's shape under 1 MB, ViT-B's under 6."""
     from tests.large import ablation
     from vhs.reports import opening
 
-    table, tallies, outcomes = ablation(layers=12, heads=12, conditions=76, samples=2000)
-    made = page.render(
-        opening.Named({"ablate": table, "folds": tallies, "outcomes": outcomes}, [], {}, []), None, "vhs report"
-    )
-    assert 2e6 < len(made) < 6e6, f"{len(made):,} bytes"
+    table, tallies, outcomes = ablation(*shape, conditions=76, samples=samples)
+    named = opening.Named({"ablate": table, "folds": tallies, "outcomes": outcomes}, [], {}, [])
+    made = page.render(named, None, "vhs report")
+    assert most / 6 < len(made) < most, f"{len(made):,} bytes"
 
 
 # --- the card ---

@@ -68,7 +68,7 @@ def main_picture(named: Named) -> tuple[str, str] | None:
     """(data URI, words) of the figure that readers without scripts see; None for maps alone."""
     for kind, table in named.tables.items():
         if kind in gallery.FIGURES:
-            for figure in _drawn(kind, table):
+            for figure in _drawn(kind, table, named.tables.get("folds") if kind == "ablate" else None):
                 data = base64.b64encode(style.render(figure, "svg")).decode()
                 return f"data:image/svg+xml;base64,{data}", f"the {kind} table as a figure"
     return None
@@ -85,10 +85,10 @@ def pictures(named: Named, places: dict[str, int]) -> Iterator[Picture]:
             yield Picture(title, f"figure-{kind}-{index}", svg, f"{title}, the {kind} table", places.get(kind))
 
 
-def _drawn(kind: str, table: pl.DataFrame) -> Iterator[Any]:
+def _drawn(kind: str, table: pl.DataFrame, folds: pl.DataFrame | None = None) -> Iterator[Any]:
     """The usual figure of a table, or one a model where it draws one only."""
     try:
-        yield gallery.draw(kind, table, None, None)
+        yield gallery.draw(kind, table, None, None, folds)
         return
     except InputError:
         models = table["model_id"].unique(maintain_order=True).to_list() if "model_id" in table.columns else []
@@ -97,7 +97,7 @@ def _drawn(kind: str, table: pl.DataFrame) -> Iterator[Any]:
         own = table.filter(pl.col("model_id") == model)
         own = own if fills == [None] else own.filter(pl.col("fill") == own["fill"][0])
         try:
-            yield gallery.draw(kind, own, None, None)
+            yield gallery.draw(kind, own, None, None, folds)
         except InputError:
             continue  # the table is in the page all the same
 

@@ -27,7 +27,7 @@ function effectCharts(rows, u, scale) {
     const chart = axes({ width: 178, height: 132, xs: [-0.2, 5.2], ys, title: name.replaceAll("_", " "), xticks: [0, 1, 2, 3, 4, 5], left: 34 });
     chart.plot.append(s("line", { class: "zero", x1: chart.x(-0.2), x2: chart.x(5.2), y1: chart.y(0), y2: chart.y(0) }));
     const own = [...(clean ? [clean] : []), ...rows.filter((row) => row.condition.corruption === name)];
-    drawLine(chart, own.map(point), LINES[0]);
+    drawLine(chart, own.map(point), line(0));
     for (const row of own) {
       if (row.effect.q[u] < ALPHA) chart.plot.append(s("text", { x: chart.x(row.condition.severity), y: chart.y(row.effect.value[u] * f) - 5, "text-anchor": "middle", class: "star" }, "*"));
     }

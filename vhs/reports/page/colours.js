@@ -2,6 +2,7 @@
 // apart with any colour vision.
 
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const ON_DARK = ["#4fa8dd", "#f08a3c", "#2fc79a", "#dd9cc0", "#e8b44c", "#8fd0f4"];
 const RED = [[244, 165, 130], [178, 24, 43]], BLUE = [[146, 197, 222], [33, 102, 172]];
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 const NONE = "var(--missing)";
@@ -34,7 +35,7 @@ function inkOn(colour) {
   return 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff";
 }
 
-function line(index) { return LINES[index % LINES.length]; }
+function line(index) { return (isDark() ? ON_DARK : LINES)[index % LINES.length]; }
 function ofLayer(layer, layers) {
   const share = layers > 1 ? layer / (layers - 1) : 0.3;
   return between(RAMP, isDark() ? 0.25 + 0.75 * share : 0.88 * share);
