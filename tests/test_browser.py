@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import run_in
 from tests.javascript import Scripts
 from vhs.formats import tables
 
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Pa
     place = tmp_path_factory.mktemp("browser")
     shutil.copy(toy_checkpoint, place / "vit.safetensors")
     data, shift = toy_checkpoint.parent / "shards" / "val", ("--shift", "contrast:2,5", "--shift", "fog:3")
-    for command in (
+    run_in(place, [
         (
             "ablate",
             "vit.safetensors",
@@ -58,8 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Pa
         ("specialize", "vit.safetensors", "--data", data, "--shift", "fog:3", "--maps", "maps.safetensors"),
         ("compare", "heads.csv", "-o", "agreement.csv"),
         ("report", "heads.csv", "looks.csv", "agreement.csv", "maps.safetensors", "-o", "report.html"),
-    ):
-        subprocess.run([sys.executable, "-m", "vhs", *map(str, command)], cwd=place, check=True, capture_output=True)
+    ])  # fmt: skip
     return place
 
 

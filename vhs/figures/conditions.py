@@ -37,7 +37,7 @@ def blocks(table: pl.DataFrame, metric: str = "drop") -> Figure:
     depth, width = every[0].shown[0][1].value_LH.shape
     most = max(len(block.shown) for block in every)
     wide, tall = min(max(CELL * most * (width + 1), 1.3), 4.0), min(max(0.075 * depth + 0.34, 0.7), 2.2)
-    figure, panels = style.panels(len(every), 4, (wide + 0.15, tall), (0.2, 0.85), shared=False, least=0.6)
+    figure, panels = style.panels(len(every), 4, (wide + 0.15, tall), (0.2, 1.5), shared=False, least=0.6)
     images = [_draw(axes, block, most, norm) for axes, block in zip(panels, every, strict=True)]
     label, unit, _ = METRICS[metric]
     style.colour_bar(images[0], panels, label=f"{label} ({unit})\n{HELPS}", share=0.05, aspect=35, below=True)

@@ -24,7 +24,7 @@ def scatter(table: pl.DataFrame, metric: str = "dloss") -> Figure:
         for key, part in table.group_by("shift", "corruption", "severity", maintain_order=True)
     ]
     parts = paper.keep(parts, lambda item: item[0])
-    figure, panels = style.panels(len(parts), 4, (2.2, 2.3), (0.7, 0.5), shared=False, least=0.6)
+    figure, panels = style.panels(len(parts), 4, (2.2, 2.2), (0.7, 0.5), shared=False, least=0.5)
     for axes, (name, part) in zip(panels, parts, strict=True):
         exact, estimate = part["exact"].to_numpy(), part["estimate"].to_numpy()
         ends = [min(exact.min(), estimate.min()), max(exact.max(), estimate.max())]
