@@ -105,7 +105,12 @@ def all_of(browser: Any, selector: str) -> list[Any]:
 
 
 def click(browser: Any, selector: str, words: str) -> None:
-    next(item for item in all_of(browser, selector) if item.text == words).click()
+    for _ in range(100):  # what opens does so a moment after the click
+        found = next((item for item in all_of(browser, selector) if item.text == words), None)
+        if found is not None:
+            return found.click()
+        time.sleep(0.03)
+    raise AssertionError(f"no {selector} says {words}")
 
 
 def heads(folder: Path, corruption: str | None, severity: int) -> pl.DataFrame:
