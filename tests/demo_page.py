@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from vhs import environment
-from vhs.figures import findings
+from vhs.figures import findings, words
 from vhs.formats import tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +38,14 @@ COMMANDS = {
 }
 FIGURES = {
     "heads.csv": ("heads", "conditions"), "shift.csv": ("severity",), "agreement.csv": ("correlation",),
-    "attention.csv": ("layers", "features"), "attention.pairs.parquet": ("matrix",), "vit.train.csv": ("training",),
+    "attention.csv": ("layers", "features"), "attention.pairs.parquet": ("matrix",), "vit.train.csv": ("training",), "shift.calibration.parquet": ("reliability",),
     "rollup.csv": ("rollup",), "redundancy.csv": ("redundancy",), "shifts.csv": ("corruptions",),
     "metrics.csv": ("metrics",), "taylor-exact.csv": ("scatter",),
     "direct-exact.csv": ("scatter",), "twins.csv twin-layers.csv": ("restored",),
 }  # fmt: skip
-COPIED = ("maps.png",)
-"""Of `make demo` itself."""
+COPIED = ("maps.png", "card.png")
+"""Of `make demo` itself, and drawn of several tables."""
+CARD = ("heads.csv", "attention.csv", "roles.csv", "maps.safetensors")
 NAMES = {"corruptions": "shifts", "correlation": "agreement", "layers": "attention", "matrix": "jsd"}
 
 
@@ -63,6 +64,18 @@ def main() -> None:
             paths = [f"demo/{source}" for source in sources.split()]
             run(["plot", *paths, "--kind", kind, "-o", f"demo/{stem}.png"])
             shutil.copyfile(DEMO / f"{stem}.png", DOCS / "figures" / f"{stem}.png")
+    run(
+        [
+            "plot",
+            *(f"demo/{name}" for name in CARD),
+            "--kind",
+            "card",
+            "--head",
+            "demo/heads.csv",
+            "-o",
+            "demo/card.png",
+        ]
+    )
     for name in COPIED:
         shutil.copyfile(DEMO / name, DOCS / "figures" / name)
     (DOCS / "demo.md").write_text(page())
@@ -84,6 +97,8 @@ def page() -> str:
         "\n".join(f"- {sentence}" for sentence in said if sentence),
         "## The strongest heads", strongest(),
         "![Heads](figures/heads.png)", "![Conditions](figures/conditions.png)",
+        "![All about the strongest head](figures/card.png)",
+        "## Is it as often right as it is sure?", "![Reliability](figures/reliability.png)",
         "## Dispensable heads", dispensable(), "![Dispensable heads](figures/redundancy.png)",
         "![Effects by category](figures/rollup.png)",
         "## Heads across shifts, and what goes with importance", carried(), "![Shifts](figures/shifts.png)",
@@ -123,7 +138,7 @@ def strongest() -> str:
     for row in clean.iter_rows(named=True):
         own = shifted.filter(pl.col("heads") == row["heads"])
         most = own.sort("drop", descending=True).row(0, named=True)
-        name = f"{most['corruption']}:{most['severity']}"
+        name = words.condition(most["shift"], most["corruption"], most["severity"])
         rows.append([row["heads"], points(row), f"{row['q']:.2g}", f"{own['drop'].mean() * 100:+.1f}",
                      f"{points(most)} under {name}"])  # fmt: skip
     return table("head | clean, points | q | mean of 75 shifts | most", rows)

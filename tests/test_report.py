@@ -314,13 +314,18 @@ def test_what_a_page_is_made_of_belongs_together(made: Path, vhs) -> None:
 def test_tables_that_are_none_get_a_line(made: Path, vhs) -> None:
     Path("odd.csv").write_text("model,shift,severity,top1,n_correct5\na,clean,0,.5,3\n")
     code, out, err = vhs("report", "odd.csv", "-o", "p.html")
-    assert (code, out) == (3, "") and "odd.csv: is no vhs table" in err and err.count("\n") == 1
+    assert (code, out) == (
+        3,
+        "",
+    ) and "odd.csv: is no vhs table: it is nearest to an evalshift table, of which it lacks model_id" in err
+    assert err.count("\n") == 1
     (lines := (made / "heads.csv").read_text().splitlines(keepends=True))
     Path("cut.csv").write_text("".join(lines[:9]) + lines[9][:40])
     code, _, err = vhs("report", "cut.csv")
     assert code == 3 and "ends in the middle of a row" in err
     Path("mixed.csv").write_text("".join(lines[:5]) + (made / "shift.csv").read_text())
-    assert vhs("report", "mixed.csv")[0] == 3
+    code, _, err = vhs("report", "mixed.csv")
+    assert code == 3 and "rows have unlike numbers of fields. Were tables joined?" in err
     assert vhs("report", made / "heads.csv", "-o", "p.pdf")[0] == 2
     code, _, err = vhs("report", "missing.safetensors")
     assert code == 3 and "missing.safetensors: no such file" in err

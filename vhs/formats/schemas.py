@@ -1031,6 +1031,10 @@ ADDED = (
 """Columns that tables of older versions lack; they are read as empty."""
 
 
+SHARED = 3
+"""Columns that something must have of a table to be called near to it."""
+
+
 def recognise(columns: list[str], where: str) -> Schema:
     """The schema of a table with these columns. Raises InputError naming what is missing."""
     found = [schema for schema in SCHEMAS.values() if set(schema.signature) <= set(columns)]
@@ -1052,12 +1056,15 @@ def _likeness(schema: Schema, columns: list[str]) -> float:
 
 def _unlike(columns: list[str]) -> str:
     """What is wrong with columns that no table has: which table they are nearest to, and what they lack of it."""
-    nearest = max(SCHEMAS.values(), key=lambda schema: len(set(schema.names) & set(columns)) / len(schema.names))
+    nearest = max(SCHEMAS.values(), key=lambda schema: _likeness(schema, columns))
     missing = [name for name in nearest.names if name not in columns and name not in ADDED]
-    if len(missing) < len(nearest.names) / 2:
-        lacking = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
-        return f"an {nearest.name} table without {lacking}. `vhs {nearest.writer}` writes it whole."
+    if len(set(nearest.names) & set(columns)) < SHARED:
+        return (
+            f"it starts with {', '.join(columns[:4]):.200}, not with columns such as model, shift and severity. "
+            f"Tables are {', '.join(SCHEMAS)}."
+        )
+    some = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+    article = "an" if nearest.name[0] in "aeiou" else "a"
     return (
-        f"it starts with {', '.join(columns[:4]):.200}, not with columns such as model, shift and severity. "
-        f"Tables are {', '.join(SCHEMAS)}."
+        f"it is nearest to {article} {nearest.name} table, of which it lacks {some}. `vhs {nearest.writer}` writes one."
     )

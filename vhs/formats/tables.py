@@ -202,6 +202,8 @@ def _parse(where: str, parser: Any) -> pl.DataFrame:
             return parser()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
+        if "fields than" in reason:
+            reason = "rows have unlike numbers of fields. Were tables joined? Name them one by one"
         raise InputError(f"{where}: is no CSV, Parquet or JSON-lines table: {reason}.") from error
 
 
