@@ -148,9 +148,9 @@ def looks() -> str:
     """The heads at the ends of a few measures, clean."""
     heads = read("attention.csv").filter((pl.col("shift") == "clean") & (pl.col("weighting") == "attention"))
     rows = []
-    for metric, words in LOOKS.items():
+    for metric, told in LOOKS.items():
         own = heads.filter((pl.col("metric") == metric) & (pl.col("query") != "class")).sort("value", descending=True)
-        rows.append([f"`{metric}`", words, *(_end(own.row(index, named=True)) for index in (0, -1))])
+        rows.append([f"`{metric}`", told, *(_end(own.row(index, named=True)) for index in (0, -1))])
     return table("measure | what it is | most | least", rows)
 
 

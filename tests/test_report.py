@@ -323,7 +323,7 @@ def test_tables_that_are_none_get_a_line(made: Path, vhs) -> None:
     Path("cut.csv").write_text("".join(lines[:9]) + lines[9][:40])
     code, _, err = vhs("report", "cut.csv")
     assert code == 3 and "ends in the middle of a row" in err
-    Path("mixed.csv").write_text("".join(lines[:5]) + (made / "shift.csv").read_text())
+    Path("mixed.csv").write_text((made / "shift.csv").read_text() + "".join(lines[:5]))
     code, _, err = vhs("report", "mixed.csv")
     assert code == 3 and "rows have unlike numbers of fields. Were tables joined?" in err
     assert vhs("report", made / "heads.csv", "-o", "p.pdf")[0] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -177,12 +178,13 @@ def colour_bar(
     bar = figure.colorbar(shown, ax=panels, fraction=share, pad=gap, aspect=aspect, location=side)
     inches = figure.get_figwidth() if below else figure.get_figheight()
     bar.set_label(labels.wrapped(label, 0.9 * inches))
-    bar.locator = (
-        MaxNLocator(5)
-        if isinstance(shown.norm, (TwoSlopeNorm, Normalize)) and not isinstance(shown.norm, SymLogNorm)
-        else bar.locator
-    )
-    bar.update_ticks()
+    if isinstance(shown.norm, SymLogNorm):
+        ticks = _powers(shown.norm)
+        bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "−") for tick in ticks], minor=False)
+        bar.ax.minorticks_off()
+    else:
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
     bar.outline.set_visible(False)
 
 
@@ -194,6 +196,14 @@ def severity_colour(severity: int) -> str:
 def layer_colours() -> Colormap:
     """From the first layer, dark, to the last; without the yellow end, which is not seen on white."""
     return ListedColormap(mpl.colormaps[SEQUENTIAL](np.linspace(0, 0.85, 256)))
+
+
+def _powers(norm: SymLogNorm) -> list[float]:
+    """0 and the powers of ten, every second or third where they are many, on both sides."""
+    most, least = float(norm.vmax or 1), float(norm.linthresh)
+    first, last = math.ceil(math.log10(least)), math.floor(math.log10(most))
+    powers = [10.0**power for power in range(last, first - 1, -max(1, -(-(last - first + 1) // 3)))] or [least]
+    return [*(-power for power in powers), 0.0, *reversed(powers)]
 
 
 def mark(figure: Figure, words: str) -> None:
