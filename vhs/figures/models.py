@@ -95,7 +95,9 @@ def _predictors(axes: Axes, table: pl.DataFrame) -> None:
     count = chosen["n_models"][0] if len(chosen) else 0
     axes.set_xlabel("partial correlation (95 % over runs)")
     told = f"{len(chosen)} of {len(rows)} measures over {count} checkpoints"
-    axes.set_title(f"with accuracy under shift: {told}", fontsize=paper.small())
+    axes.set_title(
+        labels.wrapped(f"with accuracy under shift: {told}", 2.0 if paper.narrow() else 5.0), fontsize=paper.small()
+    )
 
 
 def _name(row: dict[str, str | None]) -> str:

@@ -29,7 +29,7 @@ def lines(table: pl.DataFrame, metric: str = "drop") -> Figure:
         "layer", "head", maintain_order=True)]  # fmt: skip
     parts = paper.keep(parts, lambda item: item[0])
     across = min(COLUMNS, heads["head"].n_unique()) if paper.current().width is None else COLUMNS
-    figure, panels = style.panels(len(parts), across, (1.35, 1.15), (0.5, 0.9), least=0.55)
+    figure, panels = style.panels(len(parts), across, (1.35, 1.0), (0.5, 0.9), least=0.48)
     for axes, (name, rows) in zip(panels, parts, strict=True):
         _panel(axes, rows, metric)
         axes.set_title(name, fontsize=paper.small(), pad=2)
