@@ -95,7 +95,8 @@ def footer(figure: Figure, words: Sequence[str], *, dots: str | None = None, han
             )
         )
     shown += [Line2D([], [], ls="", label=wrapped(word, 0.85 * figure.get_figwidth())) for word in words]
-    columns = 1 if paper.narrow() else 2
+    longest = max(len(line) for item in shown for line in str(item.get_label()).split("\n"))
+    columns = max(1, min(4, int(figure.get_figwidth() / (longest * paper.small() * 0.0085 + 0.5))))
     figure.legend(
         handles=shown, loc="outside lower left", ncols=min(columns, len(shown)), handletextpad=0.4, borderaxespad=0.5
     )

@@ -113,7 +113,7 @@ def _title(model: pl.DataFrame, place: pl.DataFrame, *, alone: bool) -> str:
 
 
 def _legend(figure: Figure, axes: Axes, table: pl.DataFrame, orders: list[str]) -> None:
-    handles = [axes.plot([], [], markersize=3, **look)[0] for look in _looks(orders).values()]
+    handles = [axes.plot([], [], lw=1.3, **(look | {"marker": ""}))[0] for look in _looks(orders).values()]
     names = list(orders)
     drawn = table.filter(pl.col("order").str.starts_with("random-"))["order"].n_unique()
     if drawn:
