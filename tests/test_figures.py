@@ -133,7 +133,10 @@ def test_rollups_redundancy_groups_and_twins_are_drawn(vhs, toy_checkpoint: Path
     assert vhs("compare", "z.csv", "--summary", "rollup", "-o", "r.csv")[0] == 0
     assert vhs("compare", "z.csv", "--summary", "redundancy", "-o", "d.csv")[0] == 0
     assert vhs("evalshift", toy_checkpoint, *shift, "--by", "label", "-o", "g.csv")[0] == 0
-    for name, kind, panels in (("r", None, 3), ("d", None, 1), ("g", "groups", 4), ("h", "restored", 3)):
+    twins = tables.read("h.csv")[1].unique(["shift", "corruption", "severity"], maintain_order=True)["n_correct_intact"]
+    damaged = int((twins[0] - twins >= 10).sum())
+    assert 0 < damaged < 3, "some lose enough to be drawn"
+    for name, kind, panels in (("r", None, 3), ("d", None, 1), ("g", "groups", 4), ("h", "restored", damaged)):
         table = tables.read(f"{name}.csv")
         figure = gallery.draw(table[0].name, table[1], kind, None)
         assert sum(axes.get_visible() for axes in figure.axes) - (name == "r") == panels, name

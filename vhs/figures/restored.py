@@ -12,6 +12,8 @@ from vhs.figures import labels, paper, style, words
 from vhs.grid import head_name
 
 COLUMNS = 4
+LEAST = 10
+"""Answers that a condition must lose: shares of fewer say nothing."""
 NAMED = 3
 """Heads of a panel that are named: those that restore most."""
 
@@ -34,16 +36,24 @@ def bars(table: pl.DataFrame, metric: str = "drop") -> Figure:
         (words.condition("", str(corruption), int(str(severity))), part)
         for (corruption, severity), part in shifted.group_by("corruption", "severity", maintain_order=True)
     ]
-    parts = paper.keep(parts, lambda item: item[0])
+    right = int(clean["n_correct_intact"][0])
+    enough = [item for item in parts if right - int(item[1]["n_correct_intact"][0]) >= LEAST]
+    if not enough:
+        raise InputError(
+            f"no condition loses {LEAST} answers, so there is no damage to restore. Take a stronger shift."
+        )
+    left_out = [name for name, part in parts if not any(part is own for _, own in enough)]
+    parts = paper.keep(enough, lambda item: item[0])
     figure, panels = style.panels(len(parts), COLUMNS, (2.1, 2.1), (0.5, 0.9), least=0.7)
     for axes, (name, part) in zip(panels, parts, strict=True):
-        damage = int(clean["n_correct_intact"][0]) - int(part["n_correct_intact"][0])
+        damage = right - int(part["n_correct_intact"][0])
         _panel(axes, part, damage)
         labels.title(axes, f"{name}\n{damage} answers lost")
     labels.label_below(panels, "layer")
     figure.supylabel("damage restored (%)")
     handles, _ = panels[0].get_legend_handles_labels()
-    labels.footer(figure, [], handles=handles)
+    told = [f"not drawn: {', '.join(left_out)}, which lose fewer than {LEAST} answers"] if left_out else []
+    labels.footer(figure, told, handles=handles)
     row = rows.row(0, named=True)
     labels.headline(
         figure, f"{style.short(row['model'])} on {row['data']}, n = {row['n']:,}: clean outputs put into shifted images"
@@ -70,7 +80,7 @@ def _panel(axes: Axes, part: pl.DataFrame, damage: int) -> None:
             x, gained[single], spread[:, single], fmt="o", ms=3, color=colour, elinewidth=0.7, label="one head, 95 %"
         )
         for index in style.apart(x, gained[single], np.argsort(-gained[single])[:NAMED]):
-            name = head_name(layer[single[index]], heads[index])
+            name = head_name(int(layer[single[index]]), int(heads[index]))
             axes.annotate(
                 name, (x[index], gained[single[index]]), (3, 2), textcoords="offset points", fontsize=paper.tiny()
             )
