@@ -18,7 +18,7 @@ AGREEMENT = ((0.7, "agrees well"), (0.3, "agrees in part"), (-1.0, "does not agr
 """Median rank correlation from which on, and what is said of it."""
 TELLING = 0.5
 """Where measurement allows less than this, a low correlation says more of the measurement than of the heads."""
-OF_ONE = ("compare", "shifts", "metrics", "routing", "roles", "probes", "matches")
+OF_ONE = ("ablate", "compare", "shifts", "metrics", "routing", "roles", "probes", "matches")
 """Tables whose sentences are of one model and fill."""
 NAMES = {"model_id": "models", "fill": "fills", "model_b_id": "other models"}
 SHIFTED = ("effective", "probes", "exclusivity")
