@@ -376,10 +376,10 @@ def test_the_table_behind_a_figure(made: Path) -> None:
 @pytest.mark.parametrize("kind", TABLES)
 def test_every_table_has_one_behind_it(made: Path, kind: str) -> None:
     rows = table(made, kind)
-    markdown = behind.render(kind, rows, None, "md")
+    markdown = behind.render(kind, rows, None, None, "md")
     body = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in body}) == 1 and len(body) > 2
-    latex = behind.render(kind, rows, None, "tex")
+    latex = behind.render(kind, rows, None, None, "tex")
     plain = re.sub(r"\\[a-z]+\{\}|\\[&%$#_{}]", "", latex)
     assert "#" not in plain and "_" not in plain and plain.count("{") == plain.count("}")
 

@@ -56,15 +56,15 @@ def plot(
 
 
 def behind(
-    *sources: Any, form: str = "md", metric: str | None = None, model: str | None = None, fill: str | None = None,
-    group_by: str | None = None,
+    *sources: Any, form: str = "md", kind: str | None = None, metric: str | None = None, model: str | None = None,
+    fill: str | None = None, group_by: str | None = None, title: str | None = None,
 ) -> str:  # fmt: skip
     """The table behind the figure of tables of one kind, as LaTeX (`tex`) or Markdown (`md`): `vhs plot --format`."""
-    with spoken(), paper.drawn_for(paper.parse(group_by=group_by)):
+    with spoken(), paper.drawn_for(paper.parse(title=title, group_by=group_by)):
         if form not in texts.FORMATS:
             raise UsageError(f"form is {form!r}; expected tex or md.")
         name, rows, _, folds = _rows(sources, model, fill)
-        return texts.render(name, rows, metric, form, folds)
+        return texts.render(name, rows, kind, metric, form, folds)
 
 
 def report(

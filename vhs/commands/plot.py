@@ -82,7 +82,7 @@ def plot(
         name, table, part = selection.select_rows([read(path) for path in paths], paths, model, fill)
         beside = selection.folds_beside(name, paths, read, console.note)
         if _is_text(out, form):
-            return _write_text(name, table, metric, out, form, beside, paths)
+            return _write_text(name, table, (kind, metric), out, form, beside, paths)
         target = out or _default_name(paths, name, [*gallery.unusual(name, kind, metric), panel, model, fill])
         image_format = _format(target, form)
         check_outputs([target], paths)
@@ -104,8 +104,8 @@ def _is_text(out: Path | None, form: str | None) -> bool:
 
 
 def _write_text(
-    name: str, table: DataFrame, metric: str | None, out: Path | None, form: str | None, folds: DataFrame | None,
-    paths: list[str],
+    name: str, table: DataFrame, drawn: tuple[str | None, str | None], out: Path | None, form: str | None,
+    folds: DataFrame | None, paths: list[str],
 ) -> None:  # fmt: skip
     """The table behind the figure: on stdout, or in -o."""
     from vhs.figures import behind
@@ -114,7 +114,7 @@ def _write_text(
     named = out.suffix[1:].lower() if out is not None else ""
     if form is not None and named and named != form:
         raise UsageError(f"{out}: the suffix says {named} and --format says {form}. Drop one of them.")
-    data = behind.render(name, table, metric, form or named, folds).encode()
+    data = behind.render(name, table, *drawn, form or named, folds).encode()
     if out is None or out == Path("-"):
         return output.write(data)
     check_outputs([out], paths)

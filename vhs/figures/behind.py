@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from vhs.figures import effects, seeds, words
+from vhs.errors import UsageError
+from vhs.figures import effects, paper, seeds, words
 from vhs.figures.effects import METRICS
 from vhs.formats.schemas import SCHEMAS
 from vhs.grid import head_name
@@ -32,10 +33,32 @@ class Behind(NamedTuple):
     rows: list[list[str]]
 
 
-def render(kind: str, table: pl.DataFrame, metric: str | None, form: str, folds: pl.DataFrame | None = None) -> str:
-    """The table behind the figure of a table of this kind, as text that ends in a line break."""
-    made = TABLES[kind](table, metric, folds) if kind in TABLES else plain(table, kind)
+def render(
+    name: str, table: pl.DataFrame, kind: str | None, metric: str | None, form: str, folds: pl.DataFrame | None = None
+) -> str:
+    """The table behind a figure of a table called `name`, as text that ends in a line break.
+
+    kind: of the figure. Raises UsageError for what is of figures only.
+    """
+    asked = paper.current()
+    if asked.panel is not None:
+        raise UsageError(f"--panel {asked.panel}: is of figures; the table behind one has no panels.")
+    known = TABLES.get(name)
+    if known is not None and (kind is None or kind in known[1]):
+        made = known[0](table, metric, folds)
+    elif asked.group_by is not None:
+        raise UsageError(f"--group-by {asked.group_by}: the table behind this figure has no groups.")
+    else:
+        made = plain(_of_metric(table, metric), name)
+    made = made if asked.title is None else made._replace(caption=asked.title)
     return _latex(made) if form == "tex" else _markdown(made)
+
+
+def _of_metric(table: pl.DataFrame, metric: str | None) -> pl.DataFrame:
+    """The rows of a metric or scale, where the table has rows by metric."""
+    column = next((name for name in ("metric", "scale") if name in table.columns), None)
+    known = column is not None and metric is not None and metric in table[column]
+    return table.filter(pl.col(str(column)) == metric) if known else table
 
 
 def ablation(table: pl.DataFrame, metric: str | None, folds: pl.DataFrame | None) -> Behind:
@@ -154,7 +177,8 @@ def _p(value: float | None) -> str:
 
 def _markdown(made: Behind) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        plain = (" ".join(cell.split()) for cell in cells)
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in plain) + " |"
 
     body = [line(made.columns), "|" + "---|" * len(made.columns), *(line(row) for row in made.rows)]
     return "\n".join([made.caption, "", *body]) + "\n"
@@ -169,11 +193,11 @@ def _latex(made: Behind) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(SPECIAL.get(letter, letter) for letter in text)
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
-TABLES: dict[str, Callable[[pl.DataFrame, str | None, pl.DataFrame | None], Behind]] = {
-    "ablate": ablation,
-    "evalshift": evaluation,
+TABLES: dict[str, tuple[Callable[[pl.DataFrame, str | None, pl.DataFrame | None], Behind], tuple[str, ...]]] = {
+    "ablate": (ablation, ("heads", "scatter")),
+    "evalshift": (evaluation, ("severity",)),
 }
-"""Kinds of table of which a figure draws something else than their rows."""
+"""Kinds of table of which figures draw something else than their rows: which table is behind which of their figures."""

@@ -56,7 +56,11 @@ def _figure(
     line = 1.35 * paper.small() / 72
     sheet = _maps(file, head) if file is not None else None
     tall = sheet.shape[0] / sheet.shape[1] * (width - 0.9) if sheet is not None else 0.0
-    heights = [1.05 * rows + 0.35 * bool(rows), lines * line + 0.15 * bool(lines), tall + 0.35 * bool(tall)]
+    heights = [
+        max(1.05 * rows, 1.7) + 0.35 if rows else 0.0,
+        lines * line + 0.15 * bool(lines),
+        tall + 0.35 * bool(tall),
+    ]
     figure = style.new(width, sum(heights) + 0.7)
     parts = figure.add_gridspec(3, 1, height_ratios=[max(height, 0.01) for height in heights])
     if panels:
@@ -83,6 +87,7 @@ def _effects(tables: Tables, head: Place) -> list[tuple[str, pl.DataFrame, str]]
     if kind is None:
         return []
     column, label = EFFECTS[kind]
+    label += f"\nfill {tables[kind]['fill'][0]}" if tables[kind]["fill"].n_unique() > 1 else ""
     rows = tables[kind].filter((pl.col("unit") == "head") & (pl.col("group") == "all"))
     rows = _of(rows.filter((pl.col("fill") == rows["fill"][0]) & (pl.col("target") == rows["target"][0])), head)
     shown = rows.select(*effects.CONDITION, "q", value=pl.col(column) * 100, lo=pl.col(f"{column}_lo") * 100,

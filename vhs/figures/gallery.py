@@ -114,7 +114,7 @@ def draw(
         with style.house_style():
             chosen = metric or _usual(drawn, table)
             figure = function(table, chosen, folds) if function in WITH_FOLDS else function(table, chosen)
-            _check_panel()
+            _check_asked()
             return figure
     except findings.MISFITS as error:
         raise InputError(
@@ -122,11 +122,13 @@ def draw(
         ) from error
 
 
-def _check_panel() -> None:
-    """Raises UsageError where a panel was asked for of a figure that has one only."""
+def _check_asked() -> None:
+    """Raises UsageError where a panel was asked for of a figure that has one only, or groups of one that has none."""
     asked = paper.current()
     if asked.panel is not None and not asked.seen:
         raise UsageError(f"--panel {asked.panel}: this figure has one panel. Leave it out.")
+    if asked.group_by is not None and not asked.grouped:
+        raise UsageError(f"--group-by {asked.group_by}: severity curves and training logs have groups; this has none.")
 
 
 def _usual(names: tuple[str, ...], table: pl.DataFrame) -> str:

@@ -21,6 +21,8 @@ FONTS = {None: 9.0, "column": 7.5, "page": 8.0}
 """Points, where none are asked for."""
 WIDEST = 9.0
 """Inches, where no width is asked for."""
+LEAST_WIDE = 3.25
+"""Inches that legends and headlines need."""
 LEAST, MOST = 1.5, 40.0
 READABLE = 6.0
 """Points of the smallest letters."""
@@ -30,7 +32,8 @@ Item = TypeVar("Item")
 @dataclass
 class Paper:
     """width: inches, None as wide as the figure needs; font: points; panel, title: None as the figure has them;
-    group_by: a regular expression that makes groups of models."""
+    group_by: a regular expression that makes groups of models. seen, grouped: what figures made of panel and group_by.
+    """
 
     width: float | None = None
     font: float = FONTS[None]
@@ -38,6 +41,7 @@ class Paper:
     title: str | None = None
     group_by: str | None = None
     seen: list[str] = field(default_factory=list)
+    grouped: bool = False
 
 
 _paper: ContextVar[Paper] = ContextVar("paper")
@@ -77,7 +81,7 @@ def current() -> Paper:
 def width_of(wanted: float) -> float:
     """Inches of a figure that needs `wanted`: what was asked for, or what it needs, as far as that is not too wide."""
     asked = current().width
-    return asked if asked is not None else min(wanted, WIDEST)
+    return asked if asked is not None else max(LEAST_WIDE, min(wanted, WIDEST))
 
 
 def narrow() -> bool:

@@ -51,11 +51,12 @@ def groups(table: pl.DataFrame, pattern: str) -> list[tuple[str, pl.DataFrame]]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"--group-by {pattern}: is no regular expression: {error}.") from error
+    paper.current().grouped = True
     names = {}
     for model in table["model"].unique(maintain_order=True):
         match = compiled.search(short(model)) or compiled.search(model)
         names[model] = short(model) if match is None else match[1 if compiled.groups else 0] or short(model)
-    if all(name == short(model) for model, name in names.items()) and len(names) > 1:
+    if not any(compiled.search(short(model)) or compiled.search(model) for model in names):
         raise UsageError(f"--group-by {pattern}: groups none of the models {', '.join(map(short, names))}.")
     named = table.with_columns(_group=pl.col("model").replace_strict(names))
     return [(str(name), rows.drop("_group")) for (name,), rows in named.group_by("_group", maintain_order=True)]

@@ -27,11 +27,34 @@ def select_rows(
             raise MismatchError(f"{path}: is of kind {other.name}, {paths[0]} of kind {schema.name}. Draw them apart.")
     table = pl.concat([item.rows for item in found]).unique(maintain_order=True)
     part = any(item.part for item in found)
-    if model is not None:
-        table = _of_model(table, model)
     if schema is schemas.ABLATE and not part:
         tables.check_grid(table, "stdin" if paths[0] == "-" else paths[0])
+    table = told_apart(table)
+    if model is not None:
+        table = _of_model(table, model)
     return schema.name, _of_fill(table, fill), part
+
+
+def told_apart(table: pl.DataFrame) -> pl.DataFrame:
+    """The same with names that stand for one thing each: models whose files are called alike get the start of their
+    hash, `vit@eb54b2`; a corruption that two families of shifts have gets its family, `contrast (cifar10-c)`."""
+    if {"model", "model_id"} <= set(table.columns):
+        pairs = table.select("model", "model_id").unique(maintain_order=True).rows()
+        ids: dict[str, set[str]] = {}
+        for name, model_id in pairs:
+            ids.setdefault(short(name), set()).add(model_id)
+        if any(len(found) > 1 for found in ids.values()):
+            names = [f"{short(name)}@{model_id[:6]}" if len(ids[short(name)]) > 1 else name
+                     for name, model_id in table.select("model", "model_id").iter_rows()]  # fmt: skip
+            table = table.with_columns(model=pl.Series(names))
+    if {"shift", "corruption"} <= set(table.columns) and table["corruption"].dtype == pl.String:
+        families = table.drop_nulls("corruption").group_by("corruption").agg(pl.col("shift").n_unique())
+        several = families.filter(pl.col("shift") > 1)["corruption"].to_list()
+        told = pl.format("{} ({})", "corruption", "shift")
+        table = table.with_columns(
+            corruption=pl.when(pl.col("corruption").is_in(several)).then(told).otherwise("corruption")
+        )
+    return table
 
 
 def by_kind(found: Sequence[Table], paths: Sequence[str], model: str | None) -> dict[str, pl.DataFrame]:
@@ -40,7 +63,7 @@ def by_kind(found: Sequence[Table], paths: Sequence[str], model: str | None) -> 
     by_name = {}
     for kind in kinds:
         same = [(table, path) for table, path in zip(found, paths, strict=True) if table.schema.name == kind]
-        rows = pl.concat([table.rows for table, _ in same]).unique(maintain_order=True)
+        rows = told_apart(pl.concat([table.rows for table, _ in same]).unique(maintain_order=True))
         by_name[kind] = _of_model(rows, model) if model is not None and "model" in rows.columns else rows
     return by_name
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from vhs.errors import UsageError
 from vhs.figures import labels, paper
 
 FORMATS = ("png", "pdf", "svg")
@@ -103,7 +104,12 @@ def render(figure: Figure, form: str) -> bytes:
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
     with house_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks is drawn as boxes
-        figure.savefig(buffer, format=form, metadata=metadata[form])
+        warnings.filterwarnings("error", message="constrained_layout not applied")
+        try:
+            figure.savefig(buffer, format=form, metadata=metadata[form])
+        except UserWarning as error:
+            told = "the words of this figure leave no room for it. Take a smaller --font-size or a larger --width."
+            raise UsageError(told) from error
     return buffer.getvalue()
 
 

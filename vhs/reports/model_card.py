@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def render(named: Named, command: str) -> bytes:
     from jinja2 import Environment
 
     path, info = _checkpoint(named)
+    file = repr(Path(path or "model.safetensors").name)
     model_id, name = _model(named, path, info)
     own = _of_model(named, model_id)
     accuracy = own.tables.get("evalshift")
@@ -41,7 +43,7 @@ def render(named: Named, command: str) -> bytes:
         card_data=metadata.to_yaml(), name=_cell(name), lead=_lead(info, name),
         facts=[[_cell(key), _cell(value)] for key, value in _facts(info, own)], accuracy=_accuracy(accuracy),
         origins=_origins(accuracy), says=[_cell(text) for text in contents.sentences(own)], heads=heads[:MOST_HEADS],
-        n_heads=len(heads), use=_use(path, accuracy), timm=_timm(info), file=Path(path or "model.safetensors").name,
+        n_heads=len(heads), use=_use(path, accuracy), timm=_timm(info), file=file,
         mean=list(info.mean) if info else [], std=list(info.std) if info else [], fills=_fills(own),
         commands=[*dict.fromkeys(source.command for source in own.sources if source.command), command],
         version=__version__, weights=model_id,
@@ -108,8 +110,7 @@ def _results(accuracy: pl.DataFrame | None) -> Iterator[dict[str, Any]]:
     """Clean, then the mean over each family or set of shifts."""
     if accuracy is None:
         return
-    whole = accuracy.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
-    for (shift,), rows in whole.group_by("shift", maintain_order=True):
+    for (_, shift), rows in _whole(accuracy).group_by("data", "shift", maintain_order=True):
         n = rows["n"].to_numpy()
         interval = f"{rows['top1_lo'][0]:.1%} to {rows['top1_hi'][0]:.1%}" if len(rows) == 1 else ""
         condition = str(shift) if len(rows) == 1 else f"{shift}, mean of {len(rows)} conditions"
@@ -117,14 +118,18 @@ def _results(accuracy: pl.DataFrame | None) -> Iterator[dict[str, Any]]:
         yield {"data": rows["data"][0], "condition": condition, "top1": top1, "interval": interval, "n": int(n[0])}
 
 
+def _whole(accuracy: pl.DataFrame) -> pl.DataFrame:
+    """The rows of all samples over all classes."""
+    return accuracy.filter((pl.col("group") == "all") & (pl.col("label_set") == "all"))
+
+
 def _accuracy(accuracy: pl.DataFrame | None) -> Rows:
     """The same as rows, with categories."""
     if accuracy is None:
         return []
     found = [[row["condition"], f"{row['top1']:.1%}", row["interval"], f"{row['n']:,}"] for row in _results(accuracy)]
-    for (category,), rows in accuracy.filter(pl.col("category").is_not_null()).group_by(
-        "category", maintain_order=True
-    ):
+    known = _whole(accuracy).filter(pl.col("category").is_not_null())
+    for (category,), rows in known.group_by("category", maintain_order=True):
         found.append(
             [f"{category}, mean of {len(rows)}", f"{rows['top1'].to_numpy().mean():.1%}", "", f"{rows['n'][0]:,}"]
         )
@@ -145,9 +150,15 @@ def _lead(info: CheckpointInfo | None, name: str) -> str:
     if info is None:
         return f"What the attention heads of {_cell(name)} do, measured by vhs."
     return (
-        f"A vision transformer that answers {len(info.classes)} classes, with what each of its attention heads does on "
+        f"A vision transformer that {_answers(info)}, with what each of its attention heads does on "
         f"clean and shifted images."
     )
+
+
+def _answers(info: CheckpointInfo) -> str:
+    """What its outputs are."""
+    count = len(info.classes)
+    return f"answers {count} classes" if info.task == "classification" else f"predicts {count} numbers"
 
 
 def _facts(info: CheckpointInfo | None, own: Named) -> list[tuple[str, object]]:
@@ -155,7 +166,10 @@ def _facts(info: CheckpointInfo | None, own: Named) -> list[tuple[str, object]]:
         return [("model", name) for _, name in own.models_of()]
     spec, data = info.spec, info.data
     size = f"{spec.height} x {spec.width} px, {spec.channels} channel{'s' * (spec.channels > 1)}"
-    found: list[tuple[str, object]] = [("input", size), ("classes", _listed(info.classes))]
+    found: list[tuple[str, object]] = [
+        ("input", size),
+        ("classes" if info.task == "classification" else "targets", _listed(info.classes)),
+    ]
     found.append(("architecture", spec.name if isinstance(spec, TimmSpec) else _architecture(spec)))
     found += [(f"{split} data", f"{entry['name']}, {entry['hash']}") for split, entry in data.items()]
     recipe = {key: info.recipe[key] for key in ("epochs", "batch", "lr", "weight_decay") if key in info.recipe}
@@ -178,7 +192,7 @@ def _timm(info: CheckpointInfo | None) -> dict[str, Any] | None:
 def _use(path: str | None, accuracy: pl.DataFrame | None) -> str:
     file = Path(path or "model.safetensors").name
     shift = None if accuracy is None else next((name for name in accuracy["shift"] if name != "clean"), None)
-    return f"vhs ablate {file} --data DATA --shift {shift or 'imagenet-c'} -o heads.csv"
+    return f"vhs ablate {shlex.quote(file)} --data DATA --shift {shlex.quote(shift or 'imagenet-c')} -o heads.csv"
 
 
 def _cell(value: object) -> str:

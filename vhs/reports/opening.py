@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from vhs.errors import InputError, MismatchError, UsageError
+from vhs.figures import selection
 from vhs.formats import checkpoints, map_file, tables
 from vhs.formats.atomic import sha256_file
 from vhs.formats.checkpoints import CheckpointInfo
@@ -48,6 +49,7 @@ class Named:
     maps: list[MapFile]
     models: dict[str, CheckpointInfo]
     sources: list[Source]
+    outcomes: list[pl.DataFrame] = field(default_factory=list)
 
     def models_of(self) -> list[tuple[str, str]]:
         """(id, name) of every model that the tables name, in order."""
@@ -84,11 +86,12 @@ def open_named(things: Sequence[Any], read: Read, note: Callable[[str], None]) -
         sources.append(Source(path or "a frame", schema.name, len(rows), _hash(path), command, versions, part))
     if not found and not maps and not models:
         raise UsageError("names no table. Add what `vhs ablate`, `evalshift`, `specialize` and the others wrote.")
+    outcomes = [selection.told_apart(table) for table in found.pop("outcomes", [])]
     joined = {name: _joined(name, parts) for name, parts in found.items()}
     for name in SCORED:
-        if name in joined and not any(kind in joined for kind in TALLIES):
+        if name in joined and not outcomes and not any(kind in joined for kind in TALLIES):
             note(f"no {BESIDE[0][1:]} beside the ablation table: means over conditions have no interval.")
-    return Named(joined, maps, models, sources)
+    return Named(joined, maps, models, sources, outcomes)
 
 
 def _with_beside(things: Sequence[Any]) -> list[Any]:
@@ -115,7 +118,7 @@ def _safetensors(path: str) -> MapFile | CheckpointInfo:
 
 def _joined(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
     """Rows of one kind, equal ones once. Raises MismatchError where an ablation's rows share keys and differ."""
-    joined = pl.concat(parts).unique(maintain_order=True)
+    joined = selection.told_apart(pl.concat(parts).unique(maintain_order=True))
     if name in SCORED:
         tables.check_grid(joined, "the ablation tables") if name == "ablate" else None
         twice = joined.filter(pl.struct(KEYS).is_duplicated())

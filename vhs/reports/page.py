@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -47,15 +48,20 @@ def render(named: Named, title: str | None, command: str) -> bytes:
         script_hash=_csp_hash(script), css_hash=_csp_hash(css), has_runs=bool(runs), has_maps=bool(maps),
         has_accuracy="evalshift" in named.tables or any(run["target"] == "class" for run in runs),
         has_measures="heads" in named.tables, has_shift=any(len(run["conditions"]) > 1 for run in runs),
-        has_outcomes=any("bits" in run for run in runs),
+        has_outcomes=any("bits" in run for run in runs), has_classes=any(run["target"] == "class" for run in runs),
     ).encode()  # fmt: skip
 
 
 @cache
 def script_text() -> str:
-    """All scripts as one, without indentation and lines of comment."""
+    """All scripts as one, without indentation, lines of comment, and blanks where no string can be."""
     lines = [line.strip() for name in SCRIPTS for line in page_file(f"{name}.js").splitlines()]
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    return "\n".join(_tight(line) for line in lines if line and not line.startswith("//"))
+
+
+def _tight(line: str) -> str:
+    """A line without the blanks around signs; as it is where it holds strings, patterns or comments."""
+    return line if re.search("[\"'`/]", line) else re.sub(r" *([{}(),;:=?&|*<>]) *", r"\1", line)
 
 
 def page_file(name: str) -> str:
@@ -70,7 +76,7 @@ def _runs(named: Named) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind, folds in zip(SCORED, TALLIES, strict=False):
         if kind in named.tables:
-            outcomes = named.tables.get("outcomes") if kind == "ablate" else None
+            outcomes = named.outcomes if kind == "ablate" else []
             found += sweeps.sweeps(named.tables[kind], named.tables.get(folds), outcomes)
     return found
 

@@ -6,7 +6,7 @@ Letters: C conditions, U heads, F folds, S samples.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,12 @@ import polars as pl
 from vhs.errors import InputError, MismatchError
 from vhs.figures import words
 from vhs.figures.style import short
-from vhs.grid import head_name
+from vhs.grid import HEAD, head_name
 from vhs.seeds import FOLDS, folds, sample_keys
 
 CONDITION = ["shift", "category", "corruption", "severity"]
-RUN = ["model_id", "model", "fill", "method", "target", "data", "group", "label_set"]
-"""A sweep of the heads of one model on the same samples."""
-OUTCOMES_OF = ["model_id", "data", "label_set"]
+RUN = ["model_id", "model", "fill", "method", "target", "group"]
+"""A sweep of the heads of one model, clean and under all shifts, also those that are sets of other samples."""
 TOTALS = {
     "class": ("dloss", "dloss_lo", "dloss_hi"),
     "target": ("dmse", "dmse_lo", "dmse_hi", "dmse_rel_lo", "dmse_rel_hi"),
@@ -29,31 +28,53 @@ TOTALS = {
 
 
 def sweeps(
-    rows: pl.DataFrame, tallies: pl.DataFrame | None, outcomes: pl.DataFrame | None
+    rows: pl.DataFrame, tallies: pl.DataFrame | None, outcomes: Sequence[pl.DataFrame] = ()
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """A description and arrays for each sweep of an ablation table, for `arrays.packed`.
 
-    tallies: the folds table of the same ablation; outcomes: what each sample answered. Raises MismatchError where they
-    do not belong to the rows.
+    tallies: the folds table of the same ablation; outcomes: tables of what each sample answered, each of one fill.
+    Raises MismatchError where they do not belong to the rows.
     """
     heads = rows.filter(pl.col("unit") == "head")
-    seen: set[tuple[Any, ...]] = set()
-    for key, part in heads.group_by(RUN, maintain_order=True):
-        named = dict(zip(RUN, key, strict=True))
+    keys = [*RUN, "data"] if _several_clean(heads) else RUN
+    left = {index: answers for index, answers in enumerate(outcomes) if _has_heads(answers)}
+    refused: dict[int, MismatchError] = {}
+    for key, part in heads.group_by(keys, maintain_order=True):
+        named = dict(zip(keys, key, strict=True))
         made = _described(named, part)
-        own = _of(tallies, named, RUN)
+        own = _of(tallies, named, keys)
         if own is not None:
             made["folds"] = _by_fold(own.filter(pl.col("unit") == "head"), made)
             made["n_folds"] = made["folds"]["n"].shape[1]
-        answers = _of(outcomes, named, OUTCOMES_OF) if named["group"] == "all" else None
-        place = tuple(named[name] for name in OUTCOMES_OF)
-        if answers is not None and place not in seen:  # outcomes are of the first fill
-            made |= _outcomes(answers, made)
-            made["n_folds"] = FOLDS
-            seen.add(place)
+        for index, answers in list(left.items()) if named["group"] == "all" else ():
+            mine = _of(answers, named, ["model_id", *(["data"] if "data" in keys else [])])
+            try:
+                made |= {} if mine is None else _outcomes(mine, made) | {"n_folds": FOLDS}
+            except MismatchError as error:
+                refused[index] = error
+                continue
+            if mine is not None:  # outcomes are of one fill, and of each model once
+                left[index] = answers.filter(pl.col("model_id") != named["model_id"])
+                refused.pop(index, None)
+                if not len(left[index]):
+                    del left[index]
+                break
         if own is not None:
             del made["totals"]  # folds add up to them
         yield made
+    if refused:
+        raise next(iter(refused.values()))
+
+
+def _several_clean(heads: pl.DataFrame) -> bool:
+    """Whether one model was measured on several sets of clean images, which are then sweeps of their own."""
+    clean = heads.filter(pl.col("shift") == "clean").group_by("model_id").agg(pl.col("data").n_unique())
+    return bool((clean["data"] > 1).any())
+
+
+def _has_heads(answers: pl.DataFrame) -> bool:
+    """Whether an outcomes table is of single heads, not of layers or sets."""
+    return any(HEAD.fullmatch(word) for word in answers["units"][0].split())
 
 
 def _described(named: dict[str, Any], part: pl.DataFrame) -> dict[str, Any]:
@@ -61,6 +82,10 @@ def _described(named: dict[str, Any], part: pl.DataFrame) -> dict[str, Any]:
     kind = "class" if "n_lost" in part.columns else "target"
     places = part.select("layer", "head").unique().sort("layer", "head")
     conditions = part.select(CONDITION).unique(maintain_order=True).rows()
+    samples = [part.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(
+        CONDITION, key, strict=True))).select("data", "label_set").row(0) for key in conditions]  # fmt: skip
+    clean = next((index for index, key in enumerate(conditions) if key[0] == "clean"), None)
+    base = samples[clean or 0]
     ordered = _ordered(part, conditions, ["layer", "head"])
     count, width = len(conditions), len(places)
     if len(ordered) != count * width:
@@ -80,7 +105,7 @@ def _described(named: dict[str, Any], part: pl.DataFrame) -> dict[str, Any]:
         **named, "name": short(named["model"]), "target": named["target"] or "class",
         "heads": [head_name(layer, head) for layer, head in places.iter_rows()], "layer": places["layer"].to_numpy(),
         "head": places["head"].to_numpy(),
-        "clean": next((index for index, key in enumerate(conditions) if key[0] == "clean"), None),
+        "clean": clean, "data": base[0], "label_set": base[1], "paired": [item == base for item in samples],
         "conditions": [_condition(key) for key in conditions], "adaptive": bool(part["p"].is_null().all()),
         "totals": totals, "n_folds": 1,
     }  # fmt: skip
@@ -184,8 +209,8 @@ def _right(rows: pl.DataFrame, heads: list[str]) -> np.ndarray:
     units = rows["units"][0].split()
     missing = [name for name in ("intact", *heads) if name not in units]
     if missing or rows["units"].n_unique() > 1:
-        lacking = missing[0] if missing else "one list of heads"
-        raise MismatchError(f"the outcomes table has no {lacking}; the ablation table has. Name tables of one run.")
+        lacking = f"no {missing[0]}" if missing else "unlike lists of heads"
+        raise MismatchError(f"the outcomes table has {lacking}, unlike the ablation table. Name tables of one run.")
     try:
         packed = np.frombuffer(bytes.fromhex("".join(rows["right"].to_list())), np.uint8).reshape(len(rows), -1)
         bits = np.unpackbits(packed, axis=1, bitorder="little").astype(bool)

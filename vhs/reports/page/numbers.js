@@ -3,6 +3,8 @@
 
 const Z95 = 1.959963984540054;
 const ALPHA = 0.05;
+const LEAST_FOLDS = 5;
+const UNKNOWN = { lo: NaN, hi: NaN, p: NaN };
 const FIXED = 16777216; // one unit of a tallied float is 2^-24
 
 // The logarithm of the gamma function (Lanczos, g = 7).
@@ -140,10 +142,11 @@ function benjaminiHochberg(p) {
 // The delete-one-fold jackknife of a statistic: its interval, and p that it is 0 (t with folds - 1 degrees of freedom).
 function jackknife(whole, without) {
   const folds = without.length;
-  if (folds < 2) return { lo: NaN, hi: NaN, p: NaN };
+  if (folds < LEAST_FOLDS || Number.isNaN(whole)) return UNKNOWN;
   const mean = without.reduce((a, b) => a + b, 0) / folds;
   const error = Math.sqrt((folds - 1) / folds * without.reduce((sum, x) => sum + (x - mean) ** 2, 0));
+  if (error === 0 && whole !== 0) return UNKNOWN; // one or two answers in all: what they do not vary by is not known
   const half = studentQuantile(folds - 1) * error;
   const t = error > 0 ? Math.abs(whole) / error : (whole === 0 ? 0 : Infinity);
-  return { lo: whole - half, hi: whole + half, p: Number.isNaN(whole) ? NaN : studentTails(t, folds - 1) };
+  return { lo: whole - half, hi: whole + half, p: studentTails(t, folds - 1) };
 }

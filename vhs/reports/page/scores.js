@@ -9,7 +9,7 @@ const SCALES = {
   loss: { words: "loss added", unit: "nats", factor: 1, needs: "dloss", of: (s) => s.dloss / FIXED / s.n },
   lost_rate: {
     words: "right answers lost", unit: "%", factor: 100, needs: "lost",
-    of: (s) => s.lost / Math.max(s.intact, 1),
+    of: (s) => (s.intact ? s.lost / s.intact : NaN),
   },
   log_odds: {
     words: "log-odds of being right lost", unit: "nats", factor: 1, needs: "lost",
@@ -138,10 +138,11 @@ function less(s, t, units, u, f) {
 // A statistic of every head, whole and without each fold: {whole: [U], without: [U][F]}.
 function replicates(t, units, scale) {
   const of = SCALES[scale].of, found = { whole: [], without: [] };
+  const filled = [...Array(t.folds).keys()].filter((f) => t.n[f] > 0); // a fold without samples is no replicate
   for (let u = 0; u < units; u += 1) {
     const s = sums(t, units, u);
     found.whole.push(of(s));
-    found.without.push(Array.from({ length: t.folds }, (_, f) => of(less(s, t, units, u, f))));
+    found.without.push(filled.map((f) => of(less(s, t, units, u, f))));
   }
   return found;
 }
@@ -149,10 +150,11 @@ function replicates(t, units, scale) {
 // The mean of replicates over conditions; conditions hold the same samples, so a fold leaves all of them at once.
 function average(parts) {
   if (parts.length === 1) return parts[0];
+  const folds = Math.min(...parts.map((part) => part.without[0].length)); // sets of other samples may lack one
   const mean = (pick) => parts.reduce((sum, part) => sum + pick(part), 0) / parts.length;
   return {
     whole: parts[0].whole.map((_, u) => mean((part) => part.whole[u])),
-    without: parts[0].without.map((folds, u) => folds.map((_, f) => mean((part) => part.without[u][f]))),
+    without: parts[0].without.map((_, u) => Array.from({ length: folds }, (__, f) => mean((part) => part.without[u][f]))),
   };
 }
 
@@ -162,16 +164,24 @@ function effects(run, chosen, mask, scale) {
   const tallies = chosen.map((c) => counted(run, c, mask)), units = run.heads.length;
   if (!tallies.length || tallies.some((t) => !tells(t, scale))) return null;
   const mean = average(tallies.map((t) => replicated(t, units, scale)));
-  const bounds = mean.whole.map((value, u) => (
-    tallies.length === 1 ? boundsOfOne(tallies[0], units, u, value, scale) : null) || jackknife(value, mean.without[u]));
+  const bounds = mean.whole.map((value, u) => {
+    const own = tallies.length === 1 ? boundsOfOne(tallies[0], units, u, value, scale) : null;
+    return own && "lo" in own ? own : { ...jackknife(value, mean.without[u]), ...own };
+  });
   const p = bounds.map((b) => (run.adaptive ? NaN : b.p));
   const found = {
     value: mean.whole, lo: bounds.map((b) => b.lo), hi: bounds.map((b) => b.hi), p, q: benjaminiHochberg(p),
     n: total(tallies[0].n), conditions: chosen.length,
   };
   const clean = run.clean === null ? null : counted(run, run.clean, mask);
-  const paired = clean && tells(clean, scale) && !(chosen.length === 1 && chosen[0] === run.clean);
+  const same = chosen.every((c) => run.paired[c]) && !(chosen.length === 1 && chosen[0] === run.clean);
+  const paired = clean && tells(clean, scale) && same && samePlaces(clean, tallies);
   return paired ? Object.assign(found, differences(mean, replicated(clean, units, scale))) : found;
+}
+
+// Whether folds are the same in all, so that leaving one out of each pairs them.
+function samePlaces(clean, tallies) {
+  return tallies.every((t) => t.folds === clean.folds && t.n.every((n, f) => (n > 0) === (clean.n[f] > 0)));
 }
 
 function tells(t, scale) { return Boolean(t && t[SCALES[scale].needs] && total(t.n)); }
@@ -185,13 +195,20 @@ function boundsOfOne(t, units, u, value, scale) {
   }
   if (t.bounds) {
     const [lo, hi] = (t.bounds[scale] || [[], []]).map((column) => (u in column ? column[u] : NaN));
-    return { lo, hi, p: scale === "loss" || scale === "error" ? normalP(value, hi) : NaN };
+    return { lo, hi, p: scale === "loss" || scale === "error" ? normalP(value, hi) : scale === "relative_error" ? errorP(t, s, u) : NaN };
   }
   if ((scale === "loss" || scale === "error") && t.squares) {
     const [, lo, hi] = meanInterval(scale === "loss" ? s.dloss : s.dse, t.squares[u], s.n);
     return { lo, hi, p: normalP(value, hi) };
   }
+  if (scale === "relative_error" && t.squares) return { whole: value, p: errorP(t, s, u) };
   return null;
+}
+
+// The test of a relative error is that of the difference, as in the tables.
+function errorP(t, s, u) {
+  const mean = s.dse / FIXED / s.n;
+  return normalP(mean, t.bounds ? t.bounds.error[1][u] : meanInterval(s.dse, t.squares[u], s.n)[2]);
 }
 
 function differences(mean, clean) {

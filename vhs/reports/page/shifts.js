@@ -31,7 +31,7 @@ function fromTables() {
   const found = new Map();
   for (const row of tables.flatMap(rowsOf)) {
     if (row.group !== "all" || row.label_set !== "all") continue;
-    if (!found.has(row.model_id)) found.set(row.model_id, { name: shortName(row.model), points: [], chance: page.data.chance[row.model_id] });
+    if (!found.has(row.model_id)) found.set(row.model_id, { name: shortName(row.model), points: [], data: row.data, chance: page.data.chance[row.model_id] });
     found.get(row.model_id).points.push({ corruption: row.corruption, severity: row.severity, shift: row.shift, name: conditionName(row), value: row.n_correct / row.n, lo: wilson(row.n_correct, row.n)[0], hi: wilson(row.n_correct, row.n)[1], n: row.n });
   }
   return found.size ? [...found.values()] : null;

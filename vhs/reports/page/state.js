@@ -12,7 +12,7 @@ function initial() {
 }
 
 // Runs that are drawn side by side without being asked: of one fill, target and group.
-function alike(run, first) { return ["fill", "target", "group", "data"].every((name) => run[name] === first[name]); }
+function alike(run, first) { return ["fill", "target", "group", "data", "label_set"].every((name) => run[name] === first[name]); }
 
 // Conditions of all runs, once each, in order, clean first.
 function everyCondition(runs) {
