@@ -437,3 +437,33 @@ def test_a_card_is_of_one_head_of_one_model(made: Path) -> None:
     other.write_csv(made / "another.csv")
     code, _, err = vhs(made, "plot", "heads.csv", "another.csv", "--kind", "card", "--head", "L1H0")
     assert code == 2 and "is of one model; the tables and maps are of 2" in err
+
+
+# --- what a reviewer found ---
+
+
+def test_what_a_figure_does_not_know_is_refused(made: Path) -> None:
+    code, _, err = vhs(made, "plot", "agreement.csv", "--group-by", "vit")
+    assert code == 2 and "--group-by vit: severity curves and training logs have groups; this has none" in err
+    code, _, err = vhs(made, "plot", "shift.csv", "--group-by", "zzz")
+    assert code == 2 and "--group-by zzz: groups none of the models vit" in err
+    code, _, err = vhs(made, "plot", "heads.csv", "--format", "md", "--panel", "clean")
+    assert code == 2 and "--panel clean: is of figures" in err
+    code, out, _ = vhs(made, "plot", "heads.csv", "--format", "tex", "--title", "My & own")
+    assert code == 0 and r"\caption{My \& own}" in out
+    code, out, _ = vhs(made, "plot", "shift.csv", "--kind", "groups", "--format", "md")
+    assert code == 0 and "label=" in out
+    code, out, _ = vhs(made, "plot", "agreement.csv", "--metric", "loss", "--format", "md")
+    assert code == 0 and "accuracy" not in out.split("\n\n")[1]
+
+
+def test_a_figure_without_room_says_so(made: Path) -> None:
+    code, _, err = vhs(made, "plot", "heads.csv", "--font-size", "40", "--width", "column")
+    assert code == 2 and "Take a smaller --font-size or a larger --width" in err and "UserWarning" not in err
+    figure = drawn(made, "ablate", "conditions", panel="clean")
+    assert min(figure.get_size_inches()) > 2
+
+
+def test_text_stays_on_its_line() -> None:
+    made = behind.Behind("c", ["x"], [["a\n\nb <img> | c"]])
+    assert behind._markdown(made).splitlines()[-1] == "| a b &lt;img> \\| c |" and "a b" in behind._latex(made)

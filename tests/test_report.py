@@ -414,3 +414,168 @@ def test_a_card_is_of_one_model(made: Path, vhs) -> None:
     two.with_columns(model_id=pl.lit("other")).write_csv("other.csv")
     code, _, err = vhs("report", made / "vit.safetensors", "other.csv", "--card", "README.md")
     assert code == 2 and "no table is of" in err and not Path("README.md").exists()
+
+
+# --- what a reviewer found ---
+
+
+def test_models_called_alike_are_told_apart(made: Path, vhs) -> None:
+    for name, wrong in (("heads.csv", "n_lost"), ("shift.csv", "n_correct")):
+        one = rows(made, name)
+        other = one.with_columns(model_id=pl.lit("ffffff000000"), top1=pl.col("top1") / 2) if "top1" in one.columns else (
+            one.with_columns(model_id=pl.lit("ffffff000000"), drop=-pl.col("drop"), n_lost=pl.col("n_gained"), n_gained=pl.col("n_lost")))  # fmt: skip
+        one.write_csv(f"a.{name}")
+        other.write_csv(f"b.{name}")
+        assert wrong in one.columns
+    model_id = rows(made, "heads.csv")["model_id"][0]
+    code, out, _ = vhs("plot", "a.heads.csv", "b.heads.csv", "--format", "md")
+    assert (
+        code == 0
+        and f"| vit@{model_id[:6]} | L0H0 |" in out
+        and "| vit@ffffff | L0H0 |" in out
+        and out.count("| L0H0 |") == 2
+    )
+    code, out, _ = vhs("plot", "a.shift.csv", "b.shift.csv", "--format", "md")
+    assert code == 0 and f"| vit@{model_id[:6]} | clean |" in out and "| vit@ffffff | clean |" in out
+    assert vhs("report", "a.heads.csv", "b.heads.csv", "a.shift.csv", "b.shift.csv", "-o", "two.html")[0] == 0
+    names = Scripts(Path("two.html").read_text())("[...new Set(data.runs.map((run) => run.name))]")
+    assert names == [f"vit@{model_id[:6]}", "vit@ffffff"]
+    assert vhs("plot", "a.heads.csv", "b.heads.csv", "--model", "vit@ffffff", "-o", "one.png")[0] == 0
+
+
+def test_families_with_one_corruption_are_told_apart(made: Path, vhs) -> None:
+    one = rows(made, "shift.csv")
+    stored = one.filter(pl.col("shift") != "clean").with_columns(
+        shift=pl.lit("toy-c"), top1=pl.col("top1") / 2, n_correct=pl.col("n_correct") // 2
+    )
+    pl.concat([one, stored]).write_csv("both.csv")
+    code, out, _ = vhs("plot", "both.csv", "--format", "md")
+    assert code == 0 and "| contrast (imagenet-c) |" in out and "| contrast (toy-c) |" in out
+
+
+def test_a_shift_set_is_in_the_same_map(made: Path, toy_shards: Path, vhs) -> None:
+    asked = (
+        "--data",
+        toy_shards / "val",
+        "--shift",
+        toy_shards / "train",
+        "--shift",
+        "contrast:5",
+        "--per-sample",
+        "s.outcomes.parquet",
+    )
+    assert vhs("ablate", made / "vit.safetensors", *asked, "-o", "s.csv")[0] == 0
+    assert vhs("report", "s.csv", "-o", "s.html")[0] == 0
+    found = Scripts(Path("s.html").read_text())
+    assert found("data.runs.length") == 1 and found("data.runs[0].conditions.map((c) => c.name)") == [
+        "clean",
+        "toy",
+        "contrast 5",
+    ]
+    assert found("data.runs[0].paired") == [True, False, True]
+    table = (
+        tables.read("s.csv").rows.filter((pl.col("unit") == "head") & (pl.col("shift") == "toy")).sort("layer", "head")
+    )
+    alone = found("effects(data.runs[0], [1], null, 'accuracy')")
+    assert close(alone["value"], table["drop"]) and close(alone["hi"], table["drop_hi"]) and "diff" not in alone
+    assert (alone["n"], found("effects(data.runs[0], [0], null, 'accuracy').n")) == (120, 85)
+    assert "diff" in found("effects(data.runs[0], [2], null, 'accuracy')")
+
+
+def test_several_fills_and_files_are_one_page(made: Path, toy_shards: Path, vhs) -> None:
+    for fill in ("zero", "mean"):
+        asked = (
+            "--data",
+            toy_shards / "val",
+            "--shift",
+            "contrast:5",
+            "--fill",
+            fill,
+            "--fill-data",
+            toy_shards / "train",
+            "--per-sample",
+            f"{fill}.outcomes.parquet",
+        )
+        assert vhs("ablate", made / "vit.safetensors", *asked, "-o", f"{fill}.csv")[0] == 0
+    code, _, err = vhs("report", "zero.csv", "mean.csv", "-o", "fills.html")
+    assert code == 0, err
+    found = Scripts(Path("fills.html").read_text())
+    assert found("data.runs.map((run) => [run.fill, Boolean(run.bits)])") == [["zero", True], ["mean", True]]
+    for index, fill in enumerate(("zero", "mean")):
+        table = (
+            tables.read(f"{fill}.csv")
+            .rows.filter((pl.col("unit") == "head") & (pl.col("shift") != "clean"))
+            .sort("layer", "head")
+        )
+        assert close(found(f"effects(data.runs[{index}], [1], null, 'accuracy')")["value"], table["drop"])
+    assert (
+        vhs(
+            "ablate",
+            made / "vit.safetensors",
+            "--data",
+            toy_shards / "val",
+            "--unit",
+            "layer",
+            "--per-sample",
+            "l.outcomes.parquet",
+            "-o",
+            "l.csv",
+        )[0]
+        == 0
+    )
+    assert vhs("report", "zero.csv", "l.outcomes.parquet", "-o", "layers.html")[0] == 0, (
+        "outcomes of layers are of no head map"
+    )
+
+
+def test_one_or_two_answers_are_no_certainty(scripts: Scripts) -> None:
+    assert scripts("jackknife(1, new Array(20).fill(1))") == {"lo": None, "hi": None, "p": None}
+    assert scripts("jackknife(0.5, [0.5, 0.4, 0.6])")["p"] is None, "too few folds"
+    assert scripts("jackknife(0, new Array(20).fill(0))")["p"] == 1
+    assert scripts("SCALES.lost_rate.of({lost: 0, intact: 0, n: 5})") is None
+    few = scripts(
+        "(data.runs[0].samples.fold.length, replicates(tallied(data.runs[0], 0, Uint8Array.from(data.runs[0].samples.fold, (_, i) => (i < 3 ? 1 : 0))), 6, 'accuracy').without[0].length)"
+    )
+    assert few <= 3, "folds without samples are no replicates"
+
+
+def test_effects_on_targets_are_tested_as_the_table_tests_them(tmp_path: Path, vhs) -> None:
+    assert vhs("shard", "chirps", "chirps", "--count", 160)[0] == 0
+    size = ("--patch", 32, "--depth", 2, "--epochs", 2, "--set", "dim=16", "--heads", 2, "--set", "batch=32")
+    assert vhs("train", "chirps", *size, "-o", "chirp.safetensors")[0] == 0
+    assert vhs("ablate", "chirp.safetensors", "--shift", "chirps/val-bare", "-o", "h.csv")[0] == 0
+    assert vhs("report", "h.csv", "chirp.safetensors", "-o", "c.html", "--card", "README.md")[0] == 0
+    assert (
+        "that predicts 3 numbers" in Path("README.md").read_text()
+        and "| targets | 3: " in Path("README.md").read_text()
+    )
+    found = Scripts(Path("c.html").read_text())
+    table = tables.read("h.csv").rows.filter((pl.col("unit") == "head") & (pl.col("shift") == "clean"))
+    for index, target in enumerate(found("data.runs.map((run) => run.target)")):
+        own = table.filter(pl.col("target") == target).sort("layer", "head")
+        for scale, column in (("relative_error", "dmse_rel"), ("error", "dmse")):
+            mine = found(f"effects(data.runs[{index}], [0], null, '{scale}')")
+            assert (
+                close(mine["value"], own[column])
+                and close(mine["lo"], own[f"{column}_lo"])
+                and close(mine["hi"], own[f"{column}_hi"])
+            )
+            assert close(mine["p"], own["p"]) and close(mine["q"], own["q"])
+    assert "To choose classes" not in Path("c.html").read_text()
+
+
+def test_cards_count_no_groups_and_quote_names(made: Path, toy_shards: Path, vhs) -> None:
+    name = 'a";import os;os.system("id")#$(id) `x`.safetensors'
+    shutil.copy(made / "vit.safetensors", name)
+    asked = ("--data", toy_shards / "val", "--shift", "contrast:2,5")
+    assert vhs("evalshift", f"./{name}", *asked, "--by", "label", "-o", "g.csv")[0] == 0
+    assert vhs("report", "g.csv", f"./{name}", "--card", "README.md")[0] == 0
+    text = Path("README.md").read_text()
+    assert "| digital, mean of 2 |" in text
+    code = re.search(r"```python\n(.*?)```", text, re.S)
+    assert code is not None and f"load_file({name!r})" in code[1]
+    shell = re.search(r"```sh\nvhs ablate (.*?) --data", text)
+    assert (
+        shell is not None
+        and subprocess.run(["bash", "-c", f"printf %s {shell[1]}"], capture_output=True, text=True).stdout == name
+    )

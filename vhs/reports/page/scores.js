@@ -51,7 +51,7 @@ function fromOutcomes(run, c, mask) {
   const units = run.heads.length, bytes = run.bits.bytes, right = run.bits.right, at = c * (units + 1) * bytes;
   const t = {
     n: new Float64Array(folds), intact: new Float64Array(folds), lost: new Float64Array(folds * units),
-    gained: new Float64Array(folds * units), dloss: null, folds,
+    gained: new Float64Array(folds * units), dloss: null, folds, masked: Boolean(mask),
   };
   for (let s = 0; s < fold.length; s += 1) {
     if ((mask && !mask[s]) || !bit(present, c * bytes, s)) continue;
@@ -138,7 +138,8 @@ function less(s, t, units, u, f) {
 // A statistic of every head, whole and without each fold: {whole: [U], without: [U][F]}.
 function replicates(t, units, scale) {
   const of = SCALES[scale].of, found = { whole: [], without: [] };
-  const filled = [...Array(t.folds).keys()].filter((f) => t.n[f] > 0); // a fold without samples is no replicate
+  // Of chosen samples a fold without any is no replicate; of all samples folds are what they are in the tables.
+  const filled = [...Array(t.folds).keys()].filter((f) => t.n[f] > 0 || !t.masked);
   for (let u = 0; u < units; u += 1) {
     const s = sums(t, units, u);
     found.whole.push(of(s));
@@ -181,7 +182,7 @@ function effects(run, chosen, mask, scale) {
 
 // Whether folds are the same in all, so that leaving one out of each pairs them.
 function samePlaces(clean, tallies) {
-  return tallies.every((t) => t.folds === clean.folds && t.n.every((n, f) => (n > 0) === (clean.n[f] > 0)));
+  return tallies.every((t) => t.folds === clean.folds && t.n.every((n, f) => !t.masked || (n > 0) === (clean.n[f] > 0)));
 }
 
 function tells(t, scale) { return Boolean(t && t[SCALES[scale].needs] && total(t.n)); }
