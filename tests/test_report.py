@@ -406,6 +406,17 @@ def test_the_model_card_is_read_by_the_hub(made: Path, monkeypatch: pytest.Monke
     exec(compile(code[1], "card", "exec"), {})
 
 
+def test_a_card_has_the_corruption_error(made: Path, toy_shards: Path, vhs) -> None:
+    from huggingface_hub import ModelCard
+
+    asked = ("--data", toy_shards / "val", "--shift", "imagenet-c", "--max-samples", 20, "--summary", "mce")
+    assert vhs("evalshift", made / "vit.safetensors", *asked, "-o", "mce.csv")[0] == 0
+    assert vhs("report", made / "vit.safetensors", "mce.csv", "--card", "README.md")[0] == 0
+    table = tables.read("mce.csv").rows.filter((pl.col("corruption") == "all") & pl.col("category").is_null())
+    result = ModelCard.load("README.md").data.eval_results[0]
+    assert (result.metric_type, result.metric_value) == ("mean_error", table["error"][0])
+
+
 def test_a_card_is_of_one_model(made: Path, vhs) -> None:
     two = rows(made, "shift.csv")
     pl.concat([two, two.with_columns(model_id=pl.lit("other"), model=pl.lit("b.safetensors"))]).write_csv("two.csv")

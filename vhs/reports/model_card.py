@@ -12,7 +12,7 @@ import polars as pl
 
 from vhs import __version__
 from vhs.errors import UsageError, VhsError
-from vhs.figures import style
+from vhs.figures import style, words
 from vhs.formats.checkpoint_words import learned_from
 from vhs.formats.checkpoints import CheckpointInfo
 from vhs.models.spec import TimmSpec, ViTSpec
@@ -38,7 +38,7 @@ def render(named: Named, command: str) -> bytes:
     model_id, name = _model(named, path, info)
     own = _of_model(named, model_id)
     accuracy = own.tables.get("evalshift")
-    heads, metadata = contents.head_rows(own), _metadata(name, info, accuracy)
+    heads, metadata = contents.head_rows(own), _metadata(name, info, own)
     text = Environment(trim_blocks=True, lstrip_blocks=True).from_string(page_file("card.md")).render(  # Markdown
         card_data=metadata.to_yaml(), name=_cell(name), lead=_lead(info, name),
         facts=[[_cell(key), _cell(value)] for key, value in _facts(info, own)], accuracy=_accuracy(accuracy),
@@ -86,10 +86,11 @@ def _of_model(named: Named, model_id: str | None) -> Named:
     return Named({kind: table for kind, table in tables.items() if len(table)}, [], named.models, named.sources)
 
 
-def _metadata(name: str, info: CheckpointInfo | None, accuracy: pl.DataFrame | None) -> Any:
+def _metadata(name: str, info: CheckpointInfo | None, own: Named) -> Any:
     """What the hub reads: results in its model index. Raises what huggingface_hub raises for what it does not take."""
     from huggingface_hub import EvalResult, ModelCardData
 
+    accuracy = own.tables.get("evalshift")
     results = [
         EvalResult(
             task_type=TASK, dataset_type=row["data"].partition("/")[0], dataset_name=row["data"],
@@ -97,13 +98,30 @@ def _metadata(name: str, info: CheckpointInfo | None, accuracy: pl.DataFrame | N
             metric_type="accuracy", metric_name="top-1 accuracy", metric_value=row["top1"], metric_args={"n": row["n"]},
         )
         for row in _results(accuracy)
-    ]  # fmt: skip
+    ] + _corruption_error(own)  # fmt: skip
     trained_on = info.data.get("train", {}).get("name") if info else None
     return ModelCardData(
         library_name="timm" if _timm(info) else "vhs", pipeline_tag=TASK, model_name=name, eval_results=results or None,
         datasets=[trained_on] if trained_on else None, metrics=["accuracy"] if results else None,
         tags=["vision-transformer", "attention-heads", "robustness", "vhs"],
     )  # fmt: skip
+
+
+def _corruption_error(own: Named) -> list[Any]:
+    """The mean over the 15 corruptions, under the name of its kind."""
+    from huggingface_hub import EvalResult
+
+    table = own.tables.get("mce")
+    if table is None:
+        return []
+    row = table.filter((pl.col("corruption") == "all") & pl.col("category").is_null()).row(0, named=True)
+    value = row["error"] if row["ce"] is None else row["ce"]
+    made = EvalResult(
+        task_type=TASK, dataset_type=row["data"].partition("/")[0], dataset_name=row["data"],
+        dataset_config="imagenet-c", metric_type=row["metric"], metric_name=words.plain(row["metric"]),
+        metric_value=value, metric_args={"n": row["n"]},
+    )  # fmt: skip
+    return [made]
 
 
 def _results(accuracy: pl.DataFrame | None) -> Iterator[dict[str, Any]]:
