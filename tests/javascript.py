@@ -8,7 +8,7 @@ import re
 import zlib
 from typing import Any
 
-import quickjs
+from py_mini_racer import MiniRacer
 
 from vhs.reports import page
 
@@ -46,7 +46,7 @@ class Scripts:
     """The scripts, with the data of a page."""
 
     def __init__(self, html: str) -> None:
-        self._engine = quickjs.Context()
+        self._engine = MiniRacer()
         self._engine.eval(DECODER)
         source = "\n".join(page.page_file(f"{name}.js") for name in WITHOUT_BROWSER).replace('"use strict";', "")
         self._engine.eval(source.replace("const page =", "var page ="))
