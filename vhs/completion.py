@@ -59,7 +59,7 @@ def kinds(incomplete: str) -> list[str]:
     from vhs.figures.gallery import FIGURES
 
     names = dict.fromkeys(name for kinds in FIGURES.values() for name in kinds)
-    return words([*names, "contact"])(incomplete)
+    return words([*names, "contact", "card"])(incomplete)
 
 
 def metrics(incomplete: str) -> list[str]:

@@ -26,7 +26,10 @@ Tables = Annotated[
 Kind = Annotated[
     str | None,
     typer.Option(
-        "--kind", metavar="KIND", autocompletion=completion.kinds, help="heads, scatter, conditions, … by table."
+        "--kind",
+        metavar="KIND",
+        autocompletion=completion.kinds,
+        help="heads, scatter, conditions, … by table; card: all about one head.",
     ),
 ]
 Metric = Annotated[
