@@ -60,8 +60,12 @@ def script_text() -> str:
 
 
 def _tight(line: str) -> str:
-    """A line without the blanks around signs; as it is where it holds strings, patterns or comments."""
-    return line if re.search("[\"'`/]", line) else re.sub(r" *([{}(),;:=?&|*<>]) *", r"\1", line)
+    """A line without the blanks around signs outside of strings; as it is where it holds templates or patterns."""
+    if "`" in line or "/" in line:
+        return line
+    parts = re.split('("[^"]*")', line)
+    parts[::2] = [re.sub(r" *([{}(),;:=?&|*<>]) *|(?<![+-]) ([+-]) (?![+-])", r"\1\2", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def page_file(name: str) -> str:
