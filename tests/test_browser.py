@@ -111,10 +111,15 @@ def all_of(browser: Any, selector: str) -> list[Any]:
 
 
 def click(browser: Any, selector: str, words: str) -> None:
-    for _ in range(100):  # what opens does so a moment after the click
-        found = next((item for item in all_of(browser, selector) if item.text == words), None)
-        if found is not None:
-            return found.click()
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    for _ in range(100):  # what opens does so a moment after the click, and the page may be drawn anew meanwhile
+        try:
+            found = next((item for item in all_of(browser, selector) if item.text == words), None)
+            if found is not None:
+                return found.click()
+        except StaleElementReferenceException:
+            continue
         time.sleep(0.03)
     raise AssertionError(f"no {selector} says {words}")
 
