@@ -14,6 +14,7 @@ import polars as pl
 from vhs.errors import UsageError
 from vhs.figures import effects, paper, seeds, words
 from vhs.figures.effects import METRICS
+from vhs.figures.style import short
 from vhs.formats.schemas import SCHEMAS
 from vhs.grid import head_name
 
@@ -75,7 +76,7 @@ def ablation(table: pl.DataFrame, metric: str | None, folds: pl.DataFrame | None
             cells = [head_name(layer, head)]
             cells += [_bounded(clean, layer, head, digits), _p(q.get((layer, head)))] if clean else []
             cells += [_bounded(shift, layer, head, digits)] if shift else []
-            rows.append([words_of(model), *cells] if heads["model"].n_unique() > 1 else cells)
+            rows.append([short(str(model)), *cells] if heads["model"].n_unique() > 1 else cells)
     first = heads.row(0, named=True)
     columns = [*(["model"] if heads["model"].n_unique() > 1 else []), "head"]
     columns += ["clean", "q"] if (heads["shift"] == "clean").any() else []
@@ -133,12 +134,6 @@ def plain(table: pl.DataFrame, kind: str) -> Behind:
         if name not in UNTOLD and table[name][0] is not None
     ]
     return Behind(f"{SCHEMAS[kind].row}; {', '.join(told)}", [words.plain(name) for name in shown], rows)
-
-
-def words_of(model: object) -> str:
-    from vhs.figures.style import short
-
-    return short(str(model))
 
 
 def _clean_q(part: pl.DataFrame, metric: str) -> list[tuple[tuple[int, int], float | None]]:

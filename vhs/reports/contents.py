@@ -16,7 +16,6 @@ from vhs.reports.opening import TALLIES, Named
 
 LIVE = ("ablate", "ablate_regression", "evalshift", "heads", *TALLIES)
 """Kinds that the page draws itself."""
-UNDRAWN = ("calibration",)
 MOST_MODELS = 4
 TITLES = {
     "prune": "Fewer heads",

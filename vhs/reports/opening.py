@@ -81,9 +81,10 @@ def open_named(things: Sequence[Any], read: Read, note: Callable[[str], None]) -
             continue
         schema, rows, part = read(thing)
         found.setdefault(schema.name, []).append(rows)
-        made = _made_by(path)
+        digest = _hash(path)
+        made = _made_by(path, digest)
         command, versions = str(made.get("command", "")), made.get("versions", {})
-        sources.append(Source(path or "a frame", schema.name, len(rows), _hash(path), command, versions, part))
+        sources.append(Source(path or "a frame", schema.name, len(rows), digest, command, versions, part))
     if not found and not maps and not models:
         raise UsageError("names no table. Add what `vhs ablate`, `evalshift`, `specialize` and the others wrote.")
     outcomes = [selection.told_apart(table) for table in found.pop("outcomes", [])]
@@ -106,8 +107,10 @@ def _with_beside(things: Sequence[Any]) -> list[Any]:
             if not thing.endswith(suffix) and beside.is_file():
                 tables.check_beside(beside, Path(thing))
                 every.append(str(beside))
-    seen: set[str] = set()
-    return [x for x in every if not (isinstance(x, str) and (str(Path(x)) in seen or seen.add(str(Path(x)))))]  # type: ignore[func-returns-value]
+    once: dict[str | int, Any] = {}
+    for index, thing in enumerate(every):
+        once.setdefault(str(Path(thing)) if isinstance(thing, str) else index, thing)
+    return list(once.values())
 
 
 def _safetensors(path: str) -> MapFile | CheckpointInfo:
@@ -130,14 +133,13 @@ def _joined(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
     return joined
 
 
-def _made_by(path: str) -> dict[str, Any]:
-    """What the table's own metadata, or that of a file written beside it, says of its making."""
+def _made_by(path: str, digest: str) -> dict[str, Any]:
+    """What the table's own metadata, or that of a file written beside it, which names its hash, says of its making."""
     if not path or path == "-":
         return {}
     place = Path(path)
     if place.suffix == ".parquet":
         return tables.read_provenance(place)
-    digest = sha256_file(place)
     for other in sorted(place.parent.glob(f"{place.stem}.*.parquet")):
         made = tables.read_provenance(other)
         if isinstance(made.get("beside"), dict) and made["beside"].get("sha256") == digest:

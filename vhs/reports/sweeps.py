@@ -17,6 +17,7 @@ from vhs.figures import words
 from vhs.figures.style import short
 from vhs.grid import HEAD, head_name
 from vhs.seeds import FOLDS, folds, sample_keys
+from vhs.summaries.outcome_bits import unpacked
 
 CONDITION = ["shift", "category", "corruption", "severity"]
 RUN = ["model_id", "model", "fill", "method", "target", "group"]
@@ -81,9 +82,8 @@ def _described(named: dict[str, Any], part: pl.DataFrame) -> dict[str, Any]:
     """What a sweep is of, and its totals."""
     kind = "class" if "n_lost" in part.columns else "target"
     places = part.select("layer", "head").unique().sort("layer", "head")
-    conditions = part.select(CONDITION).unique(maintain_order=True).rows()
-    samples = [part.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(
-        CONDITION, key, strict=True))).select("data", "label_set").row(0) for key in conditions]  # fmt: skip
+    by_condition = part.unique(CONDITION, keep="first", maintain_order=True)
+    conditions, samples = by_condition.select(CONDITION).rows(), by_condition.select("data", "label_set").rows()
     clean = next((index for index, key in enumerate(conditions) if key[0] == "clean"), None)
     base = samples[clean or 0]
     ordered = _ordered(part, conditions, ["layer", "head"])
@@ -212,9 +212,7 @@ def _right(rows: pl.DataFrame, heads: list[str]) -> np.ndarray:
         lacking = f"no {missing[0]}" if missing else "unlike lists of heads"
         raise MismatchError(f"the outcomes table has {lacking}, unlike the ablation table. Name tables of one run.")
     try:
-        packed = np.frombuffer(bytes.fromhex("".join(rows["right"].to_list())), np.uint8).reshape(len(rows), -1)
-        bits = np.unpackbits(packed, axis=1, bitorder="little").astype(bool)
-        return bits[:, [units.index(name) for name in ("intact", *heads)]]
+        return unpacked(rows["right"])[:, [units.index(name) for name in ("intact", *heads)]]
     except (ValueError, IndexError) as error:
         raise InputError(f"the outcomes table cannot be read: {error}. Was it edited?") from error
 

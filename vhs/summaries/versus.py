@@ -12,6 +12,7 @@ from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures.intervals import benjamini_hochberg, bonett_price, mcnemar
+from vhs.summaries.outcome_bits import unpacked
 
 CONDITION = ["data", "shift", "category", "corruption", "severity"]
 
@@ -53,7 +54,6 @@ def _rows(part: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def _bits(column: pl.Series) -> np.ndarray:
     """bool [N, 8 * bytes]: the outcomes of each sample."""
     try:
-        packed = np.frombuffer(bytes.fromhex("".join(column.to_list())), np.uint8).reshape(len(column), -1)
+        return unpacked(column)
     except ValueError as error:
         raise MismatchError(f"--against: the outcomes cannot be read: {error}.") from error
-    return np.unpackbits(packed, axis=1, bitorder="little").astype(bool)

@@ -7,7 +7,7 @@ function initial() {
   return {
     runs: page.data.runs.map((_, i) => i).filter((i) => i < 4 && alike(page.data.runs[i], first)),
     scale: first ? (first.target === "class" ? "accuracy" : "relative_error") : "accuracy",
-    left: [], classes: null, groups: {}, look: "mean", head: null, measure: null, picture: null,
+    left: [], classes: null, groups: {}, look: "mean", head: null, measure: null,
   };
 }
 
@@ -46,7 +46,7 @@ const NO_SAMPLES = {}; // stands for a choice of samples that a run without outc
 
 function effectsOf(run, places) { return places.length ? effects(run, places, maskFor(run), page.state.scale) : null; }
 
-const WORDS = { runs: "m", scale: "s", left: "x", classes: "k", groups: "g", look: "c", head: "h", measure: "f", picture: "p" };
+const WORDS = { runs: "m", scale: "s", left: "x", classes: "k", groups: "g", look: "c", head: "h", measure: "f" };
 
 // Long lists of names go by their places, `3-7,9`, among all there are.
 const LISTED = { left: () => shifted().map((condition) => condition.name), classes: everyClass };
@@ -100,7 +100,7 @@ const LEGAL = {
   groups: (v) => v !== null && typeof v === "object" && Object.values(v).every(strings),
   look: (v) => v === "mean" || page.conditions.some((c) => c.name === v),
   head: (v) => v === null || page.data.runs.some((run) => run.heads.includes(v)),
-  measure: (v) => v === null || typeof v === "string", picture: (v) => v === null || typeof v === "object",
+  measure: (v) => v === null || typeof v === "string",
 };
 
 function choose(changes) {
