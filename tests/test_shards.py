@@ -76,7 +76,7 @@ class TestShards:
         [
             ([("a.cls", b"0")], "a: has no image; it has cls"),
             ([("a.png", b"x")], "a: has no .cls"),
-            ([("a.png", b"x"), ("a.cls", b"5")], "label b'5', expected a whole number below 5"),
+            ([("a.png", b"x"), ("a.cls", b"5")], "label '5', expected a whole number below 5"),
             ([("a.png", b"x"), ("a.cls", b"-1")], "expected a whole number below 5"),
             ([("a.png", b"x"), ("a.cls", b"1"), ("a.pickle", b"")], "unexpected kind of member"),
             ([("a.png", b"x"), ("a.cls", b"1"), ("b.png", b"x"), ("b.cls", b"1"), ("a.png", b""), ("a.cls", b"1")], "a: this sample id stands twice"),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vhs.errors import UsageError
-from vhs.formats import tables
+from vhs.formats import places, tables
+from vhs.formats.places import Place
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.formats.tables import Table
@@ -49,17 +50,22 @@ def models(given: Models) -> list[str | Loaded]:
     return [model if isinstance(model, Loaded) else str(model) for model in listed]
 
 
-def data(given: Data) -> Path | ShardSet | None:
-    """A folder or a shard set. Raises UsageError for anything else."""
+def data(given: Data) -> Place | ShardSet | None:
+    """A folder, a URL or a shard set. Raises UsageError for anything else."""
     if given is not None:
-        check_kind(given, (ShardSet, str, Path), "data is the folder of a shard set, or what open_shards gives")
-    return Path(given) if isinstance(given, str) else given
+        check_kind(given, (ShardSet, str, Path), "data is the folder or URL of a shard set, or what open_shards gives")
+    return places.parse(given) if isinstance(given, str | Path) else given
 
 
 def check_kind(value: object, kinds: tuple[type, ...], expected: str) -> None:
     """Raises UsageError for a value of another kind."""
     if not isinstance(value, kinds):
         raise UsageError(f"{expected}; this is a {type(value).__module__}.{type(value).__name__}.")
+
+
+def place(given: str | Path | None) -> Place | None:
+    """A folder or a URL, where one is given."""
+    return None if given is None else places.parse(given)
 
 
 def path(given: str | Path | None) -> Path | None:

@@ -20,7 +20,7 @@ from vhs.accepted import Ablated, Data, Models, Names, Shifted, Specialized
 from vhs.console import Talk, spoken
 from vhs.errors import UsageError
 from vhs.fitting import opening as fitting
-from vhs.formats import references, shards
+from vhs.formats import places, references, shards
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.measures import ablation_options
@@ -45,7 +45,7 @@ __all__ = [
 def open_shards(folder: str | Path, split: str = "val") -> ShardSet:
     """The shard set in `folder`, or the one of this split below it. Raises InputError."""
     with spoken():
-        return shards.pick(Path(folder), lambda manifest: manifest.split == split, split)
+        return shards.pick(places.parse(folder), lambda manifest: manifest.split == split, split)
 
 
 def read_images(data: Data, *, max_samples: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -183,8 +183,8 @@ def train(
     with spoken(progress, quiet=quiet) as talk:
         resolved = fitting.recipe_of(recipe, dict(settings or {}))
         plan = fitting.plan_of(
-            Path(data), resolved, Path(out), val=accepted.path(val), log=accepted.path(log), snapshots=snapshots,
-            init=None if init is None else str(init), like_teacher=like_teacher,
+            places.parse(data), resolved, Path(out), val=accepted.place(val), log=accepted.path(log),
+            snapshots=snapshots, init=None if init is None else str(init), like_teacher=like_teacher,
             teacher=teacher if isinstance(teacher, Loaded | None) else str(teacher),
         )  # fmt: skip
         means = fitting.Means(
@@ -207,8 +207,8 @@ def shard(
     """Pack images into shard sets below `out`, as `vhs shard`; what is there and sound is kept."""
     with spoken(progress, quiet=quiet) as talk:
         asked = packing.Asked(
-            layout=layout, split=split, columns=columns, classes=classes, per_class=per_class, base=accepted.path(base),
-            per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
+            layout=layout, split=split, columns=columns, classes=classes, per_class=per_class,
+            base=accepted.place(base), per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
             test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
             skip_bad=skip_bad, follow_links=follow_links,
             region_maps=accepted.path(region_maps), region_names=region_names,

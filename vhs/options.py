@@ -10,13 +10,17 @@ import typer
 from vhs import completion
 from vhs.console import Console
 from vhs.errors import UsageError
+from vhs.formats import places
 from vhs.formats.schemas import SCHEMAS
 from vhs.world import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vhs.formats.places import Place
     from vhs.formats.tables import Table
+else:
+    Place = Path  # Typer takes no unions; what it parses by places.parse is either
 
 FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "error", "relative_error")
@@ -42,10 +46,11 @@ Models = Annotated[
     ),
 ]
 Data = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         "--data",
-        metavar="DIR",
+        metavar="DIR|URL",
+        parser=places.parse,
         autocompletion=completion.files(()),
         help="Shard set to measure on.  [default: the model's validation split]",
     ),
@@ -130,7 +135,8 @@ EXIT_CODES = (
 
 def is_pictured(path: str) -> bool:
     """Whether `path` is an image or a shard set, to be shown under every corruption."""
-    return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
+    place = places.parse(path)
+    return not isinstance(place, Path) or place.is_dir() or place.suffix.lower() in PICTURES
 
 
 def reader(console: Console, *, partial: bool, whole: bool) -> Callable[[str], Table]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vhs import completion, options, output
+from vhs.formats import places
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 from vhs.grid import UNITS
 from vhs.measures.ablation_options import METHODS
@@ -57,11 +58,12 @@ FillKinds = Annotated[
     ),
 ]  # fmt: skip
 FillData = Annotated[
-    Path | None,
+    options.Place | None,
     typer.Option(
-        "--fill-data", metavar="DIR", help="Images the fills come from.  [default: the model's training split]"
+        "--fill-data", metavar="DIR|URL", parser=places.parse,
+        help="Images the fills come from.  [default: the model's training split]",
     ),
-]
+]  # fmt: skip
 PerSample = Annotated[
     Path | None, typer.Option("--per-sample", metavar="FILE", help="Whether each sample was answered right, by head.")
 ]

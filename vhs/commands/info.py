@@ -98,15 +98,16 @@ def info(
 
 
 def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
-    from vhs.formats import map_file
-    from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+    from vhs.formats import map_file, places
+    from vhs.formats.shards import ShardSet, find_sets, is_set
 
+    place = places.parse(thing) if not thing.startswith(("timm:", "hf:")) or "://" in thing else Path(thing)
+    if isinstance(place, places.Remote) or isdir(place):
+        found = [ShardSet.open(place)] if is_set(place) else list(find_sets(place)) or [ShardSet.open(place)]
+        return [row for item in found for row in _shards(item)]
     path = Path(thing)
     if thing.startswith(("timm:", "hf:")):
         return _model(thing)
-    if isdir(path):
-        found = [ShardSet.open(path)] if (path / MANIFEST).exists() else list(find_sets(path)) or [ShardSet.open(path)]
-        return [row for item in found for row in _shards(item)]
     if path.suffix == ".safetensors":
         return _maps(path) if map_file.is_map_file(path) else _checkpoint(path)
     if _is_model(path):

@@ -10,6 +10,7 @@ import typer
 
 from vhs import completion, options, output
 from vhs.errors import VhsError
+from vhs.formats import places
 from vhs.formats.schemas import PRUNE
 from vhs.measures.pruning_options import ORDERS, OVER, RANDOM, RIDGE, WEIGHT_FILLS
 from vhs.world import is_first
@@ -96,9 +97,9 @@ Compensate = Annotated[
 ]
 Ridge = Annotated[float, typer.Option("--ridge", metavar="X", help="Of --compensate, in variances of the other heads.")]
 FillData = Annotated[
-    Path | None,
+    options.Place | None,
     typer.Option(
-        "--fill-data", metavar="DIR", help="Images that --fill and --compensate come from.  "
+        "--fill-data", metavar="DIR|URL", parser=places.parse, help="Images that --fill and --compensate come from.  "
         "[default: the model's training split]",
     ),
 ]  # fmt: skip

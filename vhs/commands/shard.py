@@ -9,6 +9,7 @@ import typer
 
 from vhs import completion, options, output
 from vhs.errors import choices
+from vhs.formats import places
 from vhs.sources.layouts import LAYOUTS
 
 SPLITS = ("train", "val", "test")
@@ -42,11 +43,12 @@ SplitName = Annotated[
     ),
 ]
 Base = Annotated[
-    Path | None,
+    options.Place | None,
     typer.Option(
-        "--base", metavar="DIR", help="The clean shard set this is a shifted version of: same ids, same classes."
+        "--base", metavar="DIR|URL", parser=places.parse,
+        help="The clean shard set this is a shifted version of: same ids, same classes.",
     ),
-]
+]  # fmt: skip
 Columns = Annotated[
     str | None,
     typer.Option(

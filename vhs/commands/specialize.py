@@ -216,7 +216,7 @@ def _refuse_beside(
 
 
 def _write_probes(
-    models: list[str], data: Path | None, asked: Options, target: Path, form: str | None, console: Console
+    models: list[str], data: options.Place | None, asked: Options, target: Path, form: str | None, console: Console
 ) -> None:  # fmt: skip
     """The probes table into a file, down the pipe, or in words on a terminal."""
     from vhs.figures.terminal import summary
@@ -237,7 +237,7 @@ def _write_probes(
 
 
 def _write_maps(
-    models: list[str], data: Path | None, options: Options, wanted: Asked, target: Path, console: Console
+    models: list[str], data: options.Place | None, options: Options, wanted: Asked, target: Path, console: Console
 ) -> None:  # fmt: skip
     """The maps of one model into a file, whole or not at all, or down the pipe."""
     from vhs.formats import locks, map_file

@@ -10,17 +10,24 @@ import typer
 from vhs import completion, options, output
 from vhs.commands.stopping import StopSignals
 from vhs.errors import choices
+from vhs.formats import places
 from vhs.training.recipe import NAMED
 from vhs.training.recipe_rules import ADAPTIVE, HEADS, KINDS, LOSSES
 from vhs.world import is_first
 
 Shards = Annotated[
-    Path,
+    options.Place,
     typer.Argument(
-        metavar="SHARDS", help="A training shard set, or a folder with one and its validation set.", show_default=False
+        metavar="SHARDS", parser=places.parse, show_default=False,
+        help="A training shard set, or a folder with one and its validation set; or its URL.",
     ),
-]
-Val = Annotated[Path | None, typer.Option("--val", metavar="DIR", help="Validation shard set.  [default: beside]")]
+]  # fmt: skip
+Val = Annotated[
+    options.Place | None,
+    typer.Option(
+        "--val", metavar="DIR|URL", parser=places.parse, help="Validation shard set.  [default: beside]"
+    ),
+]  # fmt: skip
 RecipeName = Annotated[
     str | None,
     typer.Option(

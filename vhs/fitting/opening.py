@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from vhs.errors import InputError, MismatchError, UsageError, VhsError, check_range, choices
 from vhs.formats import shards as sets
 from vhs.formats.atomic import check_outputs
+from vhs.formats.places import Place
 from vhs.formats.tables import format_of
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.training.recipe import NAMED, Recipe, from_toml, parse_settings, preset
@@ -131,7 +132,7 @@ def recipe_of(name: str | None, flags: Mapping[str, object], settings: Sequence[
 
 
 def plan_of(
-    shards: Path, recipe: Recipe, out: Path | None, *, val: Path | None = None, log: Path | None = None,
+    shards: Place, recipe: Recipe, out: Path | None, *, val: Place | None = None, log: Path | None = None,
     snapshots: str | None = None, init: str | None = None, teacher: str | Loaded | None = None,
     like_teacher: bool = False,
 ) -> Plan:  # fmt: skip
@@ -248,9 +249,10 @@ def _workers(asked: int | None) -> int:
     return min(max(len(os.sched_getaffinity(0)) // local_ranks(), 1), 16)
 
 
-def _validation(shards: Path, val: Path | None, training_set: ShardSet) -> ShardSet:
+def _validation(shards: Place, val: Place | None, training_set: ShardSet) -> ShardSet:
     """The validation set named, or the one of the same name beside the training set."""
-    folder = val or (shards if training_set.folder != shards else shards.resolve().parent)
+    beside = shards.resolve().parent if isinstance(shards, Path) else shards.parent
+    folder = val or (shards if training_set.folder != shards else beside)
     name = training_set.manifest.name
     return sets.pick(
         folder, lambda manifest: manifest.split == "val" and (val is not None or manifest.name == name), "validation"

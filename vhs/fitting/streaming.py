@@ -11,13 +11,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from timm.data.auto_augment import posterize, rand_augment_transform
 from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from vhs.errors import UsageError
+from vhs.fitting import windows
+from vhs.fitting.start import Size
 from vhs.formats.pixels import IMAGENET, resize_and_crop
 from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.verification import Verification
+from vhs.runs import cache
+from vhs.seeds import sample_keys
+from vhs.training import feed
 from vhs.training.recipe import Recipe
 
 
@@ -64,6 +71,21 @@ class Reader:
                     operation.aug_fn = _posterize
             found.append(augment)
         return found
+
+
+def streamed(
+    data: ShardSet, recipe: Recipe, size: Size, device: torch.device, workers: int
+) -> tuple[feed.Streamed, Verification]:  # fmt: skip
+    """A feed that reads every image when it is needed, and the check of the set, which runs meanwhile."""
+    ahead = windows.Ahead(data, recipe)
+    chosen = cache.choose(data)
+    reading = Verification(data, chosen)
+    keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64)).to(device)
+    tars_N = windows.tars_of(data, torch.arange(len(chosen)), recipe)
+    samples = feed.Samples(cache.answers(data.manifest, chosen).to(device), keys, tars_N)
+    reader = Reader(data, chosen, recipe, (size.height, size.width))
+    assert reader.transforms  # a wrong recipe is told now, not by a worker
+    return feed.Streamed(recipe, samples, reader, workers, ahead.coming, ahead.lead), reading
 
 
 def _posterize(image: Image.Image, bits: int, resample: object = None, fillcolor: object = None) -> Image.Image:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 
 from vhs import environment
 from vhs.errors import UsageError, VhsError
-from vhs.fitting import likeness, saved_state, start, teaching, validation
+from vhs.fitting import likeness, saved_state, start, streaming, teaching, validation, windows
 from vhs.fitting.start import Size
-from vhs.fitting.streaming import Reader
 from vhs.fitting.tracking import Tracker
 from vhs.formats import checkpoints, resume, schemas
 from vhs.formats.atomic import write_together, write_whole
@@ -30,7 +28,6 @@ from vhs.models.spec import Spec
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import cache, ranks
 from vhs.runs.data import record
-from vhs.seeds import sample_keys
 from vhs.training import feed, loop, schedule
 from vhs.training.assignment import Assignment
 from vhs.training.gates import open_heads
@@ -153,17 +150,13 @@ class Training:
             if data.skipped:
                 self.notes.append(f"{len(data.skipped)} bad samples skipped; the first: {data.skipped[0]}")
             answers = data.targets_NT if self.train.manifest.regression else data.labels_N
-            samples = feed.Samples(answers.to(self.device), data.keys_N.to(self.device))
+            tars_N = windows.tars_of(self.train, data.positions_N, self.recipe)
+            samples = feed.Samples(answers.to(self.device), data.keys_N.to(self.device), tars_N)
             return feed.Resident(self.recipe, samples, data.images_NCHW.to(self.device))
         if self.skip_bad:
             raise UsageError("--skip-bad: images are read while training here. Leave bad ones out with `vhs shard`.")
-        chosen = cache.choose(self.train)
-        self._reading = Verification(self.train, chosen)
-        keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64))
-        samples = feed.Samples(cache.answers(self.train.manifest, chosen).to(self.device), keys.to(self.device))
-        reader = Reader(self.train, chosen, self.recipe, (size.height, size.width))
-        assert reader.transforms  # a wrong recipe is told now, not by a worker
-        return feed.Streamed(self.recipe, samples, reader, self.workers)
+        made, self._reading = streaming.streamed(self.train, self.recipe, size, self.device, self.workers)
+        return made
 
     def _keep_to_budget(self, state: loop.TrainingState, first: int, seconds: float) -> None:
         """Lay the schedule out anew when the time left does not hold the updates planned."""

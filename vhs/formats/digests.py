@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from vhs.formats import transfers
 from vhs.formats.atomic import write_whole
 from vhs.formats.images import SUFFIXES
+from vhs.formats.places import Place, Remote
 
 FILE = "shards.digests"
 MAGIC = b"vhs-digests-1\n"
@@ -51,11 +53,11 @@ class Collected:
     def __init__(self) -> None:
         self._stated, self._each = Statements(), bytearray()
 
-    def add(self, key: str, members: Mapping[str, memoryview]) -> None:
-        """members: by suffix."""
-        self._stated.add(key, members.get("cls", b""), members.get("json", b""))
-        image = next(members[suffix] for suffix in SUFFIXES if suffix in members)
-        further = {name: data for name, data in members.items() if name not in (*SUFFIXES, "cls", "json")}
+    def add(self, key: str, label: bytes, stated: bytes, images: Mapping[str, memoryview]) -> None:
+        """label: of `.cls`; stated: of `.json`; images: by suffix."""
+        self._stated.add(key, label, stated)
+        image = next(images[suffix] for suffix in SUFFIXES if suffix in images)
+        further = {name: data for name, data in images.items() if name not in SUFFIXES}
         self._each += of_images(image, further)
 
     def digests(self) -> Digests:
@@ -77,17 +79,18 @@ def write(folder: Path, manifest_hash: str, digests: Digests) -> None:
     write_whole(folder / FILE, MAGIC + manifest_hash.encode() + digests.stated + digests.each)
 
 
-def read(folder: Path, manifest_hash: str, samples: int) -> Digests | None:
+def read(folder: Place, manifest_hash: str, samples: int) -> Digests | None:
     """Those of the set with this manifest and so many samples; None where there are none, or another set's."""
     path = folder / FILE
     size = len(MAGIC) + HASH + TOLD + EACH * samples
     try:
-        if not path.is_file() or path.stat().st_size != size:
-            return None
-        data = path.read_bytes()
+        if isinstance(path, Remote):
+            data = transfers.read(path, size) if transfers.exists(path) else b""
+        else:
+            data = path.read_bytes() if path.is_file() and path.stat().st_size == size else b""
     except OSError:
         return None
     start = len(MAGIC) + HASH
-    if data[:start] != MAGIC + manifest_hash.encode():
+    if len(data) != size or data[:start] != MAGIC + manifest_hash.encode():
         return None
     return Digests(data[start : start + TOLD], data[start + TOLD :])

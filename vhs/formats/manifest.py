@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from vhs.errors import InputError
@@ -61,6 +60,11 @@ class Manifest:
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
     @property
+    def tars_at(self) -> str | None:
+        """Where its tars lie, if others wrote them: a folder, relative to the manifest's, or a URL; None: beside it."""
+        return self.extra.get("tars_at")
+
+    @property
     def regression(self) -> bool:
         """Whether the samples have numbers to predict instead of a class."""
         return self.task == "regression"
@@ -76,7 +80,7 @@ class Manifest:
         return sha256(self.to_bytes())[:16]
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: Path) -> Manifest:
+    def from_bytes(cls, data: bytes, where: object) -> Manifest:
         """Raises InputError when this is no manifest of this format."""
         try:
             raw = json.loads(data)

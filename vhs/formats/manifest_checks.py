@@ -15,7 +15,7 @@ TASKS = ("classification", "regression")
 NO_MANIFEST = "is not a shard manifest: "
 
 
-def check(manifest: Manifest, where: Path) -> Manifest:
+def check(manifest: Manifest, where: object) -> Manifest:
     """The manifest. Raises InputError for what it cannot be."""
     found = wrong(manifest)
     if found:
@@ -99,7 +99,8 @@ def _extra(extra: Any) -> str | None:
         return f"{NO_MANIFEST}target_stats must be pairs of mean and deviation."
     if not isinstance(shares, dict) or not all(_shares(counts) for counts in shares.values()):
         return f"{NO_MANIFEST}train_groups must be numbers of samples."
-    return None if isinstance(extra.get("plan", ""), str) else f"{NO_MANIFEST}its plan is not text."
+    texts = (extra.get("plan", ""), extra.get("tars_at") or "")
+    return None if _all_text(texts) else f"{NO_MANIFEST}its plan, or where its tars are, is not text."
 
 
 def _shares(counts: Any) -> bool:

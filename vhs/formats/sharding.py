@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import digests, regular
+from vhs.formats import digests, index, regular
 from vhs.formats.atomic import sha256, sha256_file, write_own, write_whole
-from vhs.formats.digests import Collected, Digests
+from vhs.formats.digests import Collected
 from vhs.formats.images import decode, suffix_of
+from vhs.formats.index import Index
 from vhs.formats.manifest import Manifest, TarEntry
-from vhs.formats.shards import MANIFEST, ShardSet, by_sample
+from vhs.formats.shards import MANIFEST, ShardSet, rows_of
 from vhs.formats.split import Split, check_texts
-from vhs.formats.tar import members, open_tar, tar_bytes
+from vhs.formats.tar import open_tar, tar_bytes
 from vhs.progress import Progress, silent
 
 JOURNAL = "shards.partial.json"
@@ -69,7 +70,7 @@ def write_set(
     done = _finished_manifest(out, plan)
     state = Written() if done is not None else _resume(out, plan)
     recorded = done.tars if done is not None else tuple(TarEntry(**entry) for entry in state.tars)
-    collected = Collected()
+    told = Told()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number in range(-(-len(split.ids) // per_tar)):
             chunk = range(number * per_tar, min((number + 1) * per_tar, len(split.ids)))
@@ -80,9 +81,9 @@ def write_set(
             else:
                 data = _write_tar(out, f"{number:06d}.tar", samples(state.skipped), state)
                 _save_journal(out, plan, state)
-            _collect(collected, data, out / f"{number:06d}.tar")
+            told.add(data, out / f"{number:06d}.tar", number)
     progress(str(out), len(split.ids), len(split.ids))
-    return _complete(out, done or _manifest(split, state, plan), collected.digests()), state.skipped
+    return complete(out, done or _manifest(split, state, plan), told), state.skipped
 
 
 def _mend(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
@@ -99,16 +100,28 @@ def _mend(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[En
     return data
 
 
-def _collect(collected: Collected, data: mmap | bytes, path: Path) -> None:
-    view = memoryview(data)
-    for key, parts in by_sample(members(data, path), path):
-        collected.add(key, {suffix: view[part.offset : part.offset + part.size] for suffix, part in parts.items()})
+@dataclass
+class Told:
+    """What a set has beside its tars, collected sample by sample in stored order."""
+
+    digests: Collected = field(default_factory=Collected)
+    index: Index = field(default_factory=Index)
+
+    def add(self, data: mmap | bytes, path: Path, number: int) -> None:
+        """The samples of the `number`th tar."""
+        view = memoryview(data)
+        for row in rows_of(data, path, number):
+            images = {suffix: view[part.offset : part.offset + part.size] for suffix, part in row.members.items()}
+            self.digests.add(row.key, row.label.encode(), row.json.encode(), images)
+            self.index.add(row)
 
 
-def _complete(out: Path, manifest: Manifest, collected: Digests) -> Manifest:
+def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
     """Write what a complete set has beside its tars, the manifest last; what is there already stays untouched."""
-    if digests.read(out, manifest.hash, manifest.samples) != collected:
-        digests.write(out, manifest.hash, collected)
+    if digests.read(out, manifest.hash, manifest.samples) != told.digests.digests():
+        digests.write(out, manifest.hash, told.digests.digests())
+    if not index.holds(out, manifest.hash, told.index):
+        index.write(out, told.index, manifest.hash)
     if not (out / MANIFEST).exists():
         write_whole(out / MANIFEST, manifest.to_bytes())
     (out / JOURNAL).unlink(missing_ok=True)

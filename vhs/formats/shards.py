@@ -8,53 +8,79 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vhs.errors import InputError
-from vhs.formats import digests, manifest_checks, regular, tar
+from vhs.formats import digests, index, manifest_checks, places, regular, tar, tars, transfers
 from vhs.formats.digests import Digests, Statements
 from vhs.formats.images import SUFFIXES, decode
+from vhs.formats.index import Index, Row
 from vhs.formats.manifest import Manifest, TarEntry
+from vhs.formats.places import Place, Remote
+from vhs.formats.tars import CachedTars, LocalTars, Tar
 
 MANIFEST = "shards.json"
+MOST = 1 << 28
+"""Bytes of a manifest or of digests behind a URL."""
 FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 
 
 class Sample(NamedTuple):
-    """One sample as stored: id, label (-1 where there are targets), encoded image (a view of the mapped tar), a value
-    a group column, a number a target; further: its other images by suffix, `regions.png` and `bare.png`; place: its
-    position in stored order."""
+    """One sample as stored: id, label (-1 where there are targets), the tar it lies in and its images there by suffix,
+    a value a group column, a number a target; place: its position in stored order."""
 
     id: str
     label: int
-    image: memoryview
-    where: str
+    tar: Tar
+    members: Mapping[str, tar.Member]
     attributes: tuple[str, ...] = ()
     targets: tuple[float, ...] = ()
-    further: Mapping[str, memoryview] = MappingProxyType({})
     place: int = 0
+
+    @property
+    def image(self) -> memoryview:
+        """The encoded image: a view of the mapped tar, which is fetched first where it lies elsewhere."""
+        return self.tar.part(self.members[self._suffix])
+
+    @property
+    def further(self) -> dict[str, memoryview]:
+        """Its other images by suffix: `regions.png`, `bare.png`."""
+        return {name: self.tar.part(part) for name, part in self.members.items() if name in FURTHER}
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"{self.tar.where}: {self.members[self._suffix].name}"
+
+    @property
+    def _suffix(self) -> str:
+        return next(suffix for suffix in SUFFIXES if suffix in self.members)
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A complete shard set on disk. verify: whether what is read is compared with its hashes."""
+    """A complete shard set, on disk or behind a URL. verify: whether what is read is compared with its hashes."""
 
-    folder: Path
+    folder: Place
     manifest: Manifest
     verify: bool = True
 
     @classmethod
-    def open(cls, folder: Path) -> ShardSet:
-        """Raises InputError when the folder holds no complete set."""
+    def open(cls, folder: Place) -> ShardSet:
+        """Raises InputError when there is no complete set."""
         path = folder / MANIFEST
+        if isinstance(path, Remote):
+            if transfers.exists(path):
+                return cls(folder, _manifest(transfers.read(path, MOST), path))
+            raise InputError(f"{folder}: holds no {MANIFEST}, or is not for us. Name the URL of a folder that does.")
         if path.exists():
-            return cls(folder, manifest_checks.check(Manifest.from_bytes(regular.read(path), path), path))
+            return cls(folder, _manifest(regular.read(path), path))
+        assert isinstance(folder, Path)
         if folder.is_file():
             raise InputError(f"{folder}: is a file; a folder with {MANIFEST} was expected.")
         why = "is not there" if not folder.exists() else f"holds no {MANIFEST}, so no complete shard set"
@@ -65,6 +91,21 @@ class ShardSet:
         """The digests of its samples; None for a set that was written without."""
         return digests.read(self.folder, self.manifest.hash, self.manifest.samples)
 
+    @cached_property
+    def tars(self) -> LocalTars | CachedTars:
+        """What its tars are opened by."""
+        return tars.of(places.join(self.folder, self.manifest.tars_at), self.manifest.tars)
+
+    @cached_property
+    def index(self) -> Index | None:
+        """Where its samples lie, for a set whose tars are others' or elsewhere; None where the tars themselves tell."""
+        if self.manifest.tars_at is None and isinstance(self.folder, Path):
+            return None
+        found = index.read(self.folder, self.manifest.hash, self.manifest.samples)
+        if found is None and self.manifest.tars_at is not None:
+            raise InputError(f"{self.folder}: has no {index.FILE} of this manifest. Run `vhs shard --in-place` again.")
+        return found
+
     def samples(self) -> Iterator[Sample]:
         """Every sample once, in stored order.
 
@@ -73,54 +114,53 @@ class ShardSet:
         """
         seen: set[str] = set()
         stated = Statements()
-        for entry in self.manifest.tars:
-            yield from self._tar_samples(entry, seen, stated)
+        for entry, row in self._rows():
+            where = self.tars.where(entry)
+            if row.key in seen:
+                raise InputError(f"{where}: {row.key}: this sample id stands twice in the set.")
+            stated.add(row.key, row.label.encode(errors=ODD), row.json.encode(errors=ODD))
+            yield self._sample(row, Tar(where, partial(self.tars.data, entry)), len(seen))
+            seen.add(row.key)
         if self.verify and self.digests is not None and stated.value() != self.digests.stated:
             raise InputError(f"{self.folder}: its labels or ids are not what was sharded. Shard it again.")
 
-    def _tar_samples(self, entry: TarEntry, seen: set[str], stated: Statements) -> Iterator[Sample]:
-        path = self.folder / entry.name
-        data = tar.open_tar(path)
-        if len(data) != entry.bytes:
-            raise InputError(f"{path}: {len(data)} bytes, {MANIFEST} says {entry.bytes}; truncated? Shard it again.")
-        count = 0
-        for key, parts in by_sample(tar.members(data, path), path):
-            if key in seen:
-                raise InputError(f"{path}: {key}: this sample id stands twice in the set.")
-            stated.add(key, *(_bytes(data, parts[kind]) if kind in parts else b"" for kind in ("cls", "json")))
-            yield self._sample(key, parts, data, path)._replace(place=len(seen))
-            seen.add(key)
-            count += 1
-        if count != entry.samples:
-            raise InputError(f"{path}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
+    def _rows(self) -> Iterator[tuple[TarEntry, Row]]:
+        """Every sample with its tar: by the index, or by walking through the tars."""
+        if self.index is not None:
+            for row in self.index.rows():
+                yield self.manifest.tars[row.tar], row
+            return
+        for number, entry in enumerate(self.manifest.tars):
+            count = 0
+            for row in rows_of(self.tars.data(entry), self.tars.where(entry), number):
+                yield entry, row
+                count += 1
+            if count != entry.samples:
+                where = self.tars.where(entry)
+                raise InputError(f"{where}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
 
-    def _sample(self, key: str, parts: dict[str, tar.Member], data: Any, path: Path) -> Sample:
-        image = next((parts[suffix] for suffix in SUFFIXES if suffix in parts), None)
-        if image is None or not (self.manifest.targets or "cls" in parts):
-            missing = "image" if image is None else ".cls"
-            raise InputError(f"{path}: {key}: has no {missing}; it has {', '.join(sorted(parts))}.")
-        view = memoryview(data)
-        further = {name: view[part.offset : part.offset + part.size] for name, part in parts.items() if name in FURTHER}
-        encoded = view[image.offset : image.offset + image.size]
-        attributes, targets = self._attributes(key, parts, data, path)
-        number = -1 if self.manifest.targets else self._label(key, _bytes(data, parts["cls"]), path)
-        return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets, further)
+    def _sample(self, row: Row, lies: Tar, place: int) -> Sample:
+        has_image = any(suffix in row.members for suffix in SUFFIXES)
+        if not has_image or not (self.manifest.targets or row.label):
+            missing = "image" if not has_image else ".cls"
+            raise InputError(f"{lies.where}: {row.key}: has no {missing}; it has {', '.join(sorted(_kinds(row)))}.")
+        attributes, targets = self._attributes(row, lies.where)
+        number = -1 if self.manifest.targets else self._label(row, lies.where)
+        return Sample(row.key, number, lies, row.members, attributes, targets, place)
 
-    def _label(self, key: str, text: bytes, path: Path) -> int:
-        classes = len(self.manifest.classes)
-        if not text.isdigit() or len(text) > 9 or int(text) >= classes:
-            raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
+    def _label(self, row: Row, where: str) -> int:
+        classes, text = len(self.manifest.classes), row.label
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) >= classes:
+            raise InputError(f"{where}: {row.key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         return int(text)
 
-    def _attributes(
-        self, key: str, parts: dict[str, tar.Member], data: Any, path: Path
-    ) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    def _attributes(self, row: Row, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The attributes and targets that the sample's .json holds."""
         names, targets = self.manifest.groups, self.manifest.targets
         if not names and not targets:
             return (), ()
         try:
-            stored = json.loads(_bytes(data, parts["json"]))
+            stored = json.loads(row.json)
             values, numbers = tuple(stored[name] for name in names), tuple(stored[name] for name in targets)
         except (KeyError, ValueError, TypeError, RecursionError):
             values, numbers = (None,), ()
@@ -129,7 +169,7 @@ class ShardSet:
         )
         if not fine:
             wanted = ", ".join((*names, *targets))
-            raise InputError(f"{path}: {key}: has no .json with values for {wanted}. Shard it again.")
+            raise InputError(f"{where}: {row.key}: has no .json with values for {wanted}. Shard it again.")
         return values, numbers
 
     def decode(self, sample: Sample) -> np.ndarray:
@@ -137,11 +177,30 @@ class ShardSet:
         return decode(sample.image, self.manifest.channels, sample.where)
 
 
-def _bytes(data: Any, member: tar.Member) -> bytes:
-    return bytes(data[member.offset : member.offset + member.size])
+def _manifest(data: bytes, where: Place) -> Manifest:
+    return manifest_checks.check(Manifest.from_bytes(data, where), where)
 
 
-def by_sample(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str, dict[str, tar.Member]]]:
+def _kinds(row: Row) -> list[str]:
+    return [*row.members, *(["cls"] if row.label else []), *(["json"] if row.json else [])]
+
+
+ODD = "surrogateescape"
+"""How text that is not UTF-8 is kept as it is."""
+
+
+def rows_of(data: Any, where: object, number: int) -> Iterator[Row]:
+    """The samples of a tar that vhs wrote, which is the `number`th of its set."""
+    for key, parts in by_sample(tar.members(data, where), where):
+        label, said = (_text(data, parts.pop(kind, None)) for kind in index.STATED)
+        yield Row(number, key, label, said, parts)
+
+
+def _text(data: Any, member: tar.Member | None) -> str:
+    return "" if member is None else bytes(data[member.offset : member.offset + member.size]).decode(errors=ODD)
+
+
+def by_sample(members: Iterator[tar.Member], where: object) -> Iterator[tuple[str, dict[str, tar.Member]]]:
     """Key and members by suffix of each sample of a tar.
 
     A sample is consecutive members with the same key, which ends at the first dot of the file name.
@@ -162,8 +221,11 @@ def by_sample(members: Iterator[tar.Member], where: Path) -> Iterator[tuple[str,
         yield key, parts
 
 
-def find_sets(folder: Path) -> Iterator[ShardSet]:
+def find_sets(folder: Place) -> Iterator[ShardSet]:
     """Complete shard sets in `folder` or up to two levels below it, by path; unreadable ones are passed over."""
+    if isinstance(folder, Remote):
+        yield from _sets_behind(folder)
+        return
     for pattern in (MANIFEST, f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
         for path in sorted(folder.glob(pattern)):
             try:
@@ -172,15 +234,35 @@ def find_sets(folder: Path) -> Iterator[ShardSet]:
                 continue
 
 
-def pick(folder: Path, want: Callable[[Manifest], bool], what: str) -> ShardSet:
+def _sets_behind(place: Remote) -> Iterator[ShardSet]:
+    """The same behind a URL; where the server lists no folders, those that splits are called."""
+    if transfers.exists(place / MANIFEST):
+        yield ShardSet.open(place)
+        return
+    for found in transfers.find(place, MANIFEST) or [place / name for name in SPLITS]:
+        if transfers.exists(found / MANIFEST):
+            yield ShardSet.open(found)
+
+
+SPLITS = ("train", "val", "test")
+
+
+def is_set(place: Place) -> bool:
+    """Whether a complete set lies there."""
+    path = place / MANIFEST
+    return transfers.exists(path) if isinstance(path, Remote) else path.exists()
+
+
+def pick(folder: Place, want: Callable[[Manifest], bool], what: str) -> ShardSet:
     """The one set in or below `folder` that is wanted, not a shifted version; `what` words it for the error."""
-    if (folder / MANIFEST).exists() or not folder.is_dir():
+    if is_set(folder) or (isinstance(folder, Path) and not folder.is_dir()):
         return ShardSet.open(folder)
     every = [item for item in find_sets(folder) if want(item.manifest)]
     found = [item for item in every if item.manifest.base is None] or every
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"{folder}: holds no {what} shard set. Make one with `vhs shard SOURCE {folder}`.")
+        advice = f" Make one with `vhs shard SOURCE {folder}`." if isinstance(folder, Path) else ""
+        raise InputError(f"{folder}: holds no {what} shard set.{advice}")
     names = ", ".join(str(item.folder) for item in found)
     raise InputError(f"{folder}: holds several {what} shard sets: {names}. Name one.")

@@ -52,11 +52,11 @@ def open_tar(path: Path) -> mmap.mmap | bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
+def members(data: mmap.mmap | memoryview | bytes, where: object) -> Iterator[Member]:
     """Index a tar. Raises InputError naming the tar and member for anything but plain regular files."""
     position, long_name, size_override = 0, None, None
     while True:
-        header = data[position : position + BLOCK]
+        header = bytes(data[position : position + BLOCK])
         if len(header) < BLOCK:
             raise InputError(f"{where}: ends in the middle of a header; the file is truncated. Write it again.")
         if not header.strip(b"\0"):
@@ -68,9 +68,9 @@ def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
             raise InputError(f"{where}: {name}: is cut off; the file is truncated. Write it again.")
         position = offset + -(-size // BLOCK) * BLOCK
         if kind == b"L":
-            long_name = _text(data[offset : offset + size])
+            long_name = _text(bytes(data[offset : offset + size]))
         elif kind in (b"x", b"X"):
-            long_name, size_override = _pax(data[offset : offset + size], where)
+            long_name, size_override = _pax(bytes(data[offset : offset + size]), where)
         elif kind in (b"g", b"5"):
             continue
         else:
@@ -78,7 +78,7 @@ def members(data: mmap.mmap | bytes, where: Path) -> Iterator[Member]:
             long_name, size_override = None, None
 
 
-def _parse(header: bytes, where: Path) -> tuple[str, int, bytes]:
+def _parse(header: bytes, where: object) -> tuple[str, int, bytes]:
     stored = header[148:156]
     try:
         if int(stored.split(b"\0", 1)[0], 8) != sum(header) - sum(stored) + 32 * 8:
@@ -97,7 +97,7 @@ def _parse(header: bytes, where: Path) -> tuple[str, int, bytes]:
     return (f"{prefix}/{name}" if prefix else name), size, header[156:157]
 
 
-def _pax(data: bytes, where: Path) -> tuple[str | None, int | None]:
+def _pax(data: bytes, where: object) -> tuple[str | None, int | None]:
     """The path and size records of a PAX extended header."""
     records: dict[str, str] = {}
     while data:
@@ -117,7 +117,7 @@ def _pax(data: bytes, where: Path) -> tuple[str | None, int | None]:
     return records.get("path"), None if size is None else int(size)
 
 
-def _check(member: Member, kind: bytes, where: Path) -> Member:
+def _check(member: Member, kind: bytes, where: object) -> Member:
     if kind not in REGULAR:
         what = KINDS.get(kind, f"of tar type {kind!r}")
         raise InputError(f"{where}: {member.name}: is {what}; a shard holds regular files only.")

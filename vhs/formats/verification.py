@@ -15,6 +15,7 @@ from vhs.formats import digests
 from vhs.formats.atomic import sha256_file
 from vhs.formats.manifest import TarEntry
 from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.tars import CachedTars
 
 THREADS = 2
 CHUNK = 256
@@ -67,6 +68,8 @@ def _checks(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int]) -
     if known is not None:
         parts = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
         return [partial(_check_samples, part, known) for part in parts]
+    if isinstance(data.tars, CachedTars):
+        return []  # compared as they come, and whenever a process first finds them in the cache
     rank, ranks = share
     return [partial(check_tar, data, entry) for entry in data.manifest.tars[rank::ranks]]
 
@@ -79,13 +82,13 @@ def check_tars(data: ShardSet) -> None:
 
 def check_tar(data: ShardSet, entry: TarEntry) -> None:
     """Raises InputError where a tar is not the one of the manifest."""
-    path = data.folder / entry.name
+    where = data.tars.where(entry)
     try:
-        found = sha256_file(path)
+        found = sha256_file(data.tars.path(entry))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise InputError(f"{where}: cannot be read: {error.strerror}.") from error
     if found != entry.sha256:
-        raise InputError(f"{path}: its content is not what the manifest says (sha256 {found[:12]}…). {MEND}")
+        raise InputError(f"{where}: its content is not what the manifest says (sha256 {found[:12]}…). {MEND}")
 
 
 def _check_samples(samples: Sequence[Sample], known: digests.Digests) -> None:

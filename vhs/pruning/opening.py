@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhs.errors import MismatchError
+from vhs.formats.places import Place
 from vhs.formats.shards import ShardSet
 from vhs.measures.ablation_options import Ablation
 from vhs.measures.fill_kinds import FILLS, ZERO
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_bench(
-    model: str | Loaded, data: Path | ShardSet | None, options: opening.Options, asked: Pruning, *,
+    model: str | Loaded, data: Place | ShardSet | None, options: opening.Options, asked: Pruning, *,
     choose_on: Sequence[str] = (), table: pl.DataFrame | None = None, progress: Progress = silent,
     note: Note = unheard,
 ) -> Bench:  # fmt: skip

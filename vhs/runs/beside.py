@@ -30,12 +30,12 @@ def with_regions(decoded: Decoded, data: ShardSet, geometry: Geometry) -> Decode
     wanted = set(decoded.ids)
     by_id = {sample.id: sample for sample in data.samples() if sample.id in wanted}
     samples = [by_id[name] for name in decoded.ids]
-    lacking = next((sample for sample in samples if REGIONS not in sample.further), None)
+    lacking = next((sample for sample in samples if REGIONS not in sample.members), None)
     if lacking is not None:
         raise InputError(f"{lacking.where}: has no {REGIONS} beside it. Shard the set with maps for all images.")
     with verify(data, samples):
         maps = np.stack([pixels.decode_map(data, sample, REGIONS, geometry) for sample in samples])
-        twins = all(BARE in sample.further for sample in samples)
+        twins = all(BARE in sample.members for sample in samples)
         bare = np.stack([_twin(data, sample, geometry) for sample in samples]) if twins else None
     regions = torch.from_numpy(maps)
     found = replace(decoded.beside, regions_NHW=regions)

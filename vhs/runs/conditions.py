@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhs.batch import Batch
 from vhs.errors import UsageError
-from vhs.formats.shards import MANIFEST, ShardSet, find_sets
+from vhs.formats import places
+from vhs.formats.places import Remote
+from vhs.formats.shards import ShardSet, find_sets, is_set
 from vhs.shifts.kinds import CORRUPTIONS
 from vhs.shifts.names import (
     CATEGORY,
@@ -137,9 +138,12 @@ def _parse_one(text: str) -> list[Condition]:
     name, _, wanted = text.partition(":")
     if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
-    if (Path(text) / MANIFEST).exists():
-        return [_stored_condition(ShardSet.open(Path(text)))]
-    below = [_stored_condition(data) for data in find_sets(Path(text))] if Path(text).is_dir() else []
+    place = places.parse(text)
+    if is_set(place):
+        return [_stored_condition(ShardSet.open(place))]
+    below = (
+        [_stored_condition(data) for data in find_sets(place)] if isinstance(place, Remote) or place.is_dir() else []
+    )
     if below:
         return sorted(below, key=_published_order)
     if name in families:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vhs.errors import InputError
-from vhs.formats import shards
+from vhs.formats import places, shards
+from vhs.formats.places import Place, Remote
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 
@@ -18,7 +19,7 @@ OPTION = {"train": "--fill-data", "val": "--data"}
 
 
 def resolve(
-    loaded: list[Loaded], data: Path | ShardSet | None, warn: Callable[[str], None], split: str = "val"
+    loaded: list[Loaded], data: Place | ShardSet | None, warn: Callable[[str], None], split: str = "val"
 ) -> ShardSet:  # fmt: skip
     """The data named with --data, or the split (validation) the first checkpoint records.
 
@@ -48,7 +49,8 @@ def resolve(
 
 def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint records of a shard set."""
-    path = os.path.relpath(data.folder.resolve(), checkpoint.resolve().parent)
+    folder = data.folder
+    path = str(folder) if isinstance(folder, Remote) else os.path.relpath(folder.resolve(), checkpoint.resolve().parent)
     return {"name": data.manifest.name, "split": data.manifest.split, "hash": data.manifest.hash, "path": path}
 
 
@@ -59,9 +61,9 @@ def _recorded_split(loaded: list[Loaded], split: str) -> tuple[dict[str, Any] | 
     return None, None
 
 
-def _places(wanted: dict[str, Any], base: Path | None) -> list[Path]:
-    named = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    recorded = [base / str(wanted.get("path", "."))] if base else []
+def _places(wanted: dict[str, Any], base: Path | None) -> list[Place]:
+    named = [places.parse(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
+    recorded = [places.join(base, str(wanted.get("path", ".")))] if base else []
     return [*named, *recorded, Path("shards")]
 
 

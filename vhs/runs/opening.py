@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vhs.errors import MismatchError, UsageError, check_range
 from vhs.formats import reference_names
 from vhs.formats import shards as sets
+from vhs.formats.places import Place
 from vhs.formats.shards import ShardSet
 from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
 from vhs.progress import Note, Progress, silent, unheard
@@ -51,11 +52,11 @@ class Options:
     skip_bad: bool = False
     verify: bool = True
     ablation: Ablation = HEADS_BY_ZEROS
-    fill_data: Path | ShardSet | None = None
+    fill_data: Place | ShardSet | None = None
 
 
 def open_named(
-    models: Sequence[str | Loaded], data: Path | ShardSet | None, asked: Options, *, progress: Progress = silent,
+    models: Sequence[str | Loaded], data: Place | ShardSet | None, asked: Options, *, progress: Progress = silent,
     note: Note = unheard,
 ) -> Run:  # fmt: skip
     """The run that was asked for, ready to be swept; joins the other processes under torchrun.
@@ -68,7 +69,7 @@ def open_named(
     check_range("threads", asked.threads, 1, 1024)
     wanted = [_trust(item, asked) for item in conditions.parse(asked.shift, rejpeg=asked.rejpeg)]
     named = _resolve(models)
-    if isinstance(data, Path):
+    if isinstance(data, Path):  # what lies elsewhere is asked for once only
         sets.pick(data, lambda manifest: manifest.split == "val", "validation")
     return _open(named, data, wanted, asked, progress, note)
 
@@ -89,7 +90,7 @@ def _trust(condition: Condition, asked: Options) -> Condition:
 
 
 def _open(
-    models: list[str | Loaded], data: Path | ShardSet | None, wanted: list[Condition], asked: Options,
+    models: list[str | Loaded], data: Place | ShardSet | None, wanted: list[Condition], asked: Options,
     progress: Progress, note: Note,
 ) -> Run:  # fmt: skip
     from vhs.runs import data as places

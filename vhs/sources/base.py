@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from vhs.errors import MismatchError
+from vhs.formats.places import Place
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split
 from vhs.formats.verification import check_tars
 
 
-def as_shifted(split: Split, folder: Path) -> Split:
+def as_shifted(split: Split, folder: Place) -> Split:
     """`split` as a version of the clean set in `folder`, with its class names, its attributes and its name recorded.
 
     Raises MismatchError naming a sample that the clean set lacks or labels otherwise, or a class it lacks.
@@ -48,7 +48,7 @@ def _name_of(clean: ShardSet) -> dict[str, str]:
     return {"name": f"{clean.manifest.name}/{clean.manifest.split}", "hash": clean.manifest.hash}
 
 
-def _shifted_targets(split: Split, clean: ShardSet, folder: Path) -> Split:
+def _shifted_targets(split: Split, clean: ShardSet, folder: Place) -> Split:
     """The same for a set with targets, whose numbers must be equal."""
     known = {sample.id: sample.targets for sample in clean.samples()}
     for position, name in enumerate(split.ids):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vhs.errors import InputError, UsageError, check_range, choices
 from vhs.formats import locks
+from vhs.formats.places import Place
 from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
@@ -30,7 +31,7 @@ class Asked:
     columns: str | None = None
     classes: Sequence[str] | None = None
     per_class: int | None = None
-    base: Path | None = None
+    base: Place | None = None
     per_tar: int = PER_TAR
     top: str | None = None
     bottom: str | None = None

@@ -10,7 +10,7 @@ W width, T targets.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -35,10 +35,12 @@ class Examples(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """The training split on the device but for its images: keys_N int64; answers_N: labels int64, or targets_NT."""
+    """The training split on the device but for its images: keys_N int64; answers_N: labels int64, or targets_NT;
+    tars_N: int64 on the host, which tar each sample lies in, where tars are drawn in windows."""
 
     answers_N: Tensor
     keys_N: Tensor
+    tars_N: Tensor | None = None
 
     def with_images(self, images_BCHW: Tensor, chosen_B: Tensor, versions_B: Tensor) -> Examples:
         """These samples, with the images of these versions of them."""
@@ -68,14 +70,20 @@ def rows(batch: int) -> Tensor:
     return torch.cat([first, (batch - 1 - first).flip(0)])
 
 
-def order(recipe: Recipe, epoch: int, count: int) -> tuple[Tensor, Tensor]:
+def order(recipe: Recipe, epoch: int, count: int, tars_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(sample positions [N], which version of the image [N]) in the order of this epoch.
+
+    With tars_N tars come in an order of the epoch, too, and samples are shuffled within every `tar_window` of them, so
+    that no more tars than these are read at a time.
 
     With repeats (Hoffer et al. 2020, arXiv:1901.09335) the versions of an image follow each other, and an epoch still
     has N samples, so that it meets N / repeats images, as DeiT's sampler does.
     """
     generator = torch.Generator().manual_seed(hash64(recipe.seed, "order", epoch) & (2**63 - 1))
     images = torch.randperm(count, generator=generator)
+    if tars_N is not None and recipe.tar_window:
+        windows_T = torch.randperm(int(tars_N.max()) + 1, generator=generator) // recipe.tar_window
+        images = images[windows_T[tars_N[images]].argsort(stable=True)]
     if recipe.repeats == 1:
         return images, torch.zeros_like(images)
     versions = torch.arange(recipe.repeats).repeat(count)
@@ -93,35 +101,42 @@ class Resident:
     def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
         """The batches of this process from update `start` of the epoch on."""
         device = self.images_NCHW.device
-        for chosen, versions in _batches(self.recipe, epoch, start, len(self.images_NCHW), device):
+        for chosen, versions in _batches(self.recipe, epoch, start, self.samples, device):
             yield self.samples.with_images(self.images_NCHW[chosen], chosen, versions)
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images read when they are needed. read: position -> uint8 [C, H, W], augmented; called in workers."""
+    """Images read when they are needed. read: position -> uint8 [C, H, W], augmented; called in workers; coming: told
+    positions some time before they are read, `lead` updates ahead."""
 
     recipe: Recipe
     samples: Samples
     read: Callable[[int], np.ndarray]
     workers: int
+    coming: Callable[[Sequence[int]], None] | None = None
+    lead: int = 0
 
     def epoch(self, epoch: int, start: int) -> Iterator[Examples]:
         """The batches of this process from update `start` of the epoch on."""
         device = self.samples.keys_N.device
-        on_host, on_device = (
-            _batches(self.recipe, epoch, start, len(self.samples.keys_N), at) for at in (None, device)
-        )
+        on_host, on_device = (_batches(self.recipe, epoch, start, self.samples, at) for at in (None, device))
         tasks = [list(zip(chosen.tolist(), versions.tolist(), strict=True)) for chosen, versions in on_host]
         loader: Any = DataLoader(
             _Reader(self, epoch), batch_sampler=tasks, num_workers=self.workers, collate_fn=_stack,  # type: ignore[arg-type]
             pin_memory=device.type == "cuda", multiprocessing_context="fork" if self.workers else None,
             worker_init_fn=_prepare_worker,
         )  # fmt: skip
-        for (chosen, versions), images in zip(on_device, loader, strict=True):
+        self._announce(tasks[: self.lead])
+        for step, ((chosen, versions), images) in enumerate(zip(on_device, loader, strict=True), self.lead):
+            self._announce(tasks[step : step + 1])
             if isinstance(images, VhsError):
                 raise images
             yield self.samples.with_images(images.to(device, non_blocking=True), chosen, versions)
+
+    def _announce(self, tasks: Sequence[Sequence[tuple[int, int]]]) -> None:
+        if self.coming is not None and tasks:
+            self.coming([position for batch in tasks for position, _ in batch])
 
 
 @dataclass(frozen=True)
@@ -154,10 +169,11 @@ def _prepare_worker(_worker: int) -> None:
 
 
 def _batches(
-    recipe: Recipe, epoch: int, start: int, count: int, device: torch.device | None = None
+    recipe: Recipe, epoch: int, start: int, samples: Samples, device: torch.device | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(positions [b], versions [b]) of this process; brought to the device once an epoch."""
-    images, versions = (part.to(device) for part in order(recipe, epoch, count))
+    count = len(samples.keys_N)
+    images, versions = (part.to(device) for part in order(recipe, epoch, count, samples.tars_N))
     batch = min(recipe.batch, count)
     own = rows(batch).to(device)
     for step in range(start, recipe.updates_per_epoch(count)):

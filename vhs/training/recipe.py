@@ -18,7 +18,7 @@ from vhs.training.recipe_rules import KINDS, LARGEST
 LATER = (
     "qk_norm", "pre_norm", "distill", "alpha", "grain", "distill_loss", "distill_heads", "distill_depth",
     "relation_heads", "temperature", "adaptive", "adaptive_wrong", "adaptive_control", "diversity", "diversity_layers",
-    "diversity_pairs", "prune_gates", "gate_rate", "prune_to",
+    "diversity_pairs", "prune_gates", "gate_rate", "prune_to", "tar_window",
 )  # fmt: skip
 """Keys that came after the first recipes: recorded only where they are set, and at their defaults where a record lacks
 them, so that finished runs stay finished."""
@@ -49,7 +49,8 @@ class Recipe:
 
     Data. crop: random crop after padding by an eighth of the side; resized_crop: of 8 to 100 % of the area; randaug: in
     timm's words, as rand-m9-mstd0.5-inc1; erase: odds; repeats: versions of an image in a row, an epoch having as
-    many samples as ever; mixup, cutmix: alphas, 0 for none; mix_prob: odds of either; mix_switch: of cutmix.
+    many samples as ever; tar_window: tars, themselves in random order, whose samples are shuffled together, 0 for all;
+    mixup, cutmix: alphas, 0 for none; mix_prob: odds of either; mix_switch: of cutmix.
 
     ema: decay of the weight average, 0 for none; saved: which weights the checkpoint gets. freeze: none, all (but the
     classifier), or how many first blocks; lora: rank of what is learned on q and v instead, 0 for none.
@@ -109,6 +110,7 @@ class Recipe:
     randaug: str = ""
     erase: float = 0.0
     repeats: int = 1
+    tar_window: int = 0
     ema: float = 0.0
     saved: str = "ema"
     freeze: str = "none"

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from vhs.errors import InputError, MismatchError, UsageError
 from vhs.figures import contact as sheets
 from vhs.figures import style
-from vhs.formats import frost, pixels, regular
+from vhs.formats import frost, pixels, places, regular
 from vhs.formats.images import decode
-from vhs.formats.shards import MANIFEST, Sample, ShardSet
+from vhs.formats.places import Place
+from vhs.formats.shards import Sample, ShardSet, is_set
 from vhs.formats.verification import verify
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
@@ -30,7 +31,7 @@ def figure(paths: Sequence[str], wanted: str | None = None, kind: str | None = N
     if kind not in (None, "contact"):
         raise UsageError(f"--kind {kind}: images and shard sets are drawn as contact.")
     several = len(paths) > 1 or wanted is not None
-    if several and not all(Path(path).is_dir() for path in paths):
+    if several and any(_is_file(places.parse(path)) for path in paths):
         raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
     mapped = None if several else with_regions(paths[0])
     with style.house_style():
@@ -44,7 +45,7 @@ def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str
 
     A photograph is brought to ImageNet's geometry (shorter side 256, centre 224).
     """
-    image_CHW, name = _image(Path(path))
+    image_CHW, name = _image(places.parse(path))
     height, width = image_CHW.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise InputError(f"{path}: {height}x{width} px; corruptions need {MIN_SIDE} px or more.")
@@ -60,7 +61,7 @@ def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str
 
 def one_class(folders: Sequence[str], wanted: str | None) -> tuple[dict[str, list[np.ndarray]], str]:
     """(shard set -> its first images of a class, a title). wanted: the class; by default the first that all have."""
-    sets = [ShardSet.open(Path(folder)) for folder in folders]
+    sets = [ShardSet.open(places.parse(folder)) for folder in folders]
     shared = [name for name in sets[0].manifest.classes if all(name in data.manifest.classes for data in sets)]
     if not shared or (wanted is not None and wanted not in shared):
         what = "no class" if not shared else f"not the class {wanted}"
@@ -72,10 +73,11 @@ def one_class(folders: Sequence[str], wanted: str | None) -> tuple[dict[str, lis
 def with_regions(path: str) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray], tuple[str, ...], str] | None:
     """(rows of the first images and their bare twins, their region maps, the regions' names, a title); None where the
     set has no region maps."""
-    data = ShardSet.open(Path(path)) if (Path(path) / MANIFEST).exists() else None
+    place = places.parse(path)
+    data = ShardSet.open(place) if is_set(place) else None
     if data is None or not data.manifest.regions:
         return None
-    samples = [sample for sample in itertools.islice(data.samples(), SHOWN) if "regions.png" in sample.further]
+    samples = [sample for sample in itertools.islice(data.samples(), SHOWN) if "regions.png" in sample.members]
     with verify(data, samples):
         return _rows_of_maps(path, data, samples)
 
@@ -84,7 +86,7 @@ def _rows_of_maps(
     path: str, data: ShardSet, samples: Sequence[Sample]
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray], tuple[str, ...], str]:
     rows = {"image": [data.decode(sample) for sample in samples]}
-    twins = [sample.further["bare.png"] for sample in samples if "bare.png" in sample.further]
+    twins = [sample.further["bare.png"] for sample in samples if "bare.png" in sample.members]
     if twins:
         rows["bare twin"] = [decode(twin, data.manifest.channels, path) for twin in twins]
     maps = [decode(sample.further["regions.png"], 1, path)[..., 0] for sample in samples]
@@ -106,10 +108,17 @@ def _title(data: ShardSet) -> str:
     return f"{data.manifest.name}/{data.manifest.split}{shown}"
 
 
-def _image(path: Path) -> tuple[np.ndarray, str]:
-    if (path / MANIFEST).exists():
+def _image(path: Place) -> tuple[np.ndarray, str]:
+    if is_set(path):
         data = ShardSet.open(path)
         sample = next(data.samples())
         with verify(data, [sample]):
             return pixels.decode(data, sample), sample.id
+    if not isinstance(path, Path):
+        ShardSet.open(path)  # says what is missing there
+    assert isinstance(path, Path)
     return pixels.resize_and_crop(decode(regular.read(path), 3, str(path))), path.stem
+
+
+def _is_file(place: Place) -> bool:
+    return isinstance(place, Path) and not place.is_dir()

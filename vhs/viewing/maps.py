@@ -18,6 +18,7 @@ from vhs.batch import Batch
 from vhs.environment import memory_bytes
 from vhs.errors import MismatchError, UsageError, check_range
 from vhs.formats.map_file import MapInfo, MapLayer, name_of
+from vhs.formats.places import Place
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
 from vhs.measures.observation import Observer
@@ -70,7 +71,7 @@ class Maps:
 
 
 def collect(
-    reference: str | Loaded, data: Path | ShardSet | None, options: Options, asked: Asked, *,
+    reference: str | Loaded, data: Place | ShardSet | None, options: Options, asked: Asked, *,
     progress: Progress = silent, note: Note = unheard,
 ) -> Maps:  # fmt: skip
     """The maps that were asked for, of one model."""

@@ -1,0 +1,191 @@
+"""Bytes from behind a URL, whatever the network does: ranges, asked again with growing pauses, joined where they broke.
+
+fsspec opens the URLs; what it gives is believed only as far as its length goes, and content is told by hashes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sized
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vhs.errors import InputError, UsageError
+from vhs.formats.places import EXTRAS, Remote, redacted
+
+BLOCK = 8 << 20
+"""Bytes asked for at once: what a broken connection costs at most."""
+AHEAD = 4
+"""Blocks under way at once."""
+TRIES = 8
+PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before the second try, doubled before each further one, up to the longest."""
+SILENCE = 30.0
+"""Seconds without a byte after which a connection is given up."""
+LOST = (404, 410, 401, 403)
+"""Answers of a server that asking again does not change."""
+
+
+def read(place: Remote, most: int) -> bytes:
+    """All of a file of at most `most` bytes. Raises InputError naming the URL without its credentials."""
+    size = size_of(place)
+    if size > most:
+        raise InputError(f"{place}: has {size:,} bytes; at most {most:,} were expected.")
+    return b"".join(blocks(place, 0, size))
+
+
+def exists(place: Remote) -> bool:
+    """Whether there is such a file. Raises InputError where nobody could say."""
+    try:
+        return size_of(place) >= 0
+    except Lost:
+        return False
+
+
+def size_of(place: Remote) -> int:
+    """Bytes of a file. Raises InputError, Lost where it is not there."""
+    return int(stated(place)["size"])
+
+
+def stated(place: Remote) -> dict[str, Any]:
+    """What the server says of a file: its size, and what changes with its content (`ETag` or the like)."""
+
+    def ask() -> dict[str, Any]:
+        told = _system(place.protocol).info(place.url)
+        if told.get("type") != "file" or told.get("size") is None:
+            raise Lost(f"{place}: is no file whose size is told.")
+        return dict(told)
+
+    return _insist(place, ask)
+
+
+def find(place: Remote, name: str) -> list[Remote]:
+    """The folders one or two levels below that hold a file of this name, in order; none where the server lists none."""
+    try:
+        system = _system(place.protocol)
+        found = [path for level in ("*", "*/*") for path in system.glob(f"{place.url.rstrip('/')}/{level}/{name}")]
+    except Exception:  # what a server says that lists nothing
+        return []
+    base = place.url.split("://", 1)[1].rstrip("/")
+    below = sorted(str(path).split("://")[-1] for path in found)
+    return [place / path.rpartition(base + "/")[2].rpartition("/")[0] for path in below if base + "/" in path]
+
+
+def blocks(place: Remote, start: int, size: int) -> Iterator[bytes]:
+    """The bytes of a file of `size` bytes from `start` on, in order; each block is asked for until it is whole."""
+    wanted = [(begin, min(begin + BLOCK, size)) for begin in range(start, size, BLOCK)]
+    for first in (0, *range(1, len(wanted), AHEAD)):
+        for part, data in _ranges(place, wanted[first : first + (AHEAD if first else 1)], size).items():
+            if len(data) > part[1] - part[0]:  # a server that knows no ranges sent everything
+                yield data[start:]
+                return
+            yield data
+
+
+def fetch(place: Remote, size: int, target: Path) -> None:
+    """Append to `target` what it lacks of a file of `size` bytes; what a broken run left there is kept."""
+    with target.open("ab") as file:
+        have = file.tell()
+        if have > size:
+            file.truncate(have := 0)
+        for block in blocks(place, have, size):
+            file.write(block)
+
+
+class Lost(InputError):
+    """What is asked for is not there, or not for us: asking again does not help."""
+
+
+def _ranges(place: Remote, parts: list[tuple[int, int]], size: int) -> dict[tuple[int, int], bytes]:
+    """Ranges (begin, end) of a file, together; broken ones are asked for again. Each may come as the whole file."""
+    found: dict[tuple[int, int], bytes] = {}
+
+    def ask() -> None:
+        missing = [part for part in parts if part not in found]
+        begins, ends = ([part[side] for part in missing] for side in (0, 1))
+        came = _system(place.protocol).cat_ranges([place.url] * len(missing), begins, ends, on_error="return")
+        errors = []
+        for (begin, end), data in zip(missing, came, strict=True):
+            if isinstance(data, BaseException):
+                errors.append(data)
+            elif len(data) in (end - begin, size):
+                found[begin, end] = bytes(data)
+            else:
+                errors.append(ConnectionError(f"{len(data)} bytes came of {end - begin}"))
+        if errors:
+            raise next((error for error in errors if _is_lost(error)), errors[0])
+
+    _insist(place, ask, found)
+    return {part: found[part] for part in parts}
+
+
+def _insist(place: Remote, ask: Callable[[], Any], found: Sized = ()) -> Any:
+    """What `ask` gives, tried again while the network or the server is at fault. found: what has come so far; while
+    it grows, tries are counted anew."""
+    pause, attempt, had = PAUSE, 0, 0
+    while True:
+        if len(found) > had:
+            pause, attempt, had = PAUSE, 0, len(found)
+        attempt += 1
+        try:
+            return ask()
+        except InputError:
+            raise
+        except Exception as error:  # every protocol has kinds of its own
+            if _is_lost(error):
+                raise Lost(f"{place}: cannot be read: {_reason(error)}.") from error
+            if attempt >= TRIES and len(found) == had:
+                raise InputError(
+                    f"{place}: cannot be read: {_reason(error)}; given up after {TRIES} tries. Try again later: what "
+                    f"has come is kept."
+                ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_lost(error: BaseException) -> bool:
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        return _is_lost(error.__cause__)  # fsspec's word for whatever kept it from asking a web server
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotImplementedError):
+        return True
+    answer = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    return answer in LOST or type(error).__name__ in ("NoCredentialsError", "RepositoryNotFoundError")
+
+
+def _reason(error: BaseException) -> str:
+    """In a few words, without credentials."""
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    words = redacted(" ".join(str(error).split()))[:160].rstrip(".")
+    return f"{type(error).__name__}{f': {words}' if words else ''}"
+
+
+@lru_cache(maxsize=8)
+def _open_system(protocol: str, process: int) -> Any:
+    """The file system of a protocol, one for each process: connections do not survive a fork."""
+    import fsspec
+
+    del process
+    try:
+        return fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **_options(protocol))
+    except ImportError as error:
+        extra = EXTRAS.get(protocol)
+        how = f"pip install 'vhs-heads[{extra}]'" if extra else "pip install huggingface_hub"
+        raise UsageError(f"{protocol}://…: needs a package that is not here ({error}). Install it: {how}.") from error
+
+
+def _system(protocol: str) -> Any:
+    return _open_system(protocol, os.getpid())
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Patience, in the words of each protocol."""
+    if protocol in ("http", "https"):
+        timeout = importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    if protocol == "s3":
+        return {"config_kwargs": {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": {"max_attempts": 1}}}
+    return {}
