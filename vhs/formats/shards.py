@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from vhs.formats.images import SUFFIXES, decode
 from vhs.formats.manifest import Manifest, TarEntry
 
 MANIFEST = "shards.json"
+LABELS = "labels"
+"""Key of a sample's .json under which all its right labels stand."""
 FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 
@@ -29,7 +32,7 @@ MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 class Sample(NamedTuple):
     """One sample as stored: id, label (-1 where there are targets), encoded image (a view of the mapped tar), a value
     a group column, a number a target; further: its other images by suffix, `regions.png` and `bare.png`; place: its
-    position in stored order."""
+    position in stored order; labels: all that are right, where the set has samples with several."""
 
     id: str
     label: int
@@ -39,6 +42,7 @@ class Sample(NamedTuple):
     targets: tuple[float, ...] = ()
     further: Mapping[str, memoryview] = MappingProxyType({})
     place: int = 0
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,30 @@ class ShardSet:
         encoded = view[image.offset : image.offset + image.size]
         attributes, targets = self._attributes(key, parts, data, path)
         number = -1 if self.manifest.targets else self._label(key, _bytes(data, parts["cls"]), path)
-        return Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets, further)
+        made = Sample(key, number, encoded, f"{path}: {image.name}", attributes, targets, further)
+        return made if self.manifest.labels == 1 else made._replace(labels=self._labels(made, parts, data, path))
 
     def _label(self, key: str, text: bytes, path: Path) -> int:
         classes = len(self.manifest.classes)
         if not text.isdigit() or len(text) > 9 or int(text) >= classes:
             raise InputError(f"{path}: {key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         return int(text)
+
+    def _labels(self, sample: Sample, parts: dict[str, tar.Member], data: Any, path: Path) -> tuple[int, ...]:
+        """All right labels: the .json's, the first of which is the .cls; or that alone."""
+        alone = [sample.label]
+        found: Any = None
+        with suppress(ValueError, AttributeError, RecursionError):  # said below
+            found = json.loads(_bytes(data, parts["json"])).get(LABELS, alone) if "json" in parts else alone
+        whole = isinstance(found, list) and all(type(label) is int for label in found)
+        most, classes = self.manifest.labels, len(self.manifest.classes)
+        distinct = whole and 1 <= len(found) == len(set(found)) <= most and found[0] == sample.label
+        if not distinct or not all(0 <= label < classes for label in found):
+            raise InputError(
+                f"{path}: {sample.id}: its {LABELS} are {found!r:.60}; expected 1 to {most} whole numbers below "
+                f"{classes}, {sample.label} first. Shard it again."
+            )
+        return tuple(found)
 
     def _attributes(
         self, key: str, parts: dict[str, tar.Member], data: Any, path: Path
