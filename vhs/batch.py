@@ -22,6 +22,7 @@ class Batch:
     positions_B: int64, the samples' places in the set, its length for padding; where outcomes are kept.
     clean_BCHW: the same images before the shift that images_BCHW are under; None where that is not known.
     targets_BT: float32, standardised; of regression.
+    labels_BL: int64, where samples have several right labels: all of them, -1 beyond; labels_B is the first.
     regions_BHW, bare_BCHW: uint8, a map of each image's regions and its bare twin, where they are measured; the twin is
     under the shift, too. added_BR: bool, in which regions they differ before it.
     """
@@ -38,6 +39,7 @@ class Batch:
     regions_BHW: Tensor | None = None
     bare_BCHW: Tensor | None = None
     added_BR: Tensor | None = None
+    labels_BL: Tensor | None = None
 
     def part(self, rows: slice) -> Batch:
         """Some of its real samples."""

@@ -125,10 +125,15 @@ def _is_model(path: Path) -> bool:
 def _shards(item: ShardSet) -> list[tuple[str, object]]:
     manifest = item.manifest
     size = f"{manifest.height}x{manifest.width}" if manifest.height else "of several sizes"
+    several = [("labels", f"up to {manifest.labels} a sample are right")] if manifest.labels > 1 else []
+    if manifest.members:
+        stands = sum(len(names) for names in manifest.members.values())
+        several.append(("superclasses", f"of {stands} classes of a model"))
     return [
         ("shard set", f"{manifest.name}/{manifest.split} in {item.folder}, {manifest.hash}"),
         ("samples", f"{manifest.samples} in {len(manifest.tars)} tars, {size}, {manifest.channels} channels"),
         ("classes", f"{len(manifest.classes)}: {', '.join(manifest.classes[:10])}"),
+        *several,
         ("licence", manifest.licence or "not stated"),
     ]
 

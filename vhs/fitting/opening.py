@@ -151,11 +151,13 @@ def plan_of(
     if train.manifest.split != "train":
         split = train.manifest.split
         raise MismatchError(f"{shards}: is a {split} split, a train split was expected. `vhs shard --split` names it.")
+    val_set = _validation(shards, val, train)
+    _check_one_label(train, val_set)
     total = recipe.epochs * recipe.updates_per_epoch(train.manifest.samples)
     steps = parse_snapshots(snapshots, total)
     regression = train.manifest.regression
     recipe, taught, notes = with_teacher(recipe, teacher, init, like_teacher, regression=regression)
-    return Plan(recipe, train, _validation(shards, val, train), out, log_file, steps, init, taught, notes)
+    return Plan(recipe, train, val_set, out, log_file, steps, init, taught, notes)
 
 
 def with_teacher(
@@ -247,6 +249,16 @@ def _workers(asked: int | None) -> int:
     if asked is not None:
         return asked
     return min(max(len(os.sched_getaffinity(0)) // local_ranks(), 1), 16)
+
+
+def _check_one_label(*sets_of_it: ShardSet) -> None:
+    """Raises MismatchError for samples with several right labels: which one to learn would be our choice."""
+    for data in sets_of_it:
+        if data.manifest.labels > 1:
+            raise MismatchError(
+                f"{data.folder}: its samples have up to {data.manifest.labels} right labels; training needs one. Such "
+                f"sets are for ablate and evalshift."
+            )
 
 
 def _validation(shards: Place, val: Place | None, training_set: ShardSet) -> ShardSet:

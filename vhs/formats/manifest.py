@@ -12,6 +12,8 @@ from vhs.errors import InputError
 from vhs.formats.atomic import sha256
 
 FORMAT = 1
+LATER: dict[str, Any] = {"values": {}, "labels": 1, "members": {}}
+"""Keys that came later, and what stands for their absence."""
 
 
 class TarEntry(NamedTuple):
@@ -30,6 +32,7 @@ class Manifest:
     channels: 1 or 3. height, width: of every image, or None where sizes differ. mean, std: per
     channel, on the scale 0 to 1. groups: attributes of the samples; values: the values of each.
     base: the name and hash of the set this one is a shifted version of.
+    labels: how many right labels a sample has at most; members: class -> the classes of a model that it stands for.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Manifest:
     targets: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     base: dict[str, str] | None = None
+    labels: int = 1
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
     format: int = FORMAT
@@ -55,8 +60,9 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         data = asdict(self) | {"tars": [entry._asdict() for entry in self.tars]}
-        if not self.values:
-            del data["values"]  # sets without groups keep the hash they had before there were any
+        for name, absent in LATER.items():
+            if data[name] == absent:
+                del data[name]  # sets without keep the hash they had before there were any
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
     @property
@@ -88,7 +94,8 @@ class Manifest:
                 raise InputError(f"{where}: format {raw.get('format')!r}, this vhs reads {FORMAT}.")
             known = {item.name for item in fields(cls)}
             values = {key: _frozen(value) for key, value in raw.items() if key in known}
-            values["values"] = {name: tuple(told) for name, told in raw.get("values", {}).items()}
+            for name in ("values", "members"):
+                values[name] = {key: tuple(told) for key, told in raw.get(name, {}).items()}
             values["tars"] = tuple(TarEntry(**entry) for entry in raw["tars"])
             return cls(**values)
         except InputError:

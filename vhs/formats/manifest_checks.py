@@ -25,7 +25,8 @@ def check(manifest: Manifest, where: object) -> Manifest:
 
 def wrong(manifest: Manifest) -> str | None:
     """What is wrong with it, in words; None where nothing is."""
-    return _names(manifest) or _counts(manifest) or _tars(manifest) or _pixels(manifest) or _extra(manifest.extra)
+    found = _names(manifest) or _right(manifest) or _counts(manifest)
+    return found or _tars(manifest) or _pixels(manifest) or _extra(manifest.extra)
 
 
 def _names(manifest: Manifest) -> str | None:
@@ -49,6 +50,19 @@ def _names(manifest: Manifest) -> str | None:
     base = manifest.base
     if base is not None and not (isinstance(base, dict) and {"name", "hash"} <= set(base) and _all_text(base.values())):
         return f"{NO_MANIFEST}base is {base!r:.40}, expected name and hash, or null."
+    return None
+
+
+def _right(manifest: Manifest) -> str | None:
+    """Of samples with several labels, and classes that stand for several."""
+    most = max(len(manifest.classes), 1)
+    if type(manifest.labels) is not int or not 1 <= manifest.labels <= most:
+        return f"{NO_MANIFEST}{manifest.labels!r:.40} labels a sample, of {len(manifest.classes)} classes."
+    members = manifest.members
+    if not isinstance(members, dict) or (members and set(members) != set(manifest.classes)):
+        return f"{NO_MANIFEST}its members are not of its classes."
+    if not all(names and _all_text(names) and len(set(names)) == len(names) for names in members.values()):
+        return f"{NO_MANIFEST}a class stands for no classes, or for one twice."
     return None
 
 

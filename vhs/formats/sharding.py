@@ -21,8 +21,8 @@ from vhs.formats.digests import Collected
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.index import Index
 from vhs.formats.manifest import Manifest, TarEntry
-from vhs.formats.shards import MANIFEST, ShardSet, rows_of
-from vhs.formats.split import Split, check_texts
+from vhs.formats.shards import LABELS, MANIFEST, ShardSet, rows_of
+from vhs.formats.split import Split, check_texts, right_labels
 from vhs.formats.tar import open_tar, tar_bytes
 from vhs.progress import Progress, silent
 
@@ -66,6 +66,8 @@ def write_set(
     if not len(split.ids):
         raise InputError(f"{split.name}/{split.split}: has no samples.")
     check_texts(split)
+    if split.several and LABELS in split.attributes:
+        raise InputError(f"{split.name}: an attribute is called {LABELS}, where all right labels stand. Rename it.")
     plan = _plan(split, per_tar, skip_bad)
     done = _finished_manifest(out, plan)
     state = Written() if done is not None else _resume(out, plan)
@@ -135,6 +137,8 @@ def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
     parts += [split.base, split.extra] if split.extra or split.base else []
     parts += [{name: list(values) for name, values in split.attributes.items()}] if split.attributes else []
     parts += [{name: list(values) for name, values in split.targets.items()}] if split.targets else []
+    parts += [list(split.several)] if split.several else []
+    parts += [dict(split.members_of)] if split.members_of else []
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
@@ -187,13 +191,16 @@ def _encode(
 
 def _sample(split: Split, position: int) -> Encoded:
     key, label = split.ids[position], split.labels[position]
-    if not split.targets and not 0 <= label < len(split.classes):
-        raise InputError(f"{split.name}: {key}: label {label}, expected a class below {len(split.classes)}.")
+    several = split.several[position] if split.several else (label,)
+    wrong = next((each for each in several if not 0 <= each < len(split.classes)), None)
+    if not split.targets and wrong is not None:
+        raise InputError(f"{split.name}: {key}: label {wrong}, expected a class below {len(split.classes)}.")
     data = split.encoded(position)
     pixels = decode(data, split.channels, f"{split.name}/{split.split}: {key}")
     members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
     attributes: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
     attributes |= {name: float(values[position]) for name, values in split.targets.items()}
+    attributes |= {LABELS: list(several)} if len(several) > 1 else {}
     if attributes:
         members.append((f"{key}.json", json.dumps(attributes, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
@@ -251,6 +258,7 @@ def _manifest(split: Split, state: Written, plan: str) -> Manifest:
         licence=split.licence, base=split.base, task="regression" if split.targets else "classification",
         targets=tuple(split.targets), groups=tuple(split.attributes),
         values={name: tuple(sorted(set(values))) for name, values in split.attributes.items()},
+        labels=max(len(labels) for labels in right_labels(split)), members=dict(split.members_of),
         regions=split.regions, extra=split.extra | {"plan": plan, "skipped": len(state.skipped)},
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,13 +27,16 @@ from vhs.formats.tars import CachedTars, LocalTars, Tar
 MANIFEST = "shards.json"
 MOST = 1 << 28
 """Bytes of a manifest or of digests behind a URL."""
+LABELS = "labels"
+"""Key of a sample's .json under which all its right labels stand."""
 FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
 
 
 class Sample(NamedTuple):
     """One sample as stored: id, label (-1 where there are targets), the tar it lies in and its images there by suffix,
-    a value a group column, a number a target; place: its position in stored order."""
+    a value a group column, a number a target; place: its position in stored order;
+    labels: all that are right, where the set has samples with several."""
 
     id: str
     label: int
@@ -41,6 +45,7 @@ class Sample(NamedTuple):
     attributes: tuple[str, ...] = ()
     targets: tuple[float, ...] = ()
     place: int = 0
+    labels: tuple[int, ...] = ()
 
     @property
     def image(self) -> memoryview:
@@ -146,13 +151,29 @@ class ShardSet:
             raise InputError(f"{lies.where}: {row.key}: has no {missing}; it has {', '.join(sorted(_kinds(row)))}.")
         attributes, targets = self._attributes(row, lies.where)
         number = -1 if self.manifest.targets else self._label(row, lies.where)
-        return Sample(row.key, number, lies, row.members, attributes, targets, place)
+        labels = self._labels(row, number, lies.where) if self.manifest.labels > 1 else ()
+        return Sample(row.key, number, lies, row.members, attributes, targets, place, labels)
 
     def _label(self, row: Row, where: str) -> int:
         classes, text = len(self.manifest.classes), row.label
         if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) >= classes:
             raise InputError(f"{where}: {row.key}.cls: label {text[:20]!r}, expected a whole number below {classes}.")
         return int(text)
+
+    def _labels(self, row: Row, first: int, where: str) -> tuple[int, ...]:
+        """All right labels: the .json's, the first of which is the .cls; or that alone."""
+        found: Any = None
+        with suppress(ValueError, AttributeError, RecursionError):  # said below
+            found = json.loads(row.json).get(LABELS, [first]) if row.json else [first]
+        whole = isinstance(found, list) and all(type(label) is int for label in found)
+        most, classes = self.manifest.labels, len(self.manifest.classes)
+        distinct = whole and 1 <= len(found) == len(set(found)) <= most and found[0] == first
+        if not distinct or not all(0 <= label < classes for label in found):
+            raise InputError(
+                f"{where}: {row.key}: its {LABELS} are {found!r:.60}; expected 1 to {most} whole numbers below "
+                f"{classes}, {first} first. Shard it again."
+            )
+        return tuple(found)
 
     def _attributes(self, row: Row, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The attributes and targets that the sample's .json holds."""

@@ -25,6 +25,8 @@ MAX_CLASSES = 1 << 20
 class Split:
     """ids: unique sample ids; labels: index into classes, one an id; encoded: position -> image bytes.
 
+    several: of samples with more than one right label all of an id's, in the order of ids, `labels` being the first of
+    each; empty where every sample has one. members_of: class -> classes of a model that it stands for.
     fingerprint: stands for the source's content, so that an interrupted run is continued only on it.
     folder: where below OUT it goes, when a source has several; its split's name by default.
     targets: name -> a number for every id, instead of classes.
@@ -45,6 +47,8 @@ class Split:
     source: str = ""
     licence: str = ""
     folder: str = ""
+    several: Sequence[tuple[int, ...]] = ()
+    members_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     targets: Mapping[str, Sequence[float]] = field(default_factory=dict)
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: dict[str, str] | None = None
@@ -76,10 +80,22 @@ def from_arrays(
     )  # fmt: skip
 
 
+def with_labels(split: Split, labels: Sequence[Sequence[int]]) -> Split:
+    """The split with these right labels of each sample, one or more."""
+    several = tuple(tuple(of_one) for of_one in labels) if any(len(of_one) > 1 for of_one in labels) else ()
+    return replace(split, labels=[of_one[0] for of_one in labels], several=several)
+
+
+def right_labels(split: Split) -> list[tuple[int, ...]]:
+    """All right labels of each sample."""
+    return list(split.several) or [(label,) for label in split.labels]
+
+
 def select(split: Split, classes: Sequence[str] | None, per_class: int | None) -> Split:
     """The samples of `classes`, which become the class list in that order, and at most `per_class` of each.
 
-    Which ones is decided by the hash of the sample id, so that a larger number contains a smaller one.
+    Which ones is decided by the hash of the sample id, so that a larger number contains a smaller one. Of several
+    labels those of `classes` are kept; a sample belongs to the first of them.
     Raises UsageError for a class that is not there.
     """
     if classes is None and per_class is None:
@@ -92,19 +108,22 @@ def select(split: Split, classes: Sequence[str] | None, per_class: int | None) -
         why = f"{unknown[0]}: is not among" if unknown else "names one class twice of"
         raise UsageError(f"--classes {why} the {len(split.classes)} of {split.name}: {choices(split.classes[:8])}.")
     place = {split.classes.index(name): label for label, name in enumerate(names)}
-    kept = [position for position, label in enumerate(split.labels) if label in place]
+    labels = [[place[label] for label in of_one if label in place] for of_one in right_labels(split)]
+    kept = [position for position, of_one in enumerate(labels) if of_one]
     if per_class is not None:
-        kept = _first_of_each(split, kept, per_class)
-    return replace(
-        subset(split, kept), classes=names, labels=[place[split.labels[i]] for i in kept],
-        fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
+        kept = _first_of_each(split, kept, [labels[i][0] for i in kept], per_class)
+    chosen = replace(
+        subset(split, kept), classes=names, fingerprint=sha256(f"{split.fingerprint}:{kept}".encode()),
+        members_of={name: members for name, members in split.members_of.items() if name in names},
     )  # fmt: skip
+    return with_labels(chosen, [labels[i] for i in kept])
 
 
 def subset(split: Split, kept: Sequence[int]) -> Split:
     """The samples at these positions. Its fingerprint is still that of the whole: the caller says what was chosen."""
     return replace(
         split, ids=[split.ids[i] for i in kept], labels=[split.labels[i] for i in kept],
+        several=tuple(split.several[i] for i in kept) if split.several else (),
         encoded=partial(_at, split.encoded, kept),
         members={name: partial(_at, made, kept) for name, made in split.members.items()},
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
@@ -116,9 +135,10 @@ def _at(made: Callable[[int], bytes], kept: Sequence[int], position: int) -> byt
     return made(kept[position])
 
 
-def _first_of_each(split: Split, kept: list[int], per_class: int) -> list[int]:
+def _first_of_each(split: Split, kept: list[int], chosen: list[int], per_class: int) -> list[int]:
+    """chosen: the labels of the kept ones."""
     keys = sample_keys([split.ids[i] for i in kept])
-    labels = np.array([split.labels[i] for i in kept])
+    labels = np.array(chosen)
     order = np.lexsort((keys, labels))
     starts = np.r_[0, np.flatnonzero(np.diff(labels[order])) + 1]
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))

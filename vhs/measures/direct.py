@@ -20,11 +20,12 @@ from vhs.errors import MismatchError
 from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, Filler
 from vhs.measures.observation import Observation
-from vhs.measures.scoring import Scope, Tally, View, outcome
+from vhs.measures.scoring import Scope, Tally, View, mean_of, outcome
 from vhs.models import seam
 from vhs.models.hooks import hook_before, keep_input
 from vhs.models.model import Model
 from vhs.models.readout import first_reaching, readout
+from vhs.seeds import FOLDS
 
 FIELDS = ("n", "dloss", "dloss_sq", "score", "n_nonfinite")
 
@@ -49,9 +50,10 @@ class DirectEstimate:
     def add(self, batch: Batch) -> None:
         with torch.inference_mode(), self.model.autocast():
             logits_BC, given_UBC = self._contributions(batch)
-        intact, labels, _ = self.view.of(logits_BC.float(), batch)
-        given = self.view.of(given_UBC.flatten(0, 1).float(), batch)[0].view(*given_UBC.shape[:2], -1)
-        self._tally.add(batch.folds_B, _changes(intact, given, labels))
+        logits, given = logits_BC.float(), given_UBC.float()
+        intact, labels, _ = self.view.of(logits, batch)
+        without = [self.view.read(logits - part) for part in given]
+        self._tally.add(batch.folds_B, _changes(intact, without, labels) | _given(self.view.given(given), labels))
 
     def results(self) -> dict[str, Counts]:
         """units: int64 [U, FOLDS, FIELDS]; 2^-24 of nats and logits."""
@@ -74,10 +76,11 @@ class DirectEstimate:
         return logits_BC, torch.cat(parts)
 
 
-def score_of(given_UBC: Tensor, labels_B: Tensor) -> Tensor:
-    """[U, B]: what is given to the label's logit, centred over classes."""
+def score_of(given_UBC: Tensor, labels: Tensor) -> Tensor:
+    """[U, B]: what is given to the label's logit, centred over classes; of several labels the mean."""
     centred = given_UBC - given_UBC.mean(-1, keepdim=True)
-    return centred.gather(-1, labels_B.expand(len(given_UBC), -1)[..., None])[..., 0]
+    every = labels.expand(len(given_UBC), *labels.shape).flatten(0, 1)
+    return mean_of(centred.flatten(0, 1), every).view(given_UBC.shape[:2])
 
 
 def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> Tensor | None:
@@ -91,9 +94,8 @@ def direct_scores(seen: Observation, model: Model, view: View, batch: Batch) -> 
 
 def scores_of(given_GBC: Tensor, view: View, batch: Batch) -> Tensor:
     """float32 [G, B]: of what heads give the logits that of the true class; NaN where that is not counted."""
-    logits, labels, _ = view.of(given_GBC.flatten(0, 1), batch)
-    score = score_of(logits.view(*given_GBC.shape[:2], -1), labels)
-    return score.masked_fill(view.places_C[batch.labels_B] < 0, torch.nan)
+    _, labels, folds_B = view.of(given_GBC[0], batch)
+    return score_of(view.given(given_GBC), labels).masked_fill(folds_B == FOLDS, torch.nan)
 
 
 def direct_logits(
@@ -116,14 +118,16 @@ def direct_logits(
     return torch.cat([*(torch.full_like(part, torch.nan) for part in given[:first]), *given[first:]])
 
 
-def _changes(intact_BC: Tensor, given_UBC: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
+def _given(given_UBC: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    return {"score": to_fixed(score_of(given_UBC, labels).double().nan_to_num(0, 0, 0))}
+
+
+def _changes(intact_BC: Tensor, without: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
     """What is tallied of every sample without each head's part of its logits, [U, B] each."""
-    before = outcome(intact_BC, labels_B)
-    after = [outcome(intact_BC - part, labels_B) for part in given_UBC]
+    before = outcome(intact_BC, labels)
+    after = [outcome(logits_BC, labels) for logits_BC in without]
     dloss = torch.stack([part.loss - before.loss for part in after])
     finite = torch.stack([part.finite & before.finite for part in after])
-    score = score_of(given_UBC, labels_B).double().nan_to_num(0, 0, 0)
     return {
         "n": torch.ones_like(finite), "n_nonfinite": ~finite, "dloss": to_fixed(dloss), "dloss_sq": to_fixed(dloss**2),
-        "score": to_fixed(score),
     }  # fmt: skip

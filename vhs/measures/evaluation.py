@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.measures.scoring import Outcome, Scope, outcome
+from vhs.measures.scoring import Outcome, Scope, best_of, outcome
 from vhs.models.model import Model
 from vhs.seeds import FOLDS
 
@@ -58,12 +58,12 @@ class Scores:
         self._sums = torch.zeros(cells + 1, len(FIELDS), dtype=torch.int64, device=device)
         self._bins = torch.zeros((cells + 1) * BINS, len(BIN_FIELDS), dtype=torch.int64, device=device)
 
-    def add(self, logits_BC: Tensor, labels_B: Tensor, cells_B: Tensor) -> Outcome:
-        """Give back how each sample was answered."""
-        result = outcome(logits_BC, labels_B)
-        one = torch.ones_like(labels_B)
+    def add(self, logits_BC: Tensor, labels: Tensor, cells_B: Tensor) -> Outcome:
+        """Give back how each sample was answered. labels: [B] or [B, L], as for `outcome`."""
+        result = outcome(logits_BC, labels)
+        one = torch.ones_like(cells_B)
         values = (
-            one, result.correct, _in_top5(logits_BC, labels_B) & result.finite, to_fixed(result.loss),
+            one, result.correct, _in_top5(logits_BC, labels) & result.finite, to_fixed(result.loss),
             to_fixed(result.loss**2), ~result.finite,
         )  # fmt: skip
         self._sums.index_add_(0, cells_B, torch.stack([value.long() for value in values], dim=1))
@@ -81,7 +81,6 @@ class Scores:
         return Counts(bins.cpu().numpy(), BIN_FIELDS)
 
 
-def _in_top5(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """Whether fewer than five classes score higher than the label."""
-    of_label = logits_BC.gather(1, labels_B[:, None])
-    return (logits_BC > of_label).sum(1) < 5
+def _in_top5(logits_BC: Tensor, labels: Tensor) -> Tensor:
+    """Whether fewer than five classes score higher than a label."""
+    return (logits_BC > best_of(logits_BC, labels)[:, None]).sum(1) < 5

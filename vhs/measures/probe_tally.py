@@ -90,7 +90,8 @@ class Probing:
         self._names = list(dict.fromkeys(name.partition("=")[0] for name in scope.groups))
         place = {name: index for index, name in enumerate(model.classes)}
         self._outputs = [place.get(name.partition("=")[2], -1) for name in scope.groups]
-        self._places_C = scope.views[0].places_C
+        view = scope.views[0]
+        self._places_C = view.places_C if view.members_SE is None else torch.full_like(view.places_C, -1)
         self._twins = twins or twins_of(model, seed)
         self._draws = len(self._twins)
         self._kept: list[list[Features]] = []

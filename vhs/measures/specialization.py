@@ -89,8 +89,8 @@ class Specialization:
         self.placed.add(look.now.layers, batch.folds_B)
         self.pairings.add(look.now, batch.folds_B)
         if look.given_GBC is not None and self._view is not None:
-            given_GMC, _, folds_B = self._view.of(look.given_GBC, batch)
-            self.disagreement.add(given_GMC, folds_B)
+            _, _, folds_B = self._view.of(look.given_GBC[0], batch)
+            self.disagreement.add(self._view.given(look.given_GBC), folds_B)
         if self.gradients is not None:
             self.gradients.add(batch.images_BCHW, batch.folds_B)
         if self.regions.entries:

@@ -12,14 +12,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
 from vhs.measures.fill_kinds import ZERO, FillKind
 from vhs.measures.fills import Bank, Filler
-from vhs.measures.scoring import Scope, Tally
+from vhs.measures.scoring import Scope, Tally, loss_of
 from vhs.models.discovery import Seam
 from vhs.models.hooks import hook_before
 from vhs.models.model import Model
@@ -72,7 +71,7 @@ class TaylorEstimate:
             pixels = self.model.preprocess(batch.images_BCHW).clone().requires_grad_()
             with self.model.autocast():
                 logits, labels, _ = self.view.of(self.model.net(pixels).float(), batch)
-            F.cross_entropy(logits, labels, reduction="sum").backward()
+            loss_of(logits, labels).sum().backward()
         return kept
 
 

@@ -24,6 +24,7 @@ from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import IMAGENET, Geometry
 from vhs.formats.shards import Sample, ShardSet
 from vhs.formats.verification import verify
+from vhs.measures.views import padded
 from vhs.progress import Progress, silent
 from vhs.runs.sample_groups import Groups, group
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
@@ -52,7 +53,8 @@ class Decoded:
 
     images_NCHW: uint8; labels_N, keys_N, folds_N: int64; groups: how they are grouped; positions_N: int64, their
     places among all chosen samples; total: how many those are, bad ones and other ranks' included;
-    targets_NT: float32, standardised, T is 0 but for regression; beside: what lies beside the images, where
+    targets_NT: float32, standardised, T is 0 but for regression; labels_NL: int64, all right labels, -1 beyond, where
+    samples have several; beside: what lies beside the images, where
     that is measured.
     """
 
@@ -68,6 +70,7 @@ class Decoded:
     ids: tuple[str, ...]
     geometry: str
     skipped: tuple[str, ...]
+    labels_NL: torch.Tensor | None = None
     beside: Beside = Beside()
 
     def __len__(self) -> int:
@@ -83,6 +86,7 @@ class Decoded:
             folds_N=self.folds_N[kept_M], groups=replace(self.groups, members_NA=self.groups.members_NA[kept_M]),
             positions_N=self.positions_N[kept_M], targets_NT=self.targets_NT[kept_M],
             ids=tuple(self.ids[index] for index in kept_M.tolist()), beside=beside,
+            labels_NL=None if self.labels_NL is None else self.labels_NL[kept_M],
         )  # fmt: skip
 
     def tiles(self, tile: int, device: torch.device) -> Iterator[Batch]:
@@ -109,7 +113,8 @@ class Decoded:
 
     @property
     def _beside(self) -> tuple[torch.Tensor | None, ...]:
-        return self.beside.clean_NCHW, self.beside.regions_NHW, self.beside.bare_NCHW, self.beside.added_NR
+        of = self.beside
+        return of.clean_NCHW, of.regions_NHW, of.bare_NCHW, of.added_NR, self.labels_NL
 
 
 def choose(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> list[Sample]:
@@ -158,6 +163,7 @@ def decode(
         ids=tuple(sample.id for sample in kept),
         geometry=pixels.in_words(data.manifest, geometry),
         skipped=tuple(skipped),
+        labels_NL=padded([sample.labels for sample in kept]) if data.manifest.labels > 1 else None,
     )
 
 

@@ -67,14 +67,13 @@ def _evaluations(
     for index, view in enumerate(views):
         sums, binned = tallies[f"view{index}"], tallies[f"view{index}.bins"]
         totals = {name: int(sums.total(name)) for name in sums.fields}
-        answers = len(model.classes) if view.outputs_K is None else len(view.outputs_K)
+        answers = view.answers(len(model.classes))
         named = keys | {"group": view.group, "label_set": view.label_set, "n_classes": answers}
         yield named, totals, Counts(binned.values.sum(0), binned.fields)
     sums, binned = tallies["groups"], tallies["groups.bins"]
     for index, name in enumerate(run.groups(condition)):
         totals = {field: int(sums[field][index]) for field in sums.fields}
-        outputs = views[0].outputs_K
-        answers = len(model.classes) if outputs is None else len(outputs)
+        answers = views[0].answers(len(model.classes))
         named = keys | {"group": name, "label_set": views[0].label_set, "n_classes": answers}
         yield named, totals, Counts(binned.values[index], binned.fields)
 

@@ -1,7 +1,7 @@
 """Which classes are answered under a condition, where data have only some of a model's classes.
 
 ImageNet-R and -A have 200 of the 1,000: they are scored over these 200 outputs and over all, and so are
-the clean images of the same classes.
+the clean images of the same classes. Classes that stand for several of the model's are superclasses.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from vhs.errors import MismatchError
 from vhs.formats.manifest import Manifest
 from vhs.formats.shards import ShardSet
+from vhs.measures import views as views_of
 from vhs.measures.scoring import View
+from vhs.measures.views import ALL
 from vhs.models.model import Model
 from vhs.progress import Note
 from vhs.runs.conditions import CLEAN, Condition
-
-ALL = "all"
 
 
 def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
@@ -31,7 +31,7 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
                 f"{model.name}: has {len(model.classes)} outputs, {data.folder} has {len(targets)} targets "
                 f"({_first(targets)})."
             )
-        lacking = sorted(set(data.manifest.classes) - set(model.classes))
+        lacking = sorted(set(_asked_of(data.manifest, model.classes)) - set(model.classes))
         if lacking:
             ours, theirs = len(model.classes), len(data.manifest.classes)
             raise MismatchError(
@@ -64,36 +64,35 @@ def views(
     if manifest.targets:
         return (View(ALL, ALL, torch.zeros(0, dtype=torch.int64)),)
     model_classes, device = model.classes, model.device
-    found = _both(ALL, manifest.name, manifest.classes, manifest.classes, model_classes, device)
-    if condition.shift == CLEAN:
-        for other in conditions:
-            if other.data and set(other.data.manifest.classes) < set(manifest.classes):
-                shifted = other.data.manifest
-                found += _both(
-                    f"classes={shifted.name}", shifted.name, manifest.classes, shifted.classes, model_classes, device
-                )
+    if is_grouped(manifest, model_classes):
+        return (views_of.grouped(ALL, manifest.name, manifest.members, manifest.classes, model),)
+    found = views_of.plain(ALL, manifest.name, manifest.classes, manifest.classes, model_classes, device)
+    shifted = {item.data.manifest.name: item.data.manifest for item in conditions if item.data}
+    for name, other in shifted.items() if condition.shift == CLEAN else ():
+        group = f"classes={name}"
+        if is_grouped(other, model_classes):
+            found.append(views_of.grouped(group, name, other.members, manifest.classes, model))
+        elif set(other.classes) < set(manifest.classes):
+            found += views_of.plain(group, name, manifest.classes, other.classes, model_classes, device)
     return tuple(found)
+
+
+def is_grouped(manifest: Manifest, model_classes: Sequence[str]) -> bool:
+    """Whether the data's classes stand for several of the model's, which has others."""
+    return bool(manifest.members) and not set(manifest.classes) <= set(model_classes)
+
+
+def _asked_of(manifest: Manifest, model_classes: Sequence[str]) -> Sequence[str]:
+    """The classes that the model must have."""
+    if not is_grouped(manifest, model_classes):
+        return manifest.classes
+    return [name for members in manifest.members.values() for name in members]
 
 
 def label_set(manifest: Manifest, model: Model) -> str:
     """What the first of `views` is called, without building them: the set's name where it has fewer classes."""
     fewer = len(manifest.classes) < len(model.classes) and not manifest.targets
-    return manifest.name if fewer else ALL
-
-
-def _both(
-    group: str, label_set: str, data_classes: Sequence[str], counted: Sequence[str], model_classes: Sequence[str],
-    device: torch.device,
-) -> list[View]:  # fmt: skip
-    """Views over the counted classes alone, if these are not all, and over all of the model's."""
-    if tuple(data_classes) == tuple(model_classes) == tuple(counted):
-        return [View(group, ALL, torch.arange(len(model_classes), device=device))]
-    place = {name: position for position, name in enumerate(model_classes)}
-    outputs = torch.tensor([place[name] for name in counted], device=device)
-    among = {name: position for position, name in enumerate(counted)}
-    inside = torch.tensor([among.get(name, -1) for name in data_classes], device=device)
-    over_all = View(group, ALL, torch.where(inside < 0, -1, outputs[inside.clamp(min=0)]))
-    return [over_all] if len(counted) == len(model_classes) else [View(group, label_set, inside, outputs), over_all]
+    return manifest.name if fewer or is_grouped(manifest, model.classes) else ALL
 
 
 def _first(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from vhs.errors import MismatchError
 from vhs.formats.places import Place
 from vhs.formats.shards import ShardSet
-from vhs.formats.split import Split
+from vhs.formats.split import Split, right_labels, with_labels
 from vhs.formats.verification import check_tars
 
 
@@ -25,14 +25,15 @@ def as_shifted(split: Split, folder: Place) -> Split:
     if unknown:
         raise MismatchError(f"{split.name}: class {unknown[0]} is not among the {len(names)} of {folder}.")
     place = list(range(len(names))) if numbered else [names.index(name) for name in split.classes]
-    labels = [place[label] for label in split.labels]
+    labels = [tuple(place[label] for label in of_one) for of_one in right_labels(split)]
     if clean.digests is None:
         check_tars(clean)
     samples = {sample.id: sample for sample in clean.samples()}
-    known = {name: sample.label for name, sample in samples.items()}
-    for name, label in zip(split.ids, labels, strict=True):
-        if known.get(name) != label:
-            why = "is not in" if name not in known else f"has label {label}, not {known[name]} as in"
+    known = {name: sample.labels or (sample.label,) for name, sample in samples.items()}
+    for name, of_one in zip(split.ids, labels, strict=True):
+        if known.get(name) != of_one:
+            told = "is not in" if name not in known else f"has label {_in_words(of_one)}, not {_in_words(known[name])}"
+            why = told if name not in known else f"{told} as in"
             raise MismatchError(
                 f"{split.name}/{split.folder}: {name} {why} {folder}. Is that the set it was made from?"
             )
@@ -41,7 +42,15 @@ def as_shifted(split: Split, folder: Place) -> Split:
         attribute: [samples[name].attributes[column] for name in split.ids]
         for column, attribute in enumerate(clean.manifest.groups)
     }
-    return replace(split, classes=names, labels=labels, base=base, attributes=attributes | dict(split.attributes))
+    made = replace(
+        split, classes=names, base=base, attributes=attributes | dict(split.attributes),
+        members_of=clean.manifest.members,
+    )  # fmt: skip
+    return with_labels(made, labels)
+
+
+def _in_words(labels: tuple[int, ...]) -> str:
+    return ", ".join(str(label) for label in labels)
 
 
 def _name_of(clean: ShardSet) -> dict[str, str]:

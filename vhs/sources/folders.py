@@ -6,7 +6,8 @@ ImageNet-V2 numbers them 0 to 999: these are ImageNet's classes in the order of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -46,6 +47,7 @@ def splits(folder: Path) -> list[Split]:
 def split_of(folder: Path, name: str, split: str) -> Split:
     """The images of CLASS/IMAGE in `folder`, ids by `sample_ids`."""
     classes = _class_folders(folder)
+    _check_depth(folder, classes)
     paths: list[Path] = []
     labels: list[int] = []
     for label, class_folder in enumerate(classes):
@@ -57,6 +59,19 @@ def split_of(folder: Path, name: str, split: str) -> Split:
     relative = [path.relative_to(folder) for path in paths]
     names = tuple(path.name for path in classes)
     return split_of_paths(folder, relative, labels, _wordnet(names), name=name, split=split)
+
+
+def _check_depth(folder: Path, classes: Sequence[Path]) -> None:
+    """Raises InputError where the only class holds folders and no images: the classes lie one level deeper."""
+    if len(classes) != 1:
+        return
+    held = list(classes[0].iterdir())
+    below = sorted(path.name for path in held if path.is_dir() and not path.name.startswith("."))
+    if len(below) > 1 and not any(path.suffix[1:].lower() in SUFFIXES for path in held):
+        raise InputError(
+            f"{folder}: holds only the folder {classes[0].name}, and that folders ({', '.join(below[:3])}, …). Name "
+            f"{classes[0]} if those are the classes."
+        )
 
 
 def _wordnet(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,9 +98,10 @@ def split_of_paths(
         raise InputError(f"{error.filename}: {error.strerror}. Is the set complete?") from error
     except ValueError as error:  # a NUL in a name
         raise InputError(f"{folder}: a file name cannot be: {error}.") from error
+    probed = [partial(Image.open, path) for path in paths[:PROBED] if path.is_file()]  # a FIFO would wait
     return Split(
         name=name, split=split, classes=classes, ids=sample_ids(relative), labels=labels,
-        encoded=lambda position: regular.read(paths[position], MOST), channels=_channels(paths[:PROBED]),
+        encoded=lambda position: regular.read(paths[position], MOST), channels=channels_of(probed),
         fingerprint=sha256("\n".join(sizes).encode("utf-8", "surrogateescape")), source=folder.name,
         attributes=attributes or {},
     )  # fmt: skip
@@ -99,15 +115,13 @@ def _class_folders(folder: Path) -> list[Path]:
     return found
 
 
-def _channels(paths: list[Path]) -> int:
+def channels_of(opened: Sequence[Callable[[], Image.Image]]) -> int:
     """1 when every image looked at is grey, else 3."""
     modes = set()
-    for path in paths:
-        if not path.is_file():  # a FIFO would wait for its writer
-            continue
+    for open_image in opened:
         try:
-            with Image.open(path) as image:
+            with open_image() as image:
                 modes.add(image.mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except (InputError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # the writer names it when its turn comes
     return 1 if modes and modes <= {"1", "L", "I;16"} else 3

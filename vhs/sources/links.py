@@ -9,7 +9,7 @@ from pathlib import Path
 from vhs.errors import InputError
 from vhs.formats.images import SUFFIXES
 
-READ = (*SUFFIXES, "csv", "json", "npy", "npz", "gz", "txt", "bin")
+READ = (*SUFFIXES, "csv", "json", "npy", "npz", "gz", "txt", "bin", "mat", "parquet")
 """Suffixes of what is read."""
 
 

@@ -1,0 +1,233 @@
+"""Images in Parquet as the Hugging Face hub keeps them: data/train-00000-of-00002.parquet, validation-…, test-….
+
+A column of structs {bytes, path} holds the encoded images, another the label, or the list of all right labels. Class
+names stand in the file's metadata. Images are read some rows at a time, never all of a file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from vhs.errors import InputError
+from vhs.formats.atomic import sha256
+from vhs.formats.split import Split, class_names, sample_ids, with_labels
+from vhs.sources.folders import PROBED, SPLITS, channels_of
+from vhs.sources.metadata import Columns, parse_columns
+
+NAME = re.compile(r"(train|validation|valid|val|test)(-(\d+)-of-(\d+)(-[0-9a-f]+)?)?\.parquet")
+LABELS = ("label", "labels", "fine_label")
+"""Columns that are taken for the label if --columns names none, the first that is there."""
+ROWS, KEPT = 256, 3
+"""Rows that are read at a time, and how many such blocks are kept."""
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether `folder`, or the `data` in it, holds Parquet files named after splits."""
+    return bool(_files(folder))
+
+
+def splits(folder: Path, columns: str | None = None) -> list[Split]:
+    """One split for each that has files and labels. columns: which is the image (path), the label, an attribute."""
+    files = _files(folder)
+    if not files:
+        raise InputError(
+            f"{folder}: holds no files such as data/train-00000-of-00002.parquet. Name the folder of one configuration."
+        )
+    named = parse_columns(columns) if columns else {}
+    parts = {split: _Part.open(folder, paths, named) for split, paths in files.items()}
+    labels = {split: found for split, part in parts.items() if (found := part.labels()) is not None}
+    if not labels:
+        raise InputError(f"{folder}: none of its splits ({', '.join(files)}) has labels.")
+    names = next(iter(parts.values())).names
+    largest = np.array([max(label for part in labels.values() for of_one in part for label in of_one)])
+    classes = names if names is not None else class_names(largest, str(folder))
+    if largest[0] >= len(classes):
+        raise InputError(f"{folder}: label {largest[0]}; its metadata names {len(classes)} classes.")
+    return [parts[split].split(folder.resolve().name, split, classes, found) for split, found in labels.items()]
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split. Raises InputError where one of several is missing."""
+    for place in (folder / "data", folder):
+        found: dict[str, list[Path]] = {}
+        for path in sorted(place.glob("*.parquet")):
+            if match := NAME.fullmatch(path.name):
+                found.setdefault(SPLITS[match[1]], []).append(path)
+        for paths in found.values():
+            _check_whole(paths)
+        if found:
+            return found
+    return {}
+
+
+def _check_whole(paths: list[Path]) -> None:
+    matches = [match for path in paths if (match := NAME.fullmatch(path.name)) and match[3]]
+    there = {int(match[3]) for match in matches}
+    count = max((int(match[4]) for match in matches), default=0)
+    missing = next((number for number in range(count) if number not in there), None)
+    if missing is not None:
+        name = f"{matches[0][1]}-{missing:05d}-of-{count:05d}"
+        raise InputError(f"{paths[0].parent / name}.parquet: is missing. Download all {count} files of the split.")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The files of one split. image, label, attributes: columns; names: of the classes, None where they have none."""
+
+    paths: list[Path]
+    image: str
+    label: str
+    attributes: tuple[str, ...]
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def open(cls, folder: Path, paths: list[Path], named: Columns) -> _Part:
+        schema = _tried(paths[0], lambda: pl.read_parquet_schema(paths[0]))
+        image = _column(folder, schema, named.get("path", []), _is_image, "structs of bytes and path")
+        usual = [name for name in LABELS if name in schema and _is_label(schema[name])][:1]
+        label = _column(folder, schema, named.get("label", usual), _is_label, "whole numbers, or lists of them")
+        attributes = tuple(named.get("attr", ()))
+        if absent := [name for name in attributes if name not in schema]:
+            raise InputError(f"{folder}: no column {absent[0]}; it has {', '.join(schema)}.")
+        return cls(paths, image, label, attributes, _names(paths[0], label))
+
+    def labels(self) -> list[list[int]] | None:
+        """All right labels of each sample; None where there are none, or only -1, as in test sets on the hub."""
+        column = self._read(self.label)
+        listed = column if isinstance(column.dtype, pl.List) else column.cast(pl.Int64).reshape((-1, 1)).arr.to_list()
+        found = [list(dict.fromkeys(of_one or [])) for of_one in listed.to_list()]
+        if all(label is None or label < 0 for of_one in found for label in of_one):
+            return None
+        for row, of_one in enumerate(found):
+            if not of_one or any(label is None or label < 0 for label in of_one):
+                raise InputError(
+                    f"{self.paths[0].parent}: row {row} of {self.label} is {of_one}; expected labels from 0."
+                )
+        return found
+
+    def split(self, name: str, split: str, classes: tuple[str, ...], labels: list[list[int]]) -> Split:
+        rows = _Rows(self.paths, self.image)
+        sizes = [f"{path.name}:{(told := path.stat()).st_size}:{told.st_mtime_ns}" for path in self.paths]
+        made = Split(
+            name=name, split=split, classes=classes, ids=self._ids(split, len(labels)), labels=[0] * len(labels),
+            encoded=rows.encoded, channels=channels_of(rows.opened(min(PROBED, len(labels)))),
+            fingerprint=sha256("\n".join([*sizes, self.image, self.label]).encode()), source=name,
+            attributes={column: self._texts(column) for column in self.attributes},
+        )  # fmt: skip
+        return with_labels(made, labels)
+
+    def _ids(self, split: str, count: int) -> list[str]:
+        """The stems of the images' paths where these differ, else split and row."""
+        paths = self._read(pl.col(self.image).struct.field("path")).to_list()
+        if all(paths) and len({Path(path).stem for path in paths}) == count:
+            return sample_ids([Path(path) for path in paths])
+        return [f"{split}-{row:06d}" for row in range(count)]
+
+    def _texts(self, column: str) -> list[str]:
+        return ["none" if value is None else str(value) for value in self._read(column).to_list()]
+
+    def _read(self, column: str | pl.Expr) -> pl.Series:
+        return pl.concat([_tried(path, partial(_one_column, path, column)) for path in self.paths])
+
+
+class _Rows:
+    """Encoded images by position over several files; a few blocks of rows are kept."""
+
+    def __init__(self, paths: Sequence[Path], image: str) -> None:
+        self._paths, self._image = paths, image
+        counts = [_tried(path, partial(_one_column, path, pl.len())).item() for path in paths]
+        self._ends = list(accumulate(counts))
+        self._blocks: OrderedDict[tuple[int, int], list[bytes | None]] = OrderedDict()
+        self._lock = Lock()
+
+    def encoded(self, position: int) -> bytes:
+        """The bytes of one image. Raises InputError where there are none."""
+        number = next(index for index, end in enumerate(self._ends) if position < end)
+        row = position - (self._ends[number - 1] if number else 0)
+        with self._lock:
+            block = self._block(number, row // ROWS)
+        data = block[row % ROWS]
+        if not data:
+            raise InputError(
+                f"{self._paths[number]}: row {row} holds no image bytes; images by path alone are not read."
+            )
+        return data
+
+    def opened(self, count: int) -> list[Callable[[], Image.Image]]:
+        """Openers of the first images."""
+        return [partial(self._open, position) for position in range(count)]
+
+    def _open(self, position: int) -> Image.Image:
+        return Image.open(io.BytesIO(self.encoded(position)))
+
+    def _block(self, number: int, block: int) -> list[bytes | None]:
+        key = number, block
+        if key not in self._blocks:
+            path = self._paths[number]
+            column = pl.col(self._image).struct.field("bytes")
+            frame = pl.scan_parquet(path).select(column).slice(block * ROWS, ROWS)
+            self._blocks[key] = _tried(path, lambda: frame.collect().to_series().to_list())
+            if len(self._blocks) > KEPT:
+                self._blocks.popitem(last=False)
+        return self._blocks[key]
+
+
+def _one_column(path: Path, column: str | pl.Expr) -> pl.Series:
+    return pl.scan_parquet(path).select(column).collect().to_series()
+
+
+def _column(folder: Path, schema: dict[str, Any], named: list[str], fits: Callable[[Any], bool], expected: str) -> str:
+    """The column named, or the only one that fits. Raises InputError."""
+    found = named or [name for name, kind in schema.items() if fits(kind)]
+    if len(found) != 1 or found[0] not in schema or not fits(schema[found[0]]):
+        told = ", ".join(f"{name} ({kind})" for name, kind in schema.items())
+        raise InputError(
+            f"{folder}: expected one column of {expected}; it has {told:.300}. Name them: --columns path=…,label=…."
+        )
+    return found[0]
+
+
+def _is_image(kind: Any) -> bool:
+    return isinstance(kind, pl.Struct) and {"bytes", "path"} <= {field.name for field in kind.fields}
+
+
+def _is_label(kind: Any) -> bool:
+    return bool((kind.inner if isinstance(kind, pl.List) else kind).is_integer())
+
+
+def _names(path: Path, label: str) -> tuple[str, ...] | None:
+    """The names that the metadata has for the label column."""
+    told = _tried(path, lambda: pl.read_parquet_metadata(path)).get("huggingface")
+    try:
+        feature = json.loads(told)["info"]["features"][label] if told else {}
+        for _ in range(2):
+            feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        names: Any = feature.get("names")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
+    texts = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return tuple(names) if texts and len(set(names)) == len(names) else None
+
+
+def _tried(path: Path, read: Callable[[], Any]) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file.")
+    try:
+        return read()
+    except Exception as error:  # polars raises many kinds
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path}: cannot be read as Parquet: {reason}. Is it whole? Download it again.") from error
