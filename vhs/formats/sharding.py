@@ -10,47 +10,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from mmap import mmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import digests, index, regular
-from vhs.formats.atomic import sha256, sha256_file, write_own, write_whole
+from vhs.formats import digests, index
+from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.digests import Collected
 from vhs.formats.images import decode, suffix_of
-from vhs.formats.index import Index
+from vhs.formats.index import Index, Row
 from vhs.formats.manifest import Manifest, TarEntry
+from vhs.formats.shard_journal import JOURNAL, Encoded, Written, resume, save_journal, saved
 from vhs.formats.shards import LABELS, MANIFEST, ShardSet, rows_of
 from vhs.formats.split import Split, check_texts, right_labels
 from vhs.formats.tar import open_tar, tar_bytes
 from vhs.progress import Progress, silent
 
-JOURNAL = "shards.partial.json"
 PER_TAR = 1000
 BLOCK = 1 << 20
 """Pixels summed at a time."""
-
-
-class Encoded(NamedTuple):
-    """One sample ready for its tar. pixels: sums of values and squares per channel, and their number."""
-
-    members: list[tuple[str, bytes]]
-    sums: np.ndarray
-    squares: np.ndarray
-    size: tuple[int, int]
-
-
-@dataclass
-class Written:
-    """What a finished tar adds to the manifest; kept in the journal."""
-
-    tars: list[dict[str, Any]] = field(default_factory=list)
-    sums: list[list[int]] = field(default_factory=list)
-    squares: list[list[int]] = field(default_factory=list)
-    sizes: list[list[list[int]]] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
 
 
 def write_set(
@@ -68,7 +47,7 @@ def write_set(
     check_texts(split)
     if split.several and LABELS in split.attributes:
         raise InputError(f"{split.name}: an attribute is called {LABELS}, where all right labels stand. Rename it.")
-    plan = _plan(split, per_tar, skip_bad)
+    plan = plan_of(split, per_tar, skip_bad)
     done = _finished_manifest(out, plan)
     state = Written() if done is not None else _resume(out, plan)
     recorded = done.tars if done is not None else tuple(TarEntry(**entry) for entry in state.tars)
@@ -82,10 +61,10 @@ def write_set(
                 data = _mend(out, recorded[number], samples)
             else:
                 data = _write_tar(out, f"{number:06d}.tar", samples(state.skipped), state)
-                _save_journal(out, plan, state)
+                save_journal(out, plan, state)
             told.add(data, out / f"{number:06d}.tar", number)
     progress(str(out), len(split.ids), len(split.ids))
-    return complete(out, done or _manifest(split, state, plan), told), state.skipped
+    return complete(out, done or manifest_of(split, state, plan), told), state.skipped
 
 
 def _mend(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
@@ -111,11 +90,14 @@ class Told:
 
     def add(self, data: mmap | bytes, path: Path, number: int) -> None:
         """The samples of the `number`th tar."""
-        view = memoryview(data)
         for row in rows_of(data, path, number):
-            images = {suffix: view[part.offset : part.offset + part.size] for suffix, part in row.members.items()}
-            self.digests.add(row.key, row.label.encode(), row.json.encode(), images)
-            self.index.add(row)
+            self.add_row(row, memoryview(data))
+
+    def add_row(self, row: Row, data: memoryview) -> None:
+        """A sample of a tar with these bytes."""
+        images = {suffix: data[part.offset : part.offset + part.size] for suffix, part in row.members.items()}
+        self.digests.add(row.key, row.label.encode(), row.json.encode(), images)
+        self.index.add(row)
 
 
 def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
@@ -130,7 +112,8 @@ def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
     return manifest
 
 
-def _plan(split: Split, per_tar: int, skip_bad: bool) -> str:
+def plan_of(split: Split, per_tar: int, skip_bad: bool) -> str:
+    """What stands for a set before it is made: another plan makes another set."""
     import PIL
 
     parts = [split.fingerprint, split.name, split.split, split.classes, split.channels, per_tar, skip_bad]
@@ -154,19 +137,14 @@ def _finished_manifest(out: Path, plan: str) -> Manifest | None:
 
 def _resume(out: Path, plan: str) -> Written:
     """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
-    try:
-        if not (out / JOURNAL).exists():
-            return Written()
-        saved = json.loads(regular.read(out / JOURNAL))
-        if saved["digest"] != _digest(saved["plan"], saved["state"]):
-            raise ValueError("it is damaged")
-        state = Written(**saved["state"])
-        entries = [TarEntry(**entry) for entry in state.tars]
-    except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        saved, state, entries = {}, Written(), []
-    if saved.get("plan") == plan:
+    if not (out / JOURNAL).exists():
+        return Written()
+    state = resume(out, plan)
+    if state is not None:
         return state
-    for path in [out / Path(entry.name).name for entry in entries] or list(out.glob("[0-9]" * 6 + ".tar")):
+    other = saved(out / JOURNAL)
+    names = [Path(entry["name"]).name for entry in other.tars] if other else []
+    for path in [out / name for name in names] or list(out.glob("[0-9]" * 6 + ".tar")):
         path.unlink(missing_ok=True)
     return Written()
 
@@ -205,10 +183,10 @@ def _sample(split: Split, position: int) -> Encoded:
         members.append((f"{key}.json", json.dumps(attributes, sort_keys=True).encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
     members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
-    return Encoded(members, *_sums(pixels), pixels.shape[:2])
+    return Encoded(members, *sums(pixels), pixels.shape[:2])
 
 
-def _sums(pixels_HWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sums(pixels_HWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int64 [C]: sums of values and of squares, by blocks of rows, since 8 bytes a value are many."""
     rows = max(1, BLOCK // pixels_HWC.shape[1])
     first, second = np.zeros((2, pixels_HWC.shape[-1]), np.int64)
@@ -227,24 +205,12 @@ def _tar(samples: Iterator[Encoded]) -> tuple[bytes, list[Encoded]]:
 def _write_tar(out: Path, name: str, samples: Iterator[Encoded], state: Written) -> bytes:
     data, encoded = _tar(samples)
     write_whole(out / name, data)
-    state.tars.append(TarEntry(name, len(encoded), len(data), sha256(data))._asdict())
-    state.sums.append(sum((sample.sums for sample in encoded), np.zeros(1, int)).tolist())
-    state.squares.append(sum((sample.squares for sample in encoded), np.zeros(1, int)).tolist())
-    state.sizes.append(sorted({sample.size for sample in encoded})[:2])  # type: ignore[arg-type]
-    state.pixels.append(sum(sample.size[0] * sample.size[1] for sample in encoded))
+    state.add(TarEntry(name, len(encoded), len(data), sha256(data)), encoded)
     return data
 
 
-def _save_journal(out: Path, plan: str, state: Written) -> None:
-    record = {"plan": plan, "state": vars(state), "digest": _digest(plan, vars(state))}
-    write_own(out / JOURNAL, json.dumps(record).encode())
-
-
-def _digest(plan: str, state: Any) -> str:
-    return sha256(json.dumps([plan, state], sort_keys=True).encode())
-
-
-def _manifest(split: Split, state: Written, plan: str) -> Manifest:
+def manifest_of(split: Split, state: Written, plan: str) -> Manifest:
+    """The manifest of a set whose tars are all there."""
     entries = tuple(TarEntry(**entry) for entry in state.tars)
     samples = sum(entry.samples for entry in entries)
     if not samples:

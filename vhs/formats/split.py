@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -182,6 +183,18 @@ def sample_ids(paths: Sequence[Path]) -> list[str]:
     if len(set(ids)) < len(ids):
         twice = next(name for position, name in enumerate(ids) if name in ids[:position])
         raise InputError(f"two images would get the sample id {twice!r}. Rename one of them.")
+    return ids
+
+
+def tar_ids(names: Sequence[str]) -> list[str]:
+    """Ids of samples of tars that others wrote, `TAR/KEY`: each part as safe as the key of a tar member is."""
+    ids = ["/".join(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name.split("/") if part != ".") for name in names]
+    ids = [
+        found if len(found) <= MAX_KEY else f"{found[: MAX_KEY - 17]}-{sha256(found.encode())[:16]}" for found in ids
+    ]
+    if len(set(ids)) < len(ids):
+        twice, _ = Counter(ids).most_common(1)[0]
+        raise InputError(f"two samples would get the id {twice!r}; a key stands twice in one tar. Rename one of them.")
     return ids
 
 

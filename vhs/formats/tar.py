@@ -52,8 +52,11 @@ def open_tar(path: Path) -> mmap.mmap | bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def members(data: mmap.mmap | memoryview | bytes, where: object) -> Iterator[Member]:
-    """Index a tar. Raises InputError naming the tar and member for anything but plain regular files."""
+def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool = False) -> Iterator[Member]:
+    """Index a tar. Raises InputError naming the tar and member for anything but plain regular files.
+
+    others: whether members of other kinds (links, devices) are left alone instead, as in tars that others wrote.
+    """
     position, long_name, size_override = 0, None, None
     while True:
         header = bytes(data[position : position + BLOCK])
@@ -74,7 +77,8 @@ def members(data: mmap.mmap | memoryview | bytes, where: object) -> Iterator[Mem
         elif kind in (b"g", b"5"):
             continue
         else:
-            yield _check(Member(long_name or name, offset, size), kind, where)
+            if kind in REGULAR or not others:
+                yield _check(Member(long_name or name, offset, size), kind, where)
             long_name, size_override = None, None
 
 

@@ -13,15 +13,20 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError, VhsError
-from vhs.formats.atomic import sha256_file
+from vhs.formats import transfers
+from vhs.formats.atomic import sha256, sha256_file
+from vhs.formats.places import Remote
 
 FOLDER, LIMIT = "VHS_CACHE", "VHS_CACHE_GB"
 GIGABYTES = 50.0
 GIGABYTE = 10**9
 PART = ".part"
+VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "oid")
+"""Under what names file systems tell what changes with a file's content."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,34 @@ class TarCache:
     folder: Path
     limit: int
 
+    def unhashed(self, place: Remote) -> Path:
+        """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version."""
+        told = transfers.stated(place)
+        version = next((str(told[key]) for key in VERSIONS if told.get(key)), "")
+        name = sha256(f"{place}\n{told['size']}\n{version}".encode())
+        return self._path(name, None, int(told["size"]), partial(transfers.fetch, place, int(told["size"])), place)
+
     def path(
-        self, sha256: str, size: int, fetch: Callable[[Path], None], what: object, *, known: bool = False
+        self, digest: str, size: int, fetch: Callable[[Path], None], what: object, *, known: bool = False
     ) -> Path:  # fmt: skip
         """The tar with this hash and size, fetched if it is not here, or no longer sound.
 
         fetch: appends to a file what it lacks; what: names the tar; known: whether one that is here has been compared
         with its hash before. Raises InputError where what comes has another hash, twice.
         """
-        path = self.folder / f"{sha256}.tar"
+        path = self.folder / f"{digest}.tar"
+        if not known and _is_there(path, size):
+            with suppress(OSError):
+                if sha256_file(path) != digest:
+                    path.unlink()
+        return self._path(digest, digest, size, fetch, what)
+
+    def _path(self, name: str, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> Path:
+        path = self.folder / f"{name}.tar"
         if _is_there(path, size):
             with suppress(OSError):
                 os.utime(path)
-                if known or sha256_file(path) == sha256:
-                    return path
-                path.unlink()
+            return path
         if size > self.limit:
             raise InputError(
                 f"{what}: has {size / GIGABYTE:.1f} GB, the cache {self.folder} may hold {self.limit / GIGABYTE:g}. "
@@ -55,7 +73,7 @@ class TarCache:
             with _locked(path.with_name(path.name + PART)) as part:
                 if not _is_there(path, size):  # else another process fetched it while this one waited
                     self._make_room(size, keep=part)
-                    _fetch(part, sha256, size, fetch, what)
+                    _fetch(part, digest, size, fetch, what)
                     os.replace(part, path)
         except OSError as error:
             raise VhsError(
@@ -100,17 +118,19 @@ def _is_there(path: Path, size: int) -> bool:
         return False
 
 
-def _fetch(part: Path, sha256: str, size: int, fetch: Callable[[Path], None], what: object) -> None:
+def _fetch(part: Path, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> None:
     """Raises InputError where the content is another one, also when fetched from its start."""
     for again in (False, True):
         fetch(part)
+        if digest is None:
+            return
         found = sha256_file(part)
-        if found == sha256 and part.stat().st_size == size:
+        if found == digest and part.stat().st_size == size:
             return
         os.truncate(part, 0)  # what an earlier run left may have been of another file
         if again:
             raise InputError(
-                f"{what}: its content is not what the manifest says (sha256 {found[:12]}…, expected {sha256[:12]}…). "
+                f"{what}: its content is not what the manifest says (sha256 {found[:12]}…, expected {digest[:12]}…). "
                 f"Copy the set there again."
             )
 

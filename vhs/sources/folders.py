@@ -58,7 +58,7 @@ def split_of(folder: Path, name: str, split: str) -> Split:
         raise InputError(f"{folder}: holds no images in class folders (CLASS/IMAGE.png, .jpg or .webp).")
     relative = [path.relative_to(folder) for path in paths]
     names = tuple(path.name for path in classes)
-    return split_of_paths(folder, relative, labels, _wordnet(names), name=name, split=split)
+    return split_of_paths(folder, relative, labels, wordnet(names), name=name, split=split)
 
 
 def _check_depth(folder: Path, classes: Sequence[Path]) -> None:
@@ -74,7 +74,7 @@ def _check_depth(folder: Path, classes: Sequence[Path]) -> None:
         )
 
 
-def _wordnet(names: tuple[str, ...]) -> tuple[str, ...]:
+def wordnet(names: tuple[str, ...]) -> tuple[str, ...]:
     """ImageNet's ids for folders 0 to 999, other names as they are."""
     if names != tuple(str(number) for number in range(IMAGENET_CLASSES)):
         return names

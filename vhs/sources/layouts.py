@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.errors import InputError, UsageError
+from vhs.sources import foreign
 
 if TYPE_CHECKING:
     from vhs.formats.split import Split
@@ -40,7 +41,7 @@ class Layout:
         return getattr(importlib.import_module(f"vhs.sources.{self.module}"), name)
 
 
-FASHION = "fashion-mnist"
+FASHION, WEBDATASET = "fashion-mnist", "webdataset"
 LAYOUTS = {
     layout.name: layout
     for layout in (
@@ -80,6 +81,10 @@ LAYOUTS = {
             "domains", "DOMAIN/CLASS/IMAGE (PACS, Office-Home, DomainNet); attribute domain", "domains",
         ),
         Layout(
+            WEBDATASET, "tars by WebDataset's rules: train-{0000..0099}.tar, a folder of tars, or their URLs",
+            "foreign_split",
+        ),
+        Layout(
             "folders", "class folders, CLASS/IMAGE or SPLIT/CLASS/IMAGE (ImageNet, -R, -A, -Sketch, -V2)", "folders",
         ),
     )
@@ -90,6 +95,8 @@ LAYOUTS = {
 def detect(source: str) -> str:
     """The layout of `source`. Raises InputError when it has none of LAYOUTS."""
     path = Path(source)
+    if foreign.is_named(source):
+        return WEBDATASET
     if not path.exists():
         if source == FASHION:
             return FASHION

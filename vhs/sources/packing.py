@@ -13,10 +13,11 @@ from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import layouts, region_maps
+from vhs.sources import foreign_split, in_place, layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import VAL_SHARE, Dominoes
+from vhs.sources.foreign_split import Contents
 
 SPLITS = ("train", "val", "test")
 DISTORT = "labels,title,colorbar,ticks"
@@ -47,9 +48,16 @@ class Asked:
     follow_links: bool = False
     region_maps: Path | None = None
     region_names: Sequence[str] | None = None
+    label: str | None = None
+    class_names: str | None = None
+    in_place: bool = False
 
 
-def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
+Part = Split | Contents
+"""What becomes a set: a split that is written, or contents of tars that are described where they lie."""
+
+
+def parts(source: str, out: Path, asked: Asked, *, progress: Progress = silent) -> dict[Path, Part]:
     """Folder -> what goes into it: `out` itself for a single split, else a folder in it each.
 
     Raises UsageError or InputError for what cannot be.
@@ -60,12 +68,14 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
     check_range("test_correlation", asked.test_correlation, 0, 1)
     check_range("val_share", asked.val_share, 0, 1)
     check_range("count", asked.count, 8)
+    if asked.in_place:
+        return _in_place(source, out, asked, progress)
     if source == "dominoes":
         found = _dominoes(asked)
     elif source == "chirps":
         found = _chirps(asked)
     else:
-        found = _splits(source, asked)
+        found = _splits(source, out, asked, progress)
     if (asked.region_maps is None) != (asked.region_names is None):
         raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
     if asked.region_maps is not None:
@@ -77,9 +87,11 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
 
 
 def write(
-    folder: Path, part: Split, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
+    folder: Path, part: Part, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> ShardSet:  # fmt: skip
     """Write one shard set; a rerun keeps what is there and sound."""
+    if isinstance(part, Contents):
+        return ShardSet(folder, in_place.describe(folder, part, progress=progress))
     made = as_shifted(part, out / part.version_of) if part.version_of else part
     manifest, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
     if skipped:
@@ -91,7 +103,7 @@ def pack(
     source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> list[ShardSet]:  # fmt: skip
     """All shard sets of a source, written under their locks."""
-    found = parts(source, out, asked)
+    found = parts(source, out, asked, progress=progress)
     with locks.hold(found, note):
         return [write(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
 
@@ -135,15 +147,60 @@ def class_list(classes: str) -> list[str]:
         raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
 
 
-def _splits(source: str, asked: Asked) -> list[Split]:
+def _in_place(source: str, out: Path, asked: Asked, progress: Progress) -> dict[Path, Part]:
+    """The contents of tars that stay as they are. Raises UsageError for options that would change what is in them."""
+    changed = {
+        "--classes": asked.classes, "--per-class": asked.per_class, "--base": asked.base, "--skip-bad": asked.skip_bad,
+        "--region-maps": asked.region_maps, "--columns": asked.columns,
+    }  # fmt: skip
+    given = next((option for option, value in changed.items() if value), None)
+    if given is not None:
+        raise UsageError(f"--in-place: describes tars as they are; {given} makes others. Drop one of the two.")
+    layout = asked.layout or layouts.detect(source)
+    if layout != layouts.WEBDATASET:
+        raise UsageError(f"--in-place: {source} is of layout {layout}; only tars are described where they lie.")
+    found = _contents(source, asked, progress)
+    return {out / part.of.split if len(found) > 1 else out: part for part in found}
+
+
+def _contents(source: str, asked: Asked, progress: Progress) -> list[Contents]:
+    """The contents of tars that others wrote; a single set takes the split's name asked for."""
+    found = foreign_split.read(source, asked.label, asked.class_names, progress=progress)
+    if asked.split is None:
+        return found
+    _check_split(asked.split, [part.of.split for part in found])
+    return [replace(found[0], of=replace(found[0].of, split=asked.split))]
+
+
+def _splits(source: str, out: Path, asked: Asked, progress: Progress) -> list[Split]:
     """The splits of the source; a single one takes the name asked for."""
     layout, name = asked.layout, asked.split
     if layout is not None and layout not in layouts.LAYOUTS:
         raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
-    parts = layouts.read(source, layout or layouts.detect(source), asked.columns, follow_links=asked.follow_links)
+    layout = layout or layouts.detect(source)
+    if layout == layouts.WEBDATASET:
+        found = _contents(source, asked, progress)
+        _check_apart(found, out)
+        return [foreign_split.split_of(part) for part in found]
+    given = "--label" if asked.label else "--class-names" if asked.class_names else None
+    if given is not None:
+        raise UsageError(f"{given}: is of tars that others wrote; {source} is of layout {layout}.")
+    parts = layouts.read(source, layout, asked.columns, follow_links=asked.follow_links)
     if name is None:
         return parts
-    if len(parts) > 1 or name not in SPLITS:
-        why = f"the source has its own ({', '.join(part.split for part in parts)})" if len(parts) > 1 else "unknown"
-        raise UsageError(f"--split {name}: {why}; expected one split, called {choices(SPLITS)}.")
+    _check_split(name, [part.split for part in parts])
     return [replace(parts[0], split=name)]
+
+
+def _check_split(name: str, found: Sequence[str]) -> None:
+    """Raises UsageError for a name of a split that is none, or that several would have."""
+    if len(found) > 1 or name not in SPLITS:
+        why = f"the source has its own ({', '.join(found)})" if len(found) > 1 else "unknown"
+        raise UsageError(f"--split {name}: {why}; expected one split, called {choices(SPLITS)}.")
+
+
+def _check_apart(found: Sequence[Contents], out: Path) -> None:
+    """Raises UsageError where tars would be written beside, and perhaps over, those that are read."""
+    for place in (place for part in found for place in part.of.tars):
+        if isinstance(place, Path) and place.resolve().parent == out.resolve():
+            raise UsageError(f"{out}: holds {place.name}, which is read. Name another folder, or take --in-place.")

@@ -1,0 +1,202 @@
+"""Tars that others wrote: read by webdataset's pipeline, rewritten or described where they lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import CLASSES, toy_images
+from tests.foreign_tars import imagenet_1k_wds, jpeg, write
+from tests.trainings import weights
+from vhs.errors import InputError
+from vhs.formats.images import decode
+from vhs.formats.shards import ShardSet
+from vhs.sources import foreign
+
+RECIPE = ("--depth", 2, "--dim", 16, "--heads", 2, "--patch", 8, "--epochs", 2, "--batch", 20,
+          "--set", "resized_crop=true", "--workers", 0)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imagenet_1k_wds(tmp_path_factory.mktemp("wds"))
+
+
+def by_webdataset(tars: list[Path]) -> list[dict[str, object]]:
+    """What webdataset itself makes of them."""
+    from webdataset import WebDataset
+
+    return list(WebDataset([str(path) for path in tars], shardshuffle=False))
+
+
+def test_the_public_layout_goes_through_shard_train_and_ablate(vhs, public: Path) -> None:
+    pattern = f"{public}/imagenet1k-{{train-{{0000..0002}},validation-{{00..01}}}}.tar"
+    before = {path.name: path.read_bytes() for path in public.iterdir()}
+    assert vhs("shard", pattern, "copied", "--class-names", "json:class_name")[0] == 0
+    assert vhs("shard", public, "described", "--class-names", "json:class_name", "--in-place")[0] == 0
+    assert {path.name: path.read_bytes() for path in public.iterdir()} == before
+    assert sum(path.stat().st_size for path in Path("described").rglob("*") if path.is_file()) < 40_000
+    assert not list(Path("described").rglob("*.tar"))
+    for split in ("train", "val"):
+        copied, described = (ShardSet.open(Path(where, split)) for where in ("copied", "described"))
+        assert copied.manifest.classes == described.manifest.classes == CLASSES
+        assert copied.manifest.mean == described.manifest.mean and copied.manifest.std == described.manifest.std
+        theirs = by_webdataset(sorted(public.glob(f"imagenet1k-{split}*.tar")))
+        for ours, other, their in zip(copied.samples(), described.samples(), theirs, strict=True):
+            assert ours.id == other.id and ours.label == other.label == int(their["cls"])
+            assert ours.id == f"{Path(their['__url__']).stem}/{their['__key__']}"
+            assert bytes(ours.image) == bytes(other.image) == their["jpg"]
+    for where in ("copied", "described"):
+        assert vhs("train", where, *RECIPE, "-o", f"{where}.safetensors")[0] == 0
+        code, _, err = vhs("ablate", f"{where}.safetensors", "--shift", "contrast:3", "-o", f"{where}.csv")
+        assert code == 0, err
+    one, other = weights("copied.safetensors"), weights("described.safetensors")
+    assert all((one[name] == other[name]).all() for name in one)
+    rows = [Path(f"{where}.csv").read_text().replace(f"{where}.safetensors", "m") for where in ("copied", "described")]
+    assert rows[0] == rows[1]
+
+
+def test_a_description_is_left_as_it_is_and_a_changed_tar_is_told(vhs, tmp_path: Path) -> None:
+    imagenet_1k_wds(tmp_path / "src", train=20, val=20)
+    assert vhs("shard", "src", "at", "--in-place")[0] == 0
+    times = {path: path.stat().st_mtime_ns for path in Path("at").rglob("*")}
+    assert vhs("shard", "src", "at", "--in-place")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("at").rglob("*")} == times
+    tar = Path("src/imagenet1k-validation-00.tar")
+    data = bytearray(tar.read_bytes())
+    data[data.index(b"\xff\xd8\xff") + 300] ^= 1  # within the first image
+    tar.write_bytes(data)
+    code, _, err = vhs("shard", "src", "at", "--in-place")
+    assert code == 2 and "already holds another shard set, or its tars have changed" in err
+    from vhs.runs import cache
+
+    with pytest.raises(InputError, match="its content is not what the manifest says"):
+        cache.decode(ShardSet.open(Path("at/val")), cache.choose(ShardSet.open(Path("at/val"))))
+
+
+def test_a_description_that_was_cut_goes_on(vhs, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vhs.sources import in_place
+
+    read: list[str] = []
+    entry = in_place._entry
+
+    def cut(place: Path, samples: int) -> object:
+        read.append(place.name)
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return entry(place, samples)
+
+    monkeypatch.setattr(in_place, "_entry", cut)
+    assert vhs("shard", public, "at", "--in-place")[0] == 130
+    assert not Path("at/train/shards.json").exists()
+    assert vhs("shard", public, "at", "--in-place")[0] == 0
+    assert read.count("imagenet1k-train-0000.tar") == 1 and read.count("imagenet1k-train-0002.tar") == 2
+    monkeypatch.setattr(in_place, "_entry", entry)
+    assert vhs("shard", public, "whole", "--in-place")[0] == 0
+    assert not Path("at/train/shards.in-place.json").exists()
+    for split in ("train", "val"):
+        whole, continued = (ShardSet.open(Path(where, split)) for where in ("whole", "at"))
+        assert [bytes(sample.image) for sample in whole.samples()] == [
+            bytes(sample.image) for sample in continued.samples()
+        ]
+        assert whole.manifest.tars == continued.manifest.tars and whole.manifest.mean == continued.manifest.mean
+
+
+def samples(kind: str, count: int = 10) -> list[dict[str, object]]:
+    """Samples that tell their class in one of several ways, with members that vhs does not know."""
+    images, labels = toy_images(count, 5)
+    made: list[dict[str, object]] = []
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        sample: dict[str, object] = {"__key__": f"s{number:03d}", "depth.npy": b"unknown", "JPG": jpeg(image)}
+        told = {"txt": {"txt": CLASSES[label]}, "json": {"json": json.dumps({"cls": int(label)}).encode()},
+                "names": {"cls": CLASSES[label].encode()}}[kind]  # fmt: skip
+        made.append(sample | told)
+    return made
+
+
+@pytest.mark.parametrize(
+    "kind, options, classes",
+    [
+        ("txt", (), CLASSES),
+        ("names", (), CLASSES),
+        ("json", (), ("0", "1", "2", "3", "4")),
+        ("json", ("--class-names", "names.txt"), ("A", "B", "C", "D", "E", "F")),
+        ("txt", ("--class-names", "known.txt", "--label", "txt"), tuple(reversed(CLASSES))),
+    ],
+)
+def test_classes_come_from_members_or_from_a_file(vhs, kind: str, options: tuple, classes: tuple) -> None:
+    write(Path("t/some-%02d.tar"), samples(kind), 4, mtime=0)
+    Path("names.txt").write_text("\n".join("ABCDEF") + "\n")
+    Path("known.txt").write_text("\n".join(reversed(CLASSES)))
+    code, _, err = vhs("shard", "t", "out", *options)
+    assert code == 0, err
+    data = ShardSet.open(Path("out"))
+    assert data.manifest.classes == classes and data.manifest.split == "val" and data.manifest.name == "some"
+    found = [(sample.id, sample.label) for sample in data.samples()]
+    expected = [classes.index(CLASSES[n % 5]) if kind in ("txt", "names") else n % 5 for n in range(10)]
+    assert found == [(f"some-{n // 4:02d}/s{n:03d}", label) for n, label in enumerate(expected)]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("t/{00..03}.tar", "o"), r"t/01.tar: is not there, one of 4 tars that t/{00..03}.tar names"),
+        (("t/{00..03.tar", "o"), "braces do not match"),
+        (("t", "t"), "t: holds 00.tar, which is read. Name another folder, or take --in-place"),
+        (("t", "o", "--label", "json:x"), "s000: has no label in json:x"),
+        (("t", "o", "--label", "jpg"), "--label jpg: expected cls, txt or json:KEY"),
+        (
+            ("t", "o", "--in-place", "--per-class", "3"),
+            "--in-place: describes tars as they are; --per-class makes others",
+        ),
+        (("t", "o", "--class-names", "few.txt"), "s003: class 'dog' is not among the 3 of --class-names"),
+        (("c", "o", "--in-place"), "is of layout folders; only tars are described where they lie"),
+        (("pipe:cat t/00.tar", "o"), "would run a command"),
+        (("ftp://host/x.tar", "o"), "is no protocol that vhs reads"),
+        (("c", "o", "--label", "txt"), "--label: is of tars that others wrote; c is of layout folders"),
+    ],
+)
+def test_what_cannot_be_is_one_line(vhs, arguments: tuple, message: str) -> None:
+    write(Path("t/%02d.tar"), samples("txt"), 10)
+    Path("few.txt").write_text("ant\nbee\ncat\n")
+    (Path("c") / "ant").mkdir(parents=True)
+    (Path("c") / "ant" / "a.jpg").write_bytes(jpeg(toy_images(1, 0)[0][0]))
+    code, out, err = vhs("shard", *arguments)
+    assert code in (2, 3) and not out
+    assert message in err and len(err.strip().splitlines()) == 1
+
+
+def test_links_and_other_members_of_foreign_tars_are_left_alone(vhs) -> None:
+    image = jpeg(toy_images(1, 0)[0][0])
+    with tarfile.open("train-0.tar", "w") as archive:
+        for name, data in (("./d.1/a.jpg", image), ("./d.1/a.cls", b"0"), ("__meta__.json", b"{}"), ("d.1/b.jpg", image),
+                           ("d.1/b.cls", b"1")):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        link = tarfile.TarInfo("d.1/b.link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    for arguments in (("copied",), ("at", "--in-place")):
+        assert vhs("shard", "train-0.tar", *arguments)[0] == 0
+        data = ShardSet.open(Path(arguments[0]))
+        assert [sample.id for sample in data.samples()] == ["train-0/d_1/a", "train-0/d_1/b"]
+        assert np.array_equal(data.decode(next(data.samples())), decode(image, 3, ""))
+    assert data.manifest.split == "train"
+
+
+def test_sets_are_told_by_their_names(tmp_path: Path) -> None:
+    for name in ("x-train-0", "x-train-1", "x_val_0", "x.test.0"):
+        (tmp_path / f"{name}.tar").touch()
+    found = {one.split: (one.name, [tar.name for tar in one.tars]) for one in foreign.sets(str(tmp_path))}
+    assert found == {
+        "train": ("x", ["x-train-0.tar", "x-train-1.tar"]), "val": ("x", ["x_val_0.tar"]), "test": ("x", ["x.test.0.tar"]),
+    }  # fmt: skip
+    (tmp_path / "more.tar").touch()
+    with pytest.raises(InputError, match="names of others tell their split"):
+        foreign.sets(str(tmp_path))

@@ -1,0 +1,187 @@
+"""Tars that others wrote as splits: their samples with ids, labels and class names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from vhs.errors import InputError
+from vhs.formats import regular, tar_cache
+from vhs.formats.places import Place, Remote
+from vhs.formats.split import Split, tar_ids
+from vhs.formats.tar import open_tar
+from vhs.progress import Progress, silent
+from vhs.sources import foreign
+from vhs.sources.folders import PROBED, channels_of, wordnet
+from vhs.sources.foreign import TarSet
+from vhs.sources.foreign_samples import Foreign, Teller, samples
+
+OPEN = 8
+"""Tars mapped at once."""
+
+
+class Located(NamedTuple):
+    """A sample of a split: the number of its tar, and what is known of it."""
+
+    tar: int
+    sample: Foreign
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All samples of a set of tars, in stored order; ids: `TAR/KEY`; labels: places among classes."""
+
+    of: TarSet
+    samples: Sequence[Located]
+    ids: Sequence[str]
+    labels: Sequence[int]
+    classes: tuple[str, ...]
+
+
+def read(
+    source: str, label: str | None = None, class_names: str | None = None, *, progress: Progress = silent
+) -> list[Contents]:  # fmt: skip
+    """The contents of every set of tars that `source` names, with one list of classes.
+
+    label: the member that tells a sample's class, as `cls`, `txt` or `json:KEY`; None takes the first there is.
+    class_names: such a member that tells the class's name, or a file with a name a line, the first for label 0.
+    Raises InputError naming tar and sample for what is wrong.
+    """
+    teller = Teller.parse(label, "--label") if label is not None else None
+    names, of_class = _names(class_names)
+    found = foreign.sets(source)
+    whole = [_samples(one, teller, of_class, progress) for one in found]
+    classes, place = _classes([item.sample for items in whole for item in items], names)
+    return [
+        Contents(
+            of=one, samples=items, ids=_ids(one, items), classes=classes,
+            labels=[_label(item.sample, place, str(one.tars[item.tar]), len(classes)) for item in items],
+        )
+        for one, items in zip(found, whole, strict=True)
+    ]  # fmt: skip
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether a folder holds tars of others, and nothing else of ours."""
+    return foreign.is_folder(folder)
+
+
+def splits(folder: Path) -> list[Split]:
+    """A split for each set of tars in a folder."""
+    return [split_of(contents) for contents in read(str(folder))]
+
+
+def split_of(contents: Contents) -> Split:
+    """The contents as a split whose images are copied into tars of ours."""
+    files = _Opened(contents.of.tars)
+    items = contents.samples
+
+    def encoded(position: int) -> bytes:
+        tar, sample = items[position]
+        return bytes(files.data(tar)[sample.image.offset : sample.image.offset + sample.image.size])
+
+    fingerprint = hashlib.sha256("\n".join(state_of(place) for place in contents.of.tars).encode())
+    return Split(
+        name=contents.of.name, split=contents.of.split, classes=contents.classes, ids=contents.ids,
+        labels=contents.labels, encoded=encoded, fingerprint=fingerprint.hexdigest(), source=contents.of.name,
+        channels=channels_of([partial(_opened, encoded, position) for position in range(min(PROBED, len(items)))]),
+    )  # fmt: skip
+
+
+def local(place: Place) -> Path:
+    """The file a tar lies in here, fetched into the cache where it lies elsewhere."""
+    return tar_cache.default().unhashed(place) if isinstance(place, Remote) else place
+
+
+def state_of(place: Place) -> str:
+    """What changes when a tar does."""
+    path = local(place)
+    status = path.stat()
+    return f"{place.name}:{status.st_size}:{path.name if isinstance(place, Remote) else status.st_mtime_ns}"
+
+
+def _opened(encoded: Callable[[int], bytes], position: int) -> Image.Image:
+    return Image.open(io.BytesIO(encoded(position)))
+
+
+class _Opened:
+    """Tars mapped when they are read; only so many at once."""
+
+    def __init__(self, tars: Sequence[Place]) -> None:
+        self._tars = tars
+        self._mapped: OrderedDict[int, memoryview] = OrderedDict()
+
+    def data(self, number: int) -> memoryview:
+        found = self._mapped.get(number)
+        if found is None:
+            found = self._mapped[number] = memoryview(open_tar(local(self._tars[number])))
+            while len(self._mapped) > OPEN:
+                self._mapped.popitem(last=False)
+        return found
+
+
+def _samples(one: TarSet, label: Teller | None, class_name: Teller | None, progress: Progress) -> list[Located]:
+    found = []
+    for number, place in enumerate(one.tars):
+        progress(f"looking through {one.name}/{one.split}", number, len(one.tars))
+        found += [Located(number, sample) for sample in samples(local(place), str(place), label, class_name)]
+    progress(f"looking through {one.name}/{one.split}", len(one.tars), len(one.tars))
+    if not found:
+        raise InputError(f"{one.tars[0]}: no sample of its tars has an image (.jpg, .png or .webp).")
+    return found
+
+
+def _names(told: str | None) -> tuple[list[str] | None, Teller | None]:
+    """Names by label from a file, or the member that tells them."""
+    if told is None:
+        return None, None
+    if told == "txt" or told == "cls" or told.startswith("json:"):
+        return None, Teller.parse(told, "--class-names")
+    names = [line.strip() for line in regular.text(Path(told)).splitlines() if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{told}: expected one class a line, each once, the first for label 0.")
+    return names, None
+
+
+def _classes(every: Sequence[Foreign], names: list[str] | None) -> tuple[tuple[str, ...], dict[str, int]]:
+    """(class names in label order, label text -> place)."""
+    texts = {sample.label for sample in every}
+    if not all(text.isascii() and text.isdigit() and len(text) < 8 for text in texts):
+        classes = names or sorted(texts)
+        return tuple(classes), {name: place for place, name in enumerate(classes)}
+    told: dict[str, str] = {}
+    for sample in every:
+        if sample.class_name is not None and told.setdefault(sample.label, sample.class_name) != sample.class_name:
+            raise InputError(
+                f"{sample.key}: label {sample.label} is called {sample.class_name}, elsewhere {told[sample.label]}. "
+                f"Name a file with --class-names."
+            )
+    count = len(names) if names else max(map(int, texts)) + 1
+    numbered = wordnet(tuple(str(label) for label in range(count)))
+    by_number = {int(text): name for text, name in told.items()}
+    classes = names or [by_number.get(label, numbered[label]) for label in range(count)]
+    if len(set(classes)) < len(classes):
+        raise InputError("--class-names: two labels have the same name. Name a file with one class a line.")
+    return tuple(classes), {text: int(text) for text in texts}
+
+
+def _label(sample: Foreign, place: dict[str, int], where: str, classes: int) -> int:
+    found = place.get(sample.label, classes)
+    if found >= classes:
+        raise InputError(
+            f"{where}: {sample.key}: class {sample.label[:60]!r} is not among the {classes} of --class-names."
+        )
+    return found
+
+
+def _ids(one: TarSet, items: Sequence[Located]) -> list[str]:
+    stems = [place.name.removesuffix(foreign.SUFFIX) for place in one.tars]
+    return tar_ids([f"{stems[item.tar]}/{item.sample.key}" for item in items])
