@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FAULTS = ("drop", "503", "short", "late")
-LATE = 0.05
 
 
 @dataclass
 class Faults:
-    """How many faults are still to come, at which odds, and what has been done. kinds: of FAULTS."""
+    """How many faults are still to come, at which odds, and what has been done. kinds: of FAULTS; late: seconds."""
 
     left: int = 0
     odds: float = 0.5
     kinds: tuple[str, ...] = FAULTS
     seed: int = 0
+    late: float = 0.05
     done: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     sent: int = 0
@@ -81,7 +81,7 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
                 self.close_connection = True
                 return self.send_error(503)
             if kind == "late":
-                time.sleep(LATE)
+                time.sleep(told.late)
             data, code = path.read_bytes(), 200
             found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             size = len(data)

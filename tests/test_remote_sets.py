@@ -1,0 +1,397 @@
+"""Sets behind URLs: a real web server and a real object store, on this machine, with faults."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.foreign_tars import imagenet_1k_wds
+from tests.trainings import training
+from tests.web import Faults, served
+from vhs.errors import InputError, UsageError
+from vhs.formats import places, tar_cache, transfers
+from vhs.formats.places import Remote
+from vhs.formats.shards import ShardSet, pick
+from vhs.runs import cache
+from vhs.training.recipe import Recipe
+
+STREAMED = Recipe(depth=1, dim=8, heads=2, patch=14, batch=24, epochs=3, resized_crop=True, mixup=0.5, lr=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and pauses too short to wait for."""
+    monkeypatch.setenv("VHS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(transfers, "PAUSE", 0.001)
+    monkeypatch.setattr(transfers, "BLOCK", 1 << 13)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The URL of a bucket of an S3 server that runs here."""
+    from moto.server import ThreadedMotoServer
+
+    told = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = dict(os.environ)
+    os.environ.update(told | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"})
+    import s3fs
+
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("sets")
+    yield "s3://sets"
+    os.environ.clear()
+    os.environ.update(before)
+    server.stop()
+
+
+def decoded(place: object) -> cache.Decoded:
+    data = pick(places.parse(place), lambda manifest: manifest.split == "val", "validation")
+    return cache.decode(data, cache.choose(data))
+
+
+def same(one: cache.Decoded, other: cache.Decoded) -> bool:
+    return (
+        one.ids == other.ids and torch.equal(one.images_NCHW, other.images_NCHW) and one.labels_N.equal(other.labels_N)
+    )
+
+
+class TestEveryCommand:
+    def test_evaluates_trains_and_ablates_as_from_disk(self, vhs, toy_shards: Path) -> None:
+        small = ("--depth", 1, "--dim", 8, "--heads", 2, "--patch", 14, "--epochs", 1, "--batch", 24)
+        with served(toy_shards) as url:
+            for where, name in ((toy_shards, "disk"), (url, "web")):
+                assert vhs("train", where, *small, "-o", f"{name}.safetensors")[0] == 0
+                code, _, err = vhs(
+                    "ablate", f"{name}.safetensors", "--fill", "mean", "--shift", "contrast:3", "-o", f"{name}.csv"
+                )  # fmt: skip
+                assert code == 0, err
+            tables = [Path(f"{name}.csv").read_text().replace(f"{name}.safetensors", "m") for name in ("disk", "web")]
+            assert tables[0].splitlines()[2].split(",")[3:] == tables[1].splitlines()[2].split(",")[3:]
+            assert tables[0] == tables[1]
+            for arguments in (("evalshift", "web.safetensors", "--data", f"{url}/val"),
+                              ("specialize", "web.safetensors", "--data", f"{url}/val", "--max-samples", 20)):  # fmt: skip
+                remote = vhs(*arguments)
+                local = vhs(*(str(item).replace(url, str(toy_shards)) for item in arguments))
+                assert remote[0] == local[0] == 0 and remote[1] == local[1]
+            assert vhs("info", url)[1].count("toy/") == 2
+            assert vhs("plot", f"{url}/val", "-o", "sheet.png")[0] == 0
+
+    def test_shifts_are_stored_elsewhere_too(self, vhs, toy_shards: Path, toy_checkpoint: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "src" / "fog"
+        data = ShardSet.open(toy_shards / "val")
+        for severity in range(1, 6):
+            for sample in data.samples():
+                place = folder / str(severity) / data.manifest.classes[sample.label] / f"{sample.id}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(bytes(sample.image))
+        assert vhs("shard", folder.parent, "c/stored", "--base", toy_shards / "val")[0] == 0
+        with served(Path("c")) as url:
+            one = vhs("evalshift", toy_checkpoint, "--data", toy_shards / "val", "--shift", f"{url}/stored")
+            other = vhs("evalshift", toy_checkpoint, "--data", toy_shards / "val", "--shift", "c/stored")
+        assert one[0] == other[0] == 0 and one[1] == other[1] and one[1].count(",fog,") == 5
+
+    def test_the_default_data_is_found_where_it_was_recorded(self, vhs, toy_shards: Path) -> None:
+        with served(toy_shards) as url:
+            arguments = ("--depth", 1, "--dim", 8, "--heads", 2, "--patch", 14, "--epochs", 1, "--batch", 24)
+            assert vhs("train", url, *arguments, "-o", "m.safetensors")[0] == 0
+            code, out, err = vhs("evalshift", "m.safetensors")
+        assert code == 0 and "toy/val" in out and not err
+
+
+class TestFaults:
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_200_faults_change_nothing(self, tmp_path: Path, seed: int) -> None:
+        folder = packed(tmp_path / "set", 400)
+        told = Faults(left=200, odds=0.6, seed=seed)
+        local = decoded(folder)
+        found = 0
+        with served(folder, told) as url:
+            while told.left:
+                assert same(decoded(url), local)
+                found += 1
+                for path in (tmp_path / "cache").iterdir():
+                    path.unlink()
+        assert sum(told.done.values()) == 200 and set(told.done) == {"drop", "503", "short", "late"} and found >= 1
+
+    def test_an_epoch_of_training_is_complete_whatever_breaks(self, tmp_path: Path) -> None:
+        folder = packed(tmp_path / "set", 120)
+        assert training(tmp_path / "disk", folder, recipe=STREAMED).run(resuming=False)
+        with served(folder, Faults(left=200, odds=0.5, seed=3)) as url:
+            sets = {split: ShardSet.open(places.parse(f"{url}/{split}")) for split in ("train", "val")}
+            assert training(tmp_path / "web", folder, recipe=STREAMED, workers=2, **sets).run(resuming=False)
+        one, other = (weights_of(tmp_path / name / "m.safetensors") for name in ("disk", "web"))
+        assert one == other
+
+    def test_what_broke_off_is_continued(self, toy_shards: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transfers, "TRIES", 1)
+        tars = ShardSet.open(toy_shards / "val").manifest.tars
+        told = Faults()
+        with served(toy_shards, told) as url:
+            data = ShardSet.open(places.parse(f"{url}/val"))
+            assert data.index
+            quarter = tars[0].bytes // 4 + 1
+            monkeypatch.setattr(transfers, "BLOCK", quarter)
+            transfers.fetch(Remote(f"{url}/val/{tars[0].name}"), quarter, part_of(kept, tars[0].sha256))
+            told.left, told.odds, told.kinds = 1, 1.0, ("drop",)
+            with pytest.raises(InputError, match=r"000000\.tar: cannot be read: .*; given up after 1 tries"):
+                data.tars.data(tars[0])
+            sent = told.sent
+            data.tars.data(tars[0])
+            assert 0 < told.sent - sent <= tars[0].bytes - quarter
+
+    def test_silence_is_not_waited_for(self, toy_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transfers, "SILENCE", 0.2)
+        transfers._open_system.cache_clear()
+        told = Faults(left=3, odds=1.0, kinds=("late",), late=1.0)
+        with served(toy_shards, told) as url:
+            assert same(decoded(url), decoded(toy_shards))
+        transfers._open_system.cache_clear()
+        assert told.done["late"] == 3
+
+    def test_a_server_without_ranges_is_read_at_once(self, toy_shards: Path) -> None:
+        told = Faults(ranges=False)
+        with served(toy_shards, told) as url:
+            assert same(decoded(url), decoded(toy_shards))
+        tars = [count for path, count in told.asked.items() if path.endswith(".tar")]
+        assert max(tars) <= 2
+
+    def test_content_that_is_another_is_never_used(self, tmp_path: Path, kept: Path) -> None:
+        folder = packed(tmp_path / "set", 60)
+        tar = folder / "val/000000.tar"
+        data = bytearray(tar.read_bytes())
+        data[700] ^= 1
+        tar.write_bytes(data)
+        with (
+            served(folder) as url,
+            pytest.raises(InputError, match=r"000000\.tar: its content is not what the manifest"),
+        ):
+            decoded(url)
+        assert not list(kept.glob("*.tar"))
+
+    def test_a_damaged_copy_is_fetched_again(self, toy_shards: Path, kept: Path) -> None:
+        with served(toy_shards) as url:
+            first = decoded(url)
+            for path in kept.glob("*.tar"):
+                data = bytearray(path.read_bytes())
+                data[2000] ^= 255
+                path.write_bytes(data)
+            assert same(decoded(url), first)
+
+    def test_credentials_are_not_told(self, vhs, toy_shards: Path, toy_checkpoint: Path, monkeypatch) -> None:
+        monkeypatch.setattr(transfers, "TRIES", 2)
+        told = Faults(left=1000, odds=1.0, kinds=("503",))
+        with served(toy_shards, told) as url:
+            secret = url.replace("http://", "http://me:sesame@") + "/val?token=hidden"
+            code, out, err = vhs("evalshift", toy_checkpoint, "--data", secret)
+            assert code == 3 and not out and len(err.splitlines()) == 1
+            assert (
+                "sesame" not in err
+                and "hidden" not in err
+                and "/val/shards.json: cannot be read" in err
+                and "503" in err
+            )
+            assert any("Authorization" in headers for headers in told.headers)
+            told.left = 0
+            code, out, err = vhs("evalshift", toy_checkpoint, "--data", secret, "-o", "t.parquet")
+            assert code == 0, err
+            assert b"sesame" not in Path("t.parquet").read_bytes() and b"hidden" not in Path("t.parquet").read_bytes()
+
+    def test_a_missing_set_is_one_line_at_once(self, vhs, toy_shards: Path, toy_checkpoint: Path) -> None:
+        with served(toy_shards) as url:
+            code, _, err = vhs("evalshift", toy_checkpoint, "--data", f"{url}/nothing")
+        assert code == 3 and len(err.splitlines()) == 1 and "/nothing: holds no validation shard set" in err
+
+
+class TestCache:
+    def test_it_stays_within_its_bounds(self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = packed(tmp_path / "set", 400)
+        sizes = [entry.bytes for entry in ShardSet.open(folder / "val").manifest.tars]
+        assert len(sizes) == 8
+        monkeypatch.setenv("VHS_CACHE_GB", str(3.5 * max(sizes) / 1e9))
+        with served(folder) as url:
+            assert same(decoded(url), decoded(folder))
+            held = [path.stat().st_size for path in kept.glob("*.tar*")]
+        assert 0 < sum(held) <= 3.5 * max(sizes) and len(held) == 3
+
+    def test_a_tar_that_never_fits_is_told(self, toy_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VHS_CACHE_GB", "0.00001")
+        with served(toy_shards) as url, pytest.raises(InputError, match=r"Allow more in \$VHS_CACHE_GB"):
+            decoded(url)
+        monkeypatch.setenv("VHS_CACHE_GB", "many")
+        with (
+            served(toy_shards) as url,
+            pytest.raises(UsageError, match=r"\$VHS_CACHE_GB is 'many'; expected gigabytes"),
+        ):
+            decoded(url)
+
+    def test_runs_at_once_share_it(self, toy_shards: Path, toy_checkpoint: Path, tmp_path: Path) -> None:
+        told = Faults()
+        with served(toy_shards, told) as url:
+            command = [sys.executable, "-m", "vhs", "evalshift", str(toy_checkpoint), "--data", f"{url}/val", "-q"]
+            runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+            found = [run.communicate(timeout=120)[0] for run in runs]
+        assert len(set(found)) == 1 and all(run.returncode == 0 for run in runs)
+        assert not list((tmp_path / "cache").glob("*.part"))
+        tars = {path: count for path, count in told.asked.items() if path.endswith(".tar")}
+        blocks = {entry.name: -(-entry.bytes // (8 << 20)) for entry in ShardSet.open(toy_shards / "val").manifest.tars}
+        assert all(count <= blocks[path.rpartition("/")[2]] for path, count in tars.items())
+
+    def test_a_set_without_an_index_is_walked_through(self, tmp_path: Path) -> None:
+        folder = packed(tmp_path / "set", 60)
+        (folder / "val/shards.index").unlink()
+        with served(folder) as url:
+            assert ShardSet.open(places.parse(f"{url}/val")).index is None
+            assert same(decoded(url), decoded(folder))
+
+
+class TestWindows:
+    def test_tars_drawn_in_windows_give_what_the_disk_gives(self, tmp_path: Path, monkeypatch, kept: Path) -> None:
+        folder = packed(tmp_path / "set", 240, train=240)
+        recipe = Recipe(**{**vars(STREAMED), "tar_window": 1, "epochs": 2})
+        most = max(entry.bytes for entry in ShardSet.open(folder / "train").manifest.tars)
+        monkeypatch.setenv("VHS_CACHE_GB", str(2.2 * most / 1e9))
+        assert training(tmp_path / "disk", folder, recipe=recipe).run(resuming=False)
+        told = Faults()
+        with served(folder, told) as url:
+            sets = {split: ShardSet.open(places.parse(f"{url}/{split}")) for split in ("train", "val")}
+            with pytest.raises(UsageError, match=r"Draw them in windows with --set tar_window=1, or allow more"):
+                training(tmp_path / "none", folder, recipe=STREAMED, **sets)
+            seen = [0]
+
+            def stop() -> bool:
+                seen[0] += 1
+                return seen[0] == 7
+
+            assert not training(tmp_path / "web", folder, recipe=recipe, workers=1, stop=stop, **sets).run(
+                resuming=False
+            )
+            assert training(tmp_path / "web", folder, recipe=recipe, workers=1, **sets).run(resuming=True)
+            assert sum(path.stat().st_size for path in kept.glob("*.tar*")) <= 2.2 * most
+        assert weights_of(tmp_path / "disk/m.safetensors") == weights_of(tmp_path / "web/m.safetensors")
+
+    @pytest.mark.parametrize("window", [1, 2, 3, 10])
+    def test_every_sample_once_and_few_tars_at_a_time(self, window: int) -> None:
+        from vhs.training import feed
+
+        tars = torch.tensor([0] * 5 + [1] * 5 + [2] * 5 + [3] * 4 + [4] * 1)
+        recipe = Recipe(tar_window=window, batch=4)
+        orders = [feed.order(recipe, epoch, 20, tars)[0] for epoch in range(4)]
+        assert all(sorted(order.tolist()) == list(range(20)) for order in orders)
+        assert len({tuple(order.tolist()) for order in orders}) == 4
+        for order in orders:
+            met: list[int] = []
+            for tar in tars[order].tolist():
+                if tar not in met:
+                    met.append(tar)
+            places_of = {tar: [i for i, t in enumerate(tars[order].tolist()) if t == tar] for tar in met}
+            groups = [met[start : start + window] for start in range(0, 5, window)]
+            ends = [max(max(places_of[tar]) for tar in group) for group in groups]
+            begins = [min(min(places_of[tar]) for tar in group) for group in groups]
+            assert all(end < begin for end, begin in zip(ends, begins[1:], strict=False))
+
+
+class TestObjectStore:
+    def test_a_set_on_s3_is_as_on_disk(self, bucket: str, toy_shards: Path, toy_checkpoint: Path, vhs) -> None:
+        put(toy_shards, f"{bucket}/toy")
+        assert same(decoded(f"{bucket}/toy"), decoded(toy_shards))
+        one = vhs("ablate", toy_checkpoint, "--data", f"{bucket}/toy/val")
+        other = vhs("ablate", toy_checkpoint, "--data", toy_shards / "val")
+        assert one[0] == other[0] == 0 and one[1] == other[1]
+        code, _, err = vhs("evalshift", toy_checkpoint, "--data", "s3://sets/none")
+        assert code == 3 and len(err.splitlines()) == 1 and "s3://sets/none: holds no" in err
+
+    def test_tars_of_others_on_s3_are_described_and_copied(self, bucket: str, tmp_path: Path, vhs) -> None:
+        put(imagenet_1k_wds(tmp_path / "wds"), f"{bucket}/wds")
+        pattern = f"{bucket}/wds/imagenet1k-{{train-{{0000..0002}},validation-{{00..01}}}}.tar"
+        for where, options in (("copied", ()), ("at", ("--in-place",))):
+            code, _, err = vhs("shard", pattern, where, *options)
+            assert code == 0, err
+        assert not list(Path("at").rglob("*.tar"))
+        assert ShardSet.open(Path("at/val")).manifest.tars_at == f"{bucket}/wds"
+        assert same(decoded("at"), decoded("copied"))
+
+
+def test_hugging_face_urls_are_asked_of_their_own_library(monkeypatch: pytest.MonkeyPatch, toy_shards: Path) -> None:
+    """`hf://datasets/NAME/PATH`: the library's file system, on a stand-in for its network."""
+    from huggingface_hub import HfFileSystem
+
+    def local(self, path: str) -> Path:
+        name = (
+            str(path)
+            .removeprefix("hf://")
+            .removeprefix("datasets/someone/toy@main/")
+            .removeprefix("datasets/someone/toy/")
+        )
+        return toy_shards / name
+
+    def info(self, path: str, **options: object) -> dict[str, object]:
+        file = local(self, path)
+        if not file.is_file():
+            raise FileNotFoundError(path)
+        return {"name": path, "size": file.stat().st_size, "type": "file"}
+
+    def cat(self, path: str, start: int | None = None, end: int | None = None, **options: object) -> bytes:
+        return local(self, path).read_bytes()[start:end]
+
+    def nothing(self, path: str, **options: object) -> list[str]:
+        return []
+
+    monkeypatch.setattr(HfFileSystem, "info", info)
+    monkeypatch.setattr(HfFileSystem, "cat_file", cat)
+    monkeypatch.setattr(HfFileSystem, "glob", nothing)
+    transfers._open_system.cache_clear()
+    assert same(decoded("hf://datasets/someone/toy"), decoded(toy_shards))
+
+
+def test_places_are_parsed_and_named_without_credentials() -> None:
+    assert places.parse("data/val") == Path("data/val") and places.parse("file:///data/val") == Path("/data/val")
+    assert places.parse(Path("s3://b/x")) == Remote("s3://b/x")
+    place = places.parse("https://me:pw@host:8/a/b?sig=1") / "shards.json"
+    assert place.url == "https://me:pw@host:8/a/b/shards.json?sig=1" and str(place) == "https://host:8/a/b/shards.json"
+    assert str(place.parent) == "https://host:8/a/b" and place.name == "shards.json"
+    assert places.redacted("x https://me:pw@host/a?sig=1 y") == "x https://host/a y"
+    for wrong in ("pipe:cat x", "ftp://host/x"):
+        with pytest.raises(UsageError):
+            places.parse(wrong)
+
+
+def packed(folder: Path, val: int, train: int = 48) -> Path:
+    """A train and a val set of small grey images, 50 a tar."""
+    from tests.conftest import CLASSES, toy_images
+    from vhs.formats.sharding import write_set
+    from vhs.formats.split import from_arrays
+
+    for split, count, seed in (("train", train, 1), ("val", val, 2)):
+        images, labels = toy_images(count, seed)
+        data = from_arrays(images, labels, name="toy", split=split, classes=CLASSES, prefix=split)
+        write_set(folder / split, data, per_tar=50)
+    return folder
+
+
+def weights_of(path: Path) -> dict[str, bytes]:
+    from vhs.formats import checkpoints
+
+    return {name: tensor.numpy().tobytes() for name, tensor in checkpoints.load(path)[1].items()}
+
+
+def part_of(folder: Path, sha256: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{sha256}.tar{tar_cache.PART}"
+
+
+def put(folder: Path, url: str) -> None:
+    import s3fs
+
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            system.pipe_file(f"{url}/{path.relative_to(folder)}", path.read_bytes())
