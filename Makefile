@@ -97,6 +97,7 @@ bench: $(READY) bench-tools  ## our code against the alternative, alternating in
 	$(PYTHON) -m tests.bench.looking
 	$(PYTHON) -m tests.bench.roles
 	$(PYTHON) -m tests.bench.reading
+	$(PYTHON) -m tests.bench.elsewhere
 	$(PYTHON) -m tests.bench.training
 	$(PYTHON) -m tests.bench.teaching
 	$(PYTHON) -m tests.bench.pruning

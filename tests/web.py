@@ -111,3 +111,17 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def main() -> None:
+    """`python -m tests.web FOLDER`: serve until stdin ends; prints the URL."""
+    import sys
+
+    with served(Path(sys.argv[1])) as url:
+        sys.stdout.write(url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

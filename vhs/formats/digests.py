@@ -18,6 +18,8 @@ from vhs.formats.places import Place, Remote
 
 FILE = "shards.digests"
 MAGIC = b"vhs-digests-1\n"
+MOST = 1 << 30
+"""Bytes of such a file behind a URL."""
 HASH, TOLD, EACH = 16, 16, 8
 """Bytes of the manifest's hash, of the digest of what is told, of a sample's digest."""
 
@@ -85,7 +87,7 @@ def read(folder: Place, manifest_hash: str, samples: int) -> Digests | None:
     size = len(MAGIC) + HASH + TOLD + EACH * samples
     try:
         if isinstance(path, Remote):
-            data = transfers.read(path, size) if transfers.exists(path) else b""
+            data = transfers.read_if_there(path, MOST) or b""
         else:
             data = path.read_bytes() if path.is_file() and path.stat().st_size == size else b""
     except OSError:

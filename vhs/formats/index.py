@@ -101,7 +101,7 @@ def read(place: Place, manifest_hash: str, samples: int) -> Index | None:
     """
     path = place / FILE
     if isinstance(path, Remote):
-        data = transfers.read(path, MOST) if transfers.exists(path) else b""
+        data = transfers.read_if_there(path, MOST) or b""
     else:
         data = regular.read(path, MOST) if path.is_file() else b""
     start = len(MAGIC) + HASH

@@ -80,8 +80,9 @@ class ShardSet:
         """Raises InputError when there is no complete set."""
         path = folder / MANIFEST
         if isinstance(path, Remote):
-            if transfers.exists(path):
-                return cls(folder, _manifest(transfers.read(path, MOST), path))
+            told = transfers.read_if_there(path, MOST)
+            if told is not None:
+                return cls(folder, _manifest(told, path))
             raise InputError(f"{folder}: holds no {MANIFEST}, or is not for us. Name the URL of a folder that does.")
         if path.exists():
             return cls(folder, _manifest(regular.read(path), path))

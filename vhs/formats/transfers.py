@@ -37,6 +37,14 @@ def read(place: Remote, most: int) -> bytes:
     return b"".join(blocks(place, 0, size))
 
 
+def read_if_there(place: Remote, most: int) -> bytes | None:
+    """The same; None where there is no such file."""
+    try:
+        return read(place, most)
+    except Lost:
+        return None
+
+
 def exists(place: Remote) -> bool:
     """Whether there is such a file. Raises InputError where nobody could say."""
     try:
