@@ -105,6 +105,34 @@ RegionMaps = Annotated[
 RegionNames = Annotated[
     str | None, typer.Option("--region-names", metavar="A,B,…", help="What regions 0, 1, … of --region-maps are.")
 ]
+ClassMap = Annotated[
+    str | None,
+    typer.Option(
+        "--class-map",
+        metavar="FILE",
+        help="What the folders are: lines of FOLDER,CLASS,… or JSON; of several classes any is right. "
+        "`imagenet`: numbers are its indices.",
+        autocompletion=completion.files((".csv", ".json", ".txt"), ("imagenet",)),
+    ),
+]
+Superclasses = Annotated[
+    bool,
+    typer.Option(
+        "--superclasses", help="The folders of --class-map are classes: a model's, by mean probability of theirs."
+    ),
+]
+Attributes = Annotated[
+    Path | None,
+    typer.Option(
+        "--attributes", metavar="FILE", help="CSV or JSON lines with a column of file names: attributes of the images."
+    ),
+]
+AttributeColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--attribute-columns", metavar="A,B,…", help="Of --attributes, which.  [default: those of up to 64 values]"
+    ),
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -129,6 +157,10 @@ def shard(
     distort: Distort = "labels,title,colorbar,ticks",
     region_maps: RegionMaps = None,
     region_names: RegionNames = None,
+    class_map: ClassMap = None,
+    superclasses: Superclasses = False,
+    attributes: Attributes = None,
+    attribute_columns: AttributeColumns = None,
     seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
     follow_links: FollowLinks = False,
@@ -144,6 +176,10 @@ def shard(
     Example: vhs shard ~/imagenet data/imagenet   (train/CLASS/*.JPEG, val/CLASS/*.JPEG)
 
     Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
+
+    Example: vhs shard ~/laion-c data/laion-c --class-map category_mapping.json --superclasses
+
+    Example: vhs shard ~/imagenet/val data/imagenet-x --attributes imagenet_x_val_multi_factor.jsonl
 
     Example: vhs shard dominoes data/dominoes --top mnist/src/digits --bottom fashion-mnist --correlation .95
 
@@ -163,9 +199,11 @@ def shard(
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
         test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
         skip_bad=skip_bad, follow_links=follow_links, region_maps=region_maps,
-        region_names=region_names.split(",") if region_names else None,
+        region_names=region_names.split(",") if region_names else None, class_map=class_map,
+        superclasses=superclasses, attributes=attributes,
+        attribute_columns=attribute_columns.split(",") if attribute_columns else None,
     )  # fmt: skip
-    parts = packing.parts(source, out, asked)
+    parts = packing.parts(source, out, asked, console.note)
     if dry_run:
         lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n" for folder, part in parts.items()]
         return output.write("".join(lines).encode())

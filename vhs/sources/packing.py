@@ -12,7 +12,7 @@ from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import layouts, region_maps
+from vhs.sources import attributes, class_map, layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import VAL_SHARE, Dominoes
@@ -46,9 +46,13 @@ class Asked:
     follow_links: bool = False
     region_maps: Path | None = None
     region_names: Sequence[str] | None = None
+    class_map: str | None = None
+    superclasses: bool = False
+    attributes: Path | None = None
+    attribute_columns: Sequence[str] | None = None
 
 
-def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
+def parts(source: str, out: Path, asked: Asked, note: Note = unheard) -> dict[Path, Split]:
     """Folder -> what goes into it: `out` itself for a single split, else a folder in it each.
 
     Raises UsageError or InputError for what cannot be.
@@ -65,14 +69,28 @@ def parts(source: str, out: Path, asked: Asked) -> dict[Path, Split]:
         found = _chirps(asked)
     else:
         found = _splits(source, asked)
-    if (asked.region_maps is None) != (asked.region_names is None):
-        raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
-    if asked.region_maps is not None:
-        found = [region_maps.with_maps(part, asked.region_maps, asked.region_names or ()) for part in found]
+    found = _with_more(found, asked, note)
     chosen = [select(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
     if asked.base is not None:
         chosen = [as_shifted(part, asked.base) for part in chosen]
     return {out / (part.folder or part.split) if len(chosen) > 1 else out: part for part in chosen}
+
+
+def _with_more(found: list[Split], asked: Asked, note: Note) -> list[Split]:
+    """The splits with what other files tell of them: classes, attributes, maps of regions."""
+    if (asked.region_maps is None) != (asked.region_names is None):
+        raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
+    if asked.superclasses and asked.class_map is None:
+        raise UsageError("--superclasses: says what the folders of --class-map are; name the map, too.")
+    if asked.attribute_columns and asked.attributes is None:
+        raise UsageError("--attribute-columns: are those of --attributes; name the table, too.")
+    if asked.class_map is not None:
+        found = class_map.applied(found, class_map.read(asked.class_map), superclasses=asked.superclasses)
+    if asked.attributes is not None:
+        found = attributes.joined(found, attributes.read(asked.attributes), asked.attribute_columns, note)
+    if asked.region_maps is not None:
+        found = [region_maps.with_maps(part, asked.region_maps, asked.region_names or ()) for part in found]
+    return found
 
 
 def write(
@@ -90,7 +108,7 @@ def pack(
     source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> list[ShardSet]:  # fmt: skip
     """All shard sets of a source, written under their locks."""
-    found = parts(source, out, asked)
+    found = parts(source, out, asked, note)
     with locks.hold(found, note):
         return [write(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
 
