@@ -201,8 +201,10 @@ def shard(
     base: str | Path | None = None, per_tar: int = packing.PER_TAR, top: str | None = None, bottom: str | None = None,
     pairs: str | None = None, correlation: float = 1.0, test_correlation: float = 1.0, val_share: float = 0.5,
     count: int = 2000, side: int = 128, distort: str = packing.DISTORT, region_maps: str | Path | None = None,
-    region_names: Sequence[str] | None = None, label: str | None = None, class_names: str | Path | None = None,
-    in_place: bool = False, seed: int = 0, skip_bad: bool = False, follow_links: bool = False,
+    region_names: Sequence[str] | None = None, class_map: str | Path | None = None, superclasses: bool = False,
+    attributes: str | Path | None = None, attribute_columns: Sequence[str] | None = None, label: str | None = None,
+    class_names: str | Path | None = None, in_place: bool = False, seed: int = 0, skip_bad: bool = False,
+    follow_links: bool = False,
     progress: Progress | None = None, quiet: bool = False,
 ) -> list[ShardSet]:  # fmt: skip
     """Pack images into shard sets below `out`, as `vhs shard`; what is there and sound is kept."""
@@ -212,7 +214,9 @@ def shard(
             base=accepted.place(base), per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
             test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
             skip_bad=skip_bad, follow_links=follow_links,
-            region_maps=accepted.path(region_maps), region_names=region_names, label=label,
+            region_maps=accepted.path(region_maps), region_names=region_names,
+            class_map=None if class_map is None else str(class_map), superclasses=superclasses,
+            attributes=accepted.path(attributes), attribute_columns=attribute_columns, label=label,
             class_names=None if class_names is None else str(class_names), in_place=in_place,
         )  # fmt: skip
         return packing.pack(str(source), Path(out), asked, progress=talk.progress, note=talk.note)

@@ -126,6 +126,34 @@ InPlace = Annotated[
     bool,
     typer.Option("--in-place", help="Describe tars where they lie, in OUT, instead of writing others: copies nothing."),
 ]
+ClassMap = Annotated[
+    str | None,
+    typer.Option(
+        "--class-map",
+        metavar="FILE",
+        help="What the folders are: lines of FOLDER,CLASS,… or JSON; of several classes any is right. "
+        "`imagenet`: numbers are its indices.",
+        autocompletion=completion.files((".csv", ".json", ".txt"), ("imagenet",)),
+    ),
+]
+Superclasses = Annotated[
+    bool,
+    typer.Option(
+        "--superclasses", help="The folders of --class-map are classes: a model's, by mean probability of theirs."
+    ),
+]
+Attributes = Annotated[
+    Path | None,
+    typer.Option(
+        "--attributes", metavar="FILE", help="CSV or JSON lines with a column of file names: attributes of the images."
+    ),
+]
+AttributeColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--attribute-columns", metavar="A,B,…", help="Of --attributes, which.  [default: those of up to 64 values]"
+    ),
+]
 PerTar = Annotated[int, typer.Option("--per-tar", metavar="N", min=1, help="Samples a tar.")]
 
 
@@ -153,6 +181,10 @@ def shard(
     label: Label = None,
     class_names: ClassNames = None,
     in_place: InPlace = False,
+    class_map: ClassMap = None,
+    superclasses: Superclasses = False,
+    attributes: Attributes = None,
+    attribute_columns: AttributeColumns = None,
     seed: options.Seed = 0,
     skip_bad: options.SkipBad = False,
     follow_links: FollowLinks = False,
@@ -170,6 +202,10 @@ def shard(
     Example: vhs shard ~/imagenet-c data/imagenet-c --base data/imagenet/val
 
     Example: vhs shard 'imagenet1k-{train-{0000..1023},validation-{00..63}}.tar' data/imagenet --in-place
+
+    Example: vhs shard ~/laion-c data/laion-c --class-map category_mapping.json --superclasses
+
+    Example: vhs shard ~/imagenet/val data/imagenet-x --attributes imagenet_x_val_multi_factor.jsonl
 
     Example: vhs shard dominoes data/dominoes --top mnist/src/digits --bottom fashion-mnist --correlation .95
 
@@ -189,11 +225,13 @@ def shard(
         per_class=per_class, base=base, per_tar=per_tar, top=top, bottom=bottom, pairs=pairs, correlation=correlation,
         test_correlation=test_correlation, val_share=val_share, count=count, side=side, distort=distort, seed=seed,
         skip_bad=skip_bad, follow_links=follow_links, region_maps=region_maps,
-        region_names=region_names.split(",") if region_names else None, label=label, class_names=class_names,
-        in_place=in_place,
+        region_names=region_names.split(",") if region_names else None, class_map=class_map,
+        superclasses=superclasses, attributes=attributes,
+        attribute_columns=attribute_columns.split(",") if attribute_columns else None, label=label,
+        class_names=class_names, in_place=in_place,
     )  # fmt: skip
     with console.progress() as progress:
-        parts = packing.parts(source, out, asked, progress=progress)
+        parts = packing.parts(source, out, asked, progress=progress, note=console.note)
     if dry_run:
         lines = [f"{folder}\t{len(part.ids)} samples\t{len(part.classes)} classes\n" for folder, part in parts.items()]
         return output.write("".join(lines).encode())

@@ -179,7 +179,7 @@ def sample_ids(paths: Sequence[Path]) -> list[str]:
     """
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else ["__".join(path.with_suffix("").parts) for path in paths]
-    ids = [_key(name) for name in names]
+    ids = [sample_key(name) for name in names]
     if len(set(ids)) < len(ids):
         twice = next(name for position, name in enumerate(ids) if name in ids[:position])
         raise InputError(f"two images would get the sample id {twice!r}. Rename one of them.")
@@ -198,7 +198,7 @@ def tar_ids(names: Sequence[str]) -> list[str]:
     return ids
 
 
-def _key(name: str) -> str:
+def sample_key(name: str) -> str:
     """A name that is safe as the key of a tar member: no dots, no separators, at most 90 characters."""
     key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     return key if len(key) <= MAX_KEY else f"{key[: MAX_KEY - 17]}-{sha256(name.encode())[:16]}"

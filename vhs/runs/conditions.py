@@ -12,16 +12,16 @@ from vhs.errors import UsageError
 from vhs.formats import places
 from vhs.formats.places import Remote
 from vhs.formats.shards import ShardSet, find_sets, is_set
-from vhs.shifts.kinds import CORRUPTIONS
+from vhs.shifts.kinds import CORRUPTIONS, TEXTURE_SHAPE
 from vhs.shifts.names import (
     CATEGORY,
-    CORRUPTION_NAMES,
     EVERY_NAME,
     EXTRA,
     FAMILY,
     FAMILY_EXTRA,
     SEVERITIES,
 )
+from vhs.shifts.published import OTHER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,17 +155,25 @@ def _parse_one(text: str) -> list[Condition]:
 
 
 def _stored_condition(data: ShardSet) -> Condition:
-    """A shard set as a condition; one that stores a corruption says which, and at what severity."""
-    kind = data.manifest.extra.get("corruption")
-    if not isinstance(kind, dict) or kind.get("name") not in CORRUPTION_NAMES or kind.get("severity") not in SEVERITIES:
-        return Condition(shift=data.manifest.name, data=data)
-    return replace(_corruption(kind["name"], kind["severity"]), data=data)
+    """A shard set as a condition; one that stores a corruption says which, and at what severity.
+
+    Corruptions of other names than ours are of a family called as the set.
+    """
+    family = Condition(shift=data.manifest.name, data=data)
+    told = data.manifest.extra.get("corruption")
+    kind = told if isinstance(told, dict) else {}
+    name, severity = kind.get("name"), kind.get("severity")
+    if not isinstance(name, str) or not name or type(severity) is not int or severity < 1:
+        return family
+    if name in CORRUPTIONS and CORRUPTIONS[name].family != TEXTURE_SHAPE and severity in SEVERITIES:
+        return replace(_corruption(name, severity), data=data)
+    return replace(family, category=str(kind.get("category") or OTHER), corruption=name, severity=severity)
 
 
-def _published_order(condition: Condition) -> tuple[int, int, str]:
-    known = condition.corruption is not None
-    place = CORRUPTION_NAMES.index(condition.corruption) if known else -1
-    return place, condition.severity, condition.shift
+def _published_order(condition: Condition) -> tuple[int, str, int, str]:
+    name = condition.corruption or ""
+    place = EVERY_NAME.index(name) if name in EVERY_NAME else len(EVERY_NAME) if name else -1
+    return place, name, condition.severity, condition.shift
 
 
 def _corruption(name: str, severity: int) -> Condition:

@@ -18,6 +18,10 @@ def as_shifted(split: Split, folder: Place) -> Split:
     """
     clean = ShardSet.open(folder)
     names = clean.manifest.classes
+    if split.members_of and dict(split.members_of) != clean.manifest.members:
+        raise MismatchError(
+            f"{split.name}: its superclasses are not those of {folder}. Shard both with one --class-map."
+        )
     if split.targets:
         return _shifted_targets(split, clean, folder)
     numbered = split.classes == tuple(str(number) for number in range(len(split.classes)))

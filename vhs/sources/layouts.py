@@ -48,11 +48,11 @@ LAYOUTS = {
         Layout(FASHION, "the embedded subset of Fashion-MNIST, no path needed", "fashion", None),
         Layout("idx", "a folder of IDX files (MNIST, Fashion-MNIST), plain or .gz", "idx"),
         Layout(
-            "imagenet-c", "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C's archives unpacked, Tiny-ImageNet-C",
+            "imagenet-c", "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C, Tiny-ImageNet-C, -3DCC, -C-bar, LAION-C",
             "corrupted", "is_tree", "tree_splits",
         ),
         Layout(
-            "cifar-c", "labels.npy and CORRUPTION.npy: CIFAR-10-C, CIFAR-100-C", "corrupted", "is_arrays",
+            "cifar-c", "labels.npy and CORRUPTION.npy: CIFAR-10-C, -100-C, CIFAR-10-C-bar", "corrupted", "is_arrays",
             "array_splits",
         ),
         Layout(
@@ -90,6 +90,8 @@ LAYOUTS = {
     )
 }  # fmt: skip
 """Folders are told by what they hold, in this order."""
+CLASS_FOLDERS = ("domains", "folders")
+"""Layouts that a tree of corruptions would be taken for, one level higher or lower."""
 
 
 def detect(source: str) -> str:
@@ -107,6 +109,8 @@ def detect(source: str) -> str:
         raise InputError(f"{source}: is a file, but no .npz archive. Name a folder, or decide with --layout.")
     for layout in LAYOUTS.values():
         if layout.holds(path):
+            if layout.name in CLASS_FOLDERS:
+                importlib.import_module("vhs.sources.corrupted").check_depth(path)
             return layout.name
     raise InputError(f"{source}: has neither class folders nor IDX files. See `vhs shard --help` for the layouts.")
 

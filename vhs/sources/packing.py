@@ -13,7 +13,7 @@ from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import foreign_split, in_place, layouts, region_maps
+from vhs.sources import attributes, class_map, foreign_split, in_place, layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import VAL_SHARE, Dominoes
@@ -48,6 +48,10 @@ class Asked:
     follow_links: bool = False
     region_maps: Path | None = None
     region_names: Sequence[str] | None = None
+    class_map: str | None = None
+    superclasses: bool = False
+    attributes: Path | None = None
+    attribute_columns: Sequence[str] | None = None
     label: str | None = None
     class_names: str | None = None
     in_place: bool = False
@@ -57,7 +61,9 @@ Part = Split | Contents
 """What becomes a set: a split that is written, or contents of tars that are described where they lie."""
 
 
-def parts(source: str, out: Path, asked: Asked, *, progress: Progress = silent) -> dict[Path, Part]:
+def parts(
+    source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
+) -> dict[Path, Part]:  # fmt: skip
     """Folder -> what goes into it: `out` itself for a single split, else a folder in it each.
 
     Raises UsageError or InputError for what cannot be.
@@ -76,14 +82,28 @@ def parts(source: str, out: Path, asked: Asked, *, progress: Progress = silent) 
         found = _chirps(asked)
     else:
         found = _splits(source, out, asked, progress)
-    if (asked.region_maps is None) != (asked.region_names is None):
-        raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
-    if asked.region_maps is not None:
-        found = [region_maps.with_maps(part, asked.region_maps, asked.region_names or ()) for part in found]
+    found = _with_more(found, asked, note)
     chosen = [select(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
     if asked.base is not None:
         chosen = [as_shifted(part, asked.base) for part in chosen]
     return {out / (part.folder or part.split) if len(chosen) > 1 else out: part for part in chosen}
+
+
+def _with_more(found: list[Split], asked: Asked, note: Note) -> list[Split]:
+    """The splits with what other files tell of them: classes, attributes, maps of regions."""
+    if (asked.region_maps is None) != (asked.region_names is None):
+        raise UsageError("--region-maps and --region-names: the folder of maps and the names of regions go together.")
+    if asked.superclasses and asked.class_map is None:
+        raise UsageError("--superclasses: says what the folders of --class-map are; name the map, too.")
+    if asked.attribute_columns and asked.attributes is None:
+        raise UsageError("--attribute-columns: are those of --attributes; name the table, too.")
+    if asked.class_map is not None:
+        found = class_map.applied(found, class_map.read(asked.class_map), superclasses=asked.superclasses)
+    if asked.attributes is not None:
+        found = attributes.joined(found, attributes.read(asked.attributes), asked.attribute_columns, note)
+    if asked.region_maps is not None:
+        found = [region_maps.with_maps(part, asked.region_maps, asked.region_names or ()) for part in found]
+    return found
 
 
 def write(
@@ -103,7 +123,7 @@ def pack(
     source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> list[ShardSet]:  # fmt: skip
     """All shard sets of a source, written under their locks."""
-    found = parts(source, out, asked, progress=progress)
+    found = parts(source, out, asked, progress=progress, note=note)
     with locks.hold(found, note):
         return [write(folder, part, out, asked, progress=progress, note=note) for folder, part in found.items()]
 
@@ -151,7 +171,8 @@ def _in_place(source: str, out: Path, asked: Asked, progress: Progress) -> dict[
     """The contents of tars that stay as they are. Raises UsageError for options that would change what is in them."""
     changed = {
         "--classes": asked.classes, "--per-class": asked.per_class, "--base": asked.base, "--skip-bad": asked.skip_bad,
-        "--region-maps": asked.region_maps, "--columns": asked.columns,
+        "--region-maps": asked.region_maps, "--columns": asked.columns, "--class-map": asked.class_map,
+        "--attributes": asked.attributes,
     }  # fmt: skip
     given = next((option for option, value in changed.items() if value), None)
     if given is not None:

@@ -14,6 +14,7 @@ from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import contrast
 from vhs.measures.intervals import benjamini_hochberg
+from vhs.shifts.names import FAMILY
 from vhs.summaries.comparison import CONDITION, RUN_KEYS, Pair, pairs, scales_of
 from vhs.summaries.fold_tallies import condition_counts
 
@@ -37,11 +38,18 @@ def _members(folds: pl.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
         by_model.setdefault("/".join(pair.keys[name] for name in ("model_id", "fill", "target")), []).append(pair)
     for found in by_model.values():
         for key in ("corruption", "category", "shift"):
-            names = dict.fromkeys(pair.condition[key] for pair in found if pair.condition[key] is not None)
-            for name in names:
-                members = [pair for pair in found if pair.condition[key] == name]
+            groups: dict[tuple[str, str], list[Pair]] = {}
+            for pair in found:
+                if pair.condition[key] is not None:
+                    groups.setdefault((pair.condition["shift"], pair.condition[key]), []).append(pair)
+            for (shift, name), members in groups.items():
                 if len(members) > 1:
-                    yield name, members
+                    yield _told_apart(shift, name, {other for other, same in groups if same == name}), members
+
+
+def _told_apart(shift: str, name: str, families: set[str]) -> str:
+    """A corruption or category that several families have by the family, but for ImageNet-C's own."""
+    return name if len(families) == 1 or shift == FAMILY else f"{name} ({shift})"
 
 
 def over_shifts(folds: pl.DataFrame, scale: str) -> pl.DataFrame:
