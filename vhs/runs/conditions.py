@@ -12,15 +12,7 @@ from vhs.batch import Batch
 from vhs.errors import UsageError
 from vhs.formats.shards import MANIFEST, ShardSet, find_sets
 from vhs.shifts.kinds import CORRUPTIONS
-from vhs.shifts.names import (
-    CATEGORY,
-    CORRUPTION_NAMES,
-    EVERY_NAME,
-    EXTRA,
-    FAMILY,
-    FAMILY_EXTRA,
-    SEVERITIES,
-)
+from vhs.shifts.names import EVERY_NAME, FAMILIES, IMAGENET_C, SEVERITIES, STORED_NAMES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,8 +89,10 @@ class Condition:
 def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
-    A shift is `clean`, `clean_own` (at each model's own transform), `imagenet-c`, `imagenet-c-extra`, a corruption
-    (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
+    A shift is `clean`, `clean_own` (at each model's own transform), a family (`imagenet-c`, `imagenet-c-bar`), a
+    category (`noise`), a corruption (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4
+    patches) or the path of a shard set. A corruption that two families have is of the one that is asked, by its own
+    name of the first.
     rejpeg: made images go through JPEG, and so does a second clean condition, `clean_c`.
     Raises UsageError listing the legal names.
     """
@@ -126,14 +120,14 @@ def _hash(condition: Condition) -> str | None:
 def _parse_one(text: str) -> list[Condition]:
     if not text.strip():
         raise UsageError("--shift: is empty; name a shift such as imagenet-c or contrast:3.")
-    categories = {name: tuple(c for c, of in CATEGORY.items() if of == name) for name in CATEGORY.values()}
-    families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA} | categories
+    families = FAMILIES | IMAGENET_C
     if text == CLEAN:
         return []
     if text == CLEAN_OWN:
         return [Condition(shift=CLEAN_OWN)]
     if text in families:
-        return [_corruption(name, severity) for name in families[text] for severity in _severities(text, name, "")]
+        family = text if text in FAMILIES else None
+        return [_corruption(name, severity, family) for name in families[text] for severity in SEVERITIES]
     name, _, wanted = text.partition(":")
     if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
@@ -153,20 +147,20 @@ def _parse_one(text: str) -> list[Condition]:
 def _stored_condition(data: ShardSet) -> Condition:
     """A shard set as a condition; one that stores a corruption says which, and at what severity."""
     kind = data.manifest.extra.get("corruption")
-    if not isinstance(kind, dict) or kind.get("name") not in CORRUPTION_NAMES or kind.get("severity") not in SEVERITIES:
+    if not isinstance(kind, dict) or kind.get("name") not in STORED_NAMES or kind.get("severity") not in SEVERITIES:
         return Condition(shift=data.manifest.name, data=data)
-    return replace(_corruption(kind["name"], kind["severity"]), data=data)
+    return replace(_corruption(kind["name"], kind["severity"], kind.get("family")), data=data)
 
 
 def _published_order(condition: Condition) -> tuple[int, int, str]:
     known = condition.corruption is not None
-    place = CORRUPTION_NAMES.index(condition.corruption) if known else -1
+    place = STORED_NAMES.index(condition.corruption) if known else -1
     return place, condition.severity, condition.shift
 
 
-def _corruption(name: str, severity: int) -> Condition:
+def _corruption(name: str, severity: int, family: str | None = None) -> Condition:
     kind = CORRUPTIONS[name]
-    return Condition(shift=kind.family, category=kind.category, corruption=name, severity=severity)
+    return Condition(shift=family or kind.family, category=kind.category, corruption=name, severity=severity)
 
 
 def _severities(text: str, name: str, wanted: str) -> list[int]:

@@ -1,4 +1,5 @@
-"""Stored corruptions: ImageNet-C and Tiny-ImageNet-C trees, CIFAR-10-C and CIFAR-100-C arrays.
+"""Stored corruptions: trees of ImageNet-C, Tiny-ImageNet-C and ImageNet-C-bar, arrays of CIFAR-10-C, CIFAR-100-C and
+CIFAR-10-C-bar.
 
 Every corruption at every severity becomes a set of its own, in OUT/CORRUPTION/SEVERITY.
 """
@@ -13,19 +14,30 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats.split import Split, class_names, from_arrays
-from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
+from vhs.shifts.kinds import CIFAR_C_BAR, CORRUPTIONS, IMAGENET_C_BAR
+from vhs.shifts.names import CORRUPTION_NAMES, FAMILIES, SEVERITIES, STORED_NAMES
 from vhs.sources import folders, numpy_files
 
 LABELS = "labels.npy"
+IMAGENET_SIDE = 224
+"""px, of ImageNet-C-bar."""
 
 
 def is_tree(folder: Path) -> bool:
     """Whether `folder` holds CORRUPTION/SEVERITY folders."""
-    return any((folder / name / "1").is_dir() for name in CORRUPTION_NAMES)
+    return any((folder / name / _severity_folder(name, 1)).is_dir() for name in STORED_NAMES)
+
+
+def _severity_folder(name: str, severity: int) -> str:
+    """1 to 5; ImageNet-C-bar's are called by the strength, 0.80."""
+    strengths = CORRUPTIONS[name].strengths
+    if name in CORRUPTION_NAMES or IMAGENET_SIDE not in strengths:
+        return str(severity)
+    return f"{strengths[IMAGENET_SIDE][severity - 1]:.2f}"
 
 
 def tree_splits(folder: Path) -> list[Split]:
-    """CORRUPTION/SEVERITY/CLASS/IMAGE: any of the archives of ImageNet-C, or Tiny-ImageNet-C."""
+    """CORRUPTION/SEVERITY/CLASS/IMAGE: any of the archives of ImageNet-C, Tiny-ImageNet-C or ImageNet-C-bar."""
     found = list(_tree(folder))
     classes = found[0].classes
     for split in found:
@@ -38,19 +50,22 @@ def tree_splits(folder: Path) -> list[Split]:
 
 
 def _tree(folder: Path) -> Iterator[Split]:
-    for name in CORRUPTION_NAMES:
+    for name in STORED_NAMES:
         if not (folder / name).is_dir():
             continue
-        for severity in SEVERITIES:
-            part = folder / name / str(severity)
+        called = [_severity_folder(name, severity) for severity in SEVERITIES]
+        for severity, place in zip(SEVERITIES, called, strict=True):
+            part = folder / name / place
             if not part.is_dir():
-                raise InputError(f"{part}: is missing; severities 1 to 5 were expected. Unpack the archive whole.")
-            yield _with_names(folders.split_of(part, folder.resolve().name, "val"), name, severity)
+                span = f"{called[0]} to {called[-1]}"
+                raise InputError(f"{part}: is missing; severities {span} were expected. Unpack the archive whole.")
+            split = folders.split_of(part, folder.resolve().name, "val")
+            yield _with_names(split, name, severity, IMAGENET_C_BAR)
 
 
 def is_arrays(folder: Path) -> bool:
     """Whether `folder` holds `labels.npy` and arrays named after corruptions."""
-    return (folder / LABELS).is_file() and any((folder / f"{name}.npy").is_file() for name in CORRUPTION_NAMES)
+    return (folder / LABELS).is_file() and any((folder / f"{name}.npy").is_file() for name in STORED_NAMES)
 
 
 def array_splits(folder: Path) -> list[Split]:
@@ -66,7 +81,7 @@ def array_splits(folder: Path) -> list[Split]:
         )
     classes = class_names(labels, str(folder / LABELS))
     splits = []
-    for name in CORRUPTION_NAMES:
+    for name in STORED_NAMES:
         path = folder / f"{name}.npy"
         if path.is_file():
             images = _images(path, len(labels))
@@ -83,11 +98,15 @@ def _of_arrays(
         images[part], labels[part], name=folder.resolve().name, split="val", classes=classes, prefix="x-test",
         source=folder.resolve().name,
     )  # fmt: skip
-    return _with_names(split, name, severity)
+    return _with_names(split, name, severity, CIFAR_C_BAR)
 
 
-def _with_names(split: Split, name: str, severity: int) -> Split:
-    return replace(split, folder=f"{name}/{severity}", extra={"corruption": {"name": name, "severity": severity}})
+def _with_names(split: Split, name: str, severity: int, family: str) -> Split:
+    """family: of C-bar, for a corruption that both have."""
+    told: dict[str, object] = {"name": name, "severity": severity}
+    if name in FAMILIES[family]:
+        told["family"] = family
+    return replace(split, folder=f"{name}/{severity}", extra={"corruption": told})
 
 
 def _images(path: Path, count: int) -> np.ndarray:

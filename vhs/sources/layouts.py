@@ -45,11 +45,11 @@ LAYOUTS = {
         Layout(FASHION, "the embedded subset of Fashion-MNIST, no path needed", "fashion", None),
         Layout("idx", "a folder of IDX files (MNIST, Fashion-MNIST), plain or .gz", "idx"),
         Layout(
-            "imagenet-c", "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C's archives unpacked, Tiny-ImageNet-C",
+            "imagenet-c", "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C's archives unpacked, Tiny-ImageNet-C, -C-bar",
             "corrupted", "is_tree", "tree_splits",
         ),
         Layout(
-            "cifar-c", "labels.npy and CORRUPTION.npy: CIFAR-10-C, CIFAR-100-C", "corrupted", "is_arrays",
+            "cifar-c", "labels.npy and CORRUPTION.npy: CIFAR-10-C, -100-C, -C-bar", "corrupted", "is_arrays",
             "array_splits",
         ),
         Layout(
