@@ -12,6 +12,7 @@ from vhs.errors import InputError, MismatchError
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import from_arrays
+from vhs.runs import conditions
 from vhs.shifts.names import CATEGORY
 from vhs.sources import corrupted, layouts
 from vhs.sources.base import as_shifted
@@ -125,3 +126,25 @@ def test_stored_and_generated_tables_have_one_schema_and_pair_with_clean(
     assert stored.drop("origin").equals(made.drop("origin"))
     assert set(stored["origin"]) == {"stored"} and "generated" in set(made["origin"])
     assert vhs("compare", "stored.csv", "-o", "agreement.csv")[0] == 0 and len(pl.read_csv("agreement.csv"))
+
+
+def test_the_published_files_of_c_bar(tmp_path: Path, vhs) -> None:
+    """Trees whose severities are called by strength, arrays as CIFAR-C's; a corruption that both have is of its set."""
+    tree = tmp_path / "ImageNet-C-Bar"
+    for strength in ("1.00", "2.00", "3.00", "5.00", "6.00"):
+        place = tree / "sparkles" / strength / "n01440764"
+        place.mkdir(parents=True)
+        Image.fromarray(RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / "ILSVRC2012_val_00000001.JPEG")
+    assert layouts.detect(str(tree)) == "imagenet-c"
+    assert [split.folder for split in corrupted.tree_splits(tree)] == [f"sparkles/{s}" for s in range(1, 6)]
+    arrays = cifar_c(tmp_path / "CIFAR-10-C-Bar")
+    (arrays / "contrast.npy").rename(arrays / "sparkles.npy")
+    assert layouts.detect(str(arrays)) == "cifar-c"
+    for source, family in ((tree, "imagenet-c-bar"), (arrays, "cifar-c-bar")):
+        assert vhs("shard", source, family)[0] == 0
+        assert {item.name for item in conditions.parse([f"{family}/sparkles"])[1:]} == {
+            f"{family}/sparkles:{severity}" for severity in range(1, 6)
+        }
+    shutil.rmtree(tree / "sparkles" / "3.00")
+    with pytest.raises(InputError, match=r"sparkles: holds severities 1\.00, 2\.00, 5\.00, 6\.00; 5 were expected"):
+        corrupted.tree_splits(tree)

@@ -15,7 +15,7 @@ from vhs.shifts.corruption import (
     corrupt,
     luminance,
 )  # fmt: skip
-from vhs.shifts.kinds import ANY_SIZE, CORRUPTIONS, nearest_side
+from vhs.shifts.kinds import ANY_SIZE, CORRUPTIONS
 from vhs.shifts.names import CATEGORY, EXTRA, SEVERITIES
 from vhs.shifts.textures import LOOKS, QUANTILES, procedural, reduce
 
@@ -248,9 +248,10 @@ def test_luminance_is_pillows() -> None:
 
 
 def test_the_nearest_table_goes_by_the_ratio_of_sides() -> None:
-    assert [nearest_side(s, 2 * s) for s in (28, 45, 46, 119, 120, 258, 259, 400)] == [
-        32, 32, 64, 64, 224, 224, 299, 299,
-    ]  # fmt: skip
+    sides = (28, 45, 46, 119, 120, 258, 259, 400)
+    assert [CORRUPTIONS["fog"].side(s, 2 * s) for s in sides] == [32, 32, 64, 64, 224, 224, 299, 299]
+    assert [CORRUPTIONS["sparkles"].side(2 * s, s) for s in (28, 84, 85, 400)] == [32, 32, 224, 224]
+    assert [CORRUPTIONS["lines"].side(s, s) for s in (28, 224)] == [32, 32]
 
 
 @pytest.mark.cuda

@@ -118,7 +118,10 @@ def test_heads_are_removed_as_the_table_says(toy_checkpoint: Path, toy_shards: P
             lambda vhs, m: vhs.ablate(m.model.net),
             "a model is a reference, or what load_model and train give; this is a timm.",
         ),
-        (lambda vhs, m: vhs.ablate(m, 5), "data is the folder or URL of a shard set, or what open_shards gives; this is a"),
+        (
+            lambda vhs, m: vhs.ablate(m, 5),
+            "data is the folder or URL of a shard set, or what open_shards gives; this is a",
+        ),
         (lambda vhs, _: vhs.train("nowhere", "x.pt"), "expected a name that ends in .safetensors"),
         (lambda vhs, _: vhs.shard("dominoes", "out"), "dominoes: needs top SOURCE and bottom SOURCE"),
     ],

@@ -49,9 +49,9 @@ def files(suffixes: Sequence[str], names: Sequence[str] = ()) -> Completer:
 
 def shifts(incomplete: str) -> list[str]:
     """Families, categories, corruptions and folders of shard sets."""
-    from vhs.shifts.names import EVERY_NAME, FAMILY, FAMILY_EXTRA, IMAGENET_C
+    from vhs.shifts.names import EVERY_NAME, FAMILIES, IMAGENET_C
 
-    return files((), ["clean", "clean_own", FAMILY, FAMILY_EXTRA, *IMAGENET_C, *EVERY_NAME])(incomplete)
+    return files((), ["clean", "clean_own", *FAMILIES, *IMAGENET_C, *EVERY_NAME])(incomplete)
 
 
 def kinds(incomplete: str) -> list[str]:

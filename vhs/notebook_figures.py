@@ -30,12 +30,14 @@ def plot(
     fill: str | None = None, class_name: str | None = None, head: Heads = (), layer: int | None = None,
     query: tuple[int, int] | None = None, weighting: str = "attention", width: str | float | None = None,
     font_size: float | None = None, panel: str | None = None, title: str | None = None, group_by: str | None = None,
+    shift: str | Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """The figure of tables of one kind, of maps, of an image or of shard sets, as `vhs plot`; with `kind="card"` and
     `head` of tables of several kinds and maps.
 
     class_name: of shard sets; head, layer, query (row and column of a patch), weighting: of maps. width: "column",
     "page" or inches; font_size: points; panel: the name of one; title: "" for none; group_by: a regular expression.
+    shift: of an image, under which corruptions.
     """
     with spoken(), paper.drawn_for(paper.parse(width, font_size, panel, title, group_by)):
         if kind == "card":
@@ -45,7 +47,8 @@ def plot(
             if maps_figure is not None:
                 figure = maps_figure
             elif any(isinstance(source, (str, Path)) and is_pictured(str(source)) for source in sources):
-                figure = contact.figure([str(source) for source in sources], class_name, kind)
+                shifts = [shift] if isinstance(shift, str) else list(shift)
+                figure = contact.figure([str(source) for source in sources], class_name, kind, shifts)
             else:
                 name, rows, part, folds = _rows(sources, model, fill)
                 figure = gallery.draw(name, rows, kind, metric, folds)

@@ -27,6 +27,7 @@ def plot(
     model: own.ModelName = None,
     fill: own.FillName = None,
     wanted: own.ClassName = None,
+    shift: own.Shifts = None,
     head: own.Heads = None,
     layer: own.Layer = None,
     query: own.Query = None,
@@ -57,6 +58,8 @@ def plot(
 
     Example: vhs plot photograph.jpg -o contact.png   (every corruption at every severity; or a shard set)
 
+    Example: vhs plot photograph.jpg --shift imagenet-c-bar -o c-bar.png
+
     Example: vhs plot data/imagenet/val data/imagenet-r data/imagenet-sketch --class n01443537 -o goldfish.png
     """
     console = options.console("plot", quiet=quiet, verbose=verbose, debug=debug)
@@ -68,7 +71,9 @@ def plot(
     page = paper.parse(width, font_size, panel, title, group_by)
     with paper.drawn_for(page):
         if any(options.is_pictured(path) for path in paths):
-            return _contact(paths, out, form, kind, wanted)
+            return _contact(paths, (out, form), kind, wanted, shift or [])
+        if shift:
+            raise UsageError(f"--shift {shift[0]}: is of an image; a table has the shifts that were measured.")
         read = options.reader(console, partial=partial, whole=whole)
         if kind == own.CARD:
             return _card(paths, out, form, head, model, read)
@@ -189,15 +194,18 @@ def _refuse_map_options(head: list[str] | None, layer: int | None, query: str | 
         raise UsageError(f"{lone}: is of maps files, which `vhs specialize MODEL --maps FILE` writes.")
 
 
-def _contact(paths: list[str], out: Path | None, form: str | None, kind: str | None, wanted: str | None) -> None:
-    """The contact sheets; the only figures that need torch."""
+def _contact(
+    paths: list[str], to: tuple[Path | None, str | None], kind: str | None, wanted: str | None, shifts: list[str]
+) -> None:
+    """The contact sheets; the only figures that need torch. to: -o and --format."""
+    out, form = to
     target = out or Path(f"{Path(paths[0]).name.split('.')[0]}.contact.png")
     image_format = _format(target, form)
     from vhs.formats.atomic import check_outputs
     from vhs.viewing import contact
 
     check_outputs([target], paths)
-    _write(contact.figure(paths, wanted, kind), target, image_format)
+    _write(contact.figure(paths, wanted, kind, shifts), target, image_format)
     if target != Path("-"):
         output.name_product(target)
 

@@ -43,6 +43,16 @@ FillName = Annotated[
     str | None,
     typer.Option("--fill", metavar="FILL", autocompletion=completion.words(FILLS), help="Draw this fill of several."),
 ]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shift",
+        metavar="SHIFT",
+        autocompletion=completion.shifts,
+        help="Of an image: under these corruptions, a family (imagenet-c-bar), a category or one. Repeats.  [default: "
+        "the 19 of ImageNet-C]",
+    ),
+]
 Heads = Annotated[
     list[str] | None,
     typer.Option(

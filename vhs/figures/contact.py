@@ -16,6 +16,8 @@ from vhs.figures import paper, style, words
 CELL, LEAST = 0.72, 0.33
 LEFT, RIGHT, TOP = 0.75, 0.75, 1.15
 """Inches: a picture, the least of one, and the margins that hold the labels."""
+LETTER = 0.05
+"""Inches that a letter of a turned label takes along either axis, with room to spare."""
 
 
 def sheet(pictures: dict[str, list[np.ndarray]], title: str) -> Figure:
@@ -29,10 +31,11 @@ def sheet(pictures: dict[str, list[np.ndarray]], title: str) -> Figure:
     bands = -(-len(names) // across)  # on a narrow page one below the other
     across = -(-len(names) // bands)
     cell = CELL if asked is None else (asked - LEFT - RIGHT) / across
-    width, band = cell * across + LEFT + RIGHT, cell * severities + TOP
+    longest = LETTER * max(len(name) for name in names)
+    width, band = cell * across + LEFT + max(RIGHT, longest - cell / 2), cell * severities + max(TOP, longest)
     figure = Figure(figsize=(width, band * bands))
     for index, name in enumerate(names):
-        left, top = LEFT + cell * (index % across), band * (index // across) + TOP
+        left, top = LEFT + cell * (index % across), band * (index // across) + band - cell * severities
         for row, image in enumerate(pictures[name]):
             bottom = band * bands - top - cell * (row + 1)
             axes = figure.add_axes(

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from vhs.errors import InputError
 from vhs.figures import effects, labels, paper, style, words
 from vhs.figures.heatmap import HELPS
-from vhs.shifts.names import CATEGORY, FAMILY, FAMILY_EXTRA, IMAGENET_C
+from vhs.shifts.names import FAMILIES, IMAGENET_C, STORED_NAMES
 
 UNITS = {
     "accuracy": ("accuracy lost without the head (points)", 100.0), "loss": ("loss added (nats)", 1.0),
@@ -65,8 +65,8 @@ def _panels(rows: pl.DataFrame, target: str | None, names: list[str]) -> list[tu
 
 def _order(names: list[str]) -> list[str]:
     """Families, then categories; corruptions only where there is neither."""
-    wide = [name for name in (*IMAGENET_C, FAMILY, FAMILY_EXTRA) if name in names]
-    others = [name for name in names if name not in wide and name not in CATEGORY]
+    wide = [name for name in (*IMAGENET_C, *FAMILIES) if name in names]
+    others = [name for name in names if name not in wide and name not in STORED_NAMES]
     return [*wide, *others] or names
 
 

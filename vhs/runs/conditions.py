@@ -12,15 +12,8 @@ from vhs.errors import UsageError
 from vhs.formats import places
 from vhs.formats.places import Remote
 from vhs.formats.shards import ShardSet, find_sets, is_set
-from vhs.shifts.kinds import CORRUPTIONS, TEXTURE_SHAPE
-from vhs.shifts.names import (
-    CATEGORY,
-    EVERY_NAME,
-    EXTRA,
-    FAMILY,
-    FAMILY_EXTRA,
-    SEVERITIES,
-)
+from vhs.shifts.kinds import CORRUPTIONS
+from vhs.shifts.names import EVERY_NAME, FAMILIES, IMAGENET_C, SEVERITIES, STORED_NAMES
 from vhs.shifts.published import OTHER
 
 if TYPE_CHECKING:
@@ -98,8 +91,10 @@ class Condition:
 def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
-    A shift is `clean`, `clean_own` (at each model's own transform), `imagenet-c`, `imagenet-c-extra`, a corruption
-    (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set.
+    A shift is `clean`, `clean_own` (at each model's own transform), a family (`imagenet-c`, `imagenet-c-bar`), a
+    category (`noise`), a corruption (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4
+    patches) or the path of a shard set. A corruption that two families have is of the one that is asked, by its own
+    name of the first.
     rejpeg: made images go through JPEG, and so does a second clean condition, `clean_c`.
     Raises UsageError listing the legal names.
     """
@@ -127,14 +122,14 @@ def _hash(condition: Condition) -> str | None:
 def _parse_one(text: str) -> list[Condition]:
     if not text.strip():
         raise UsageError("--shift: is empty; name a shift such as imagenet-c or contrast:3.")
-    categories = {name: tuple(c for c, of in CATEGORY.items() if of == name) for name in CATEGORY.values()}
-    families = {FAMILY: tuple(CATEGORY), FAMILY_EXTRA: EXTRA} | categories
+    families = FAMILIES | IMAGENET_C
     if text == CLEAN:
         return []
     if text == CLEAN_OWN:
         return [Condition(shift=CLEAN_OWN)]
     if text in families:
-        return [_corruption(name, severity) for name in families[text] for severity in _severities(text, name, "")]
+        family = text if text in FAMILIES else None
+        return [_corruption(name, severity, family) for name in families[text] for severity in SEVERITIES]
     name, _, wanted = text.partition(":")
     if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
@@ -165,20 +160,20 @@ def _stored_condition(data: ShardSet) -> Condition:
     name, severity = kind.get("name"), kind.get("severity")
     if not isinstance(name, str) or not name or type(severity) is not int or severity < 1:
         return family
-    if name in CORRUPTIONS and CORRUPTIONS[name].family != TEXTURE_SHAPE and severity in SEVERITIES:
-        return replace(_corruption(name, severity), data=data)
+    if name in STORED_NAMES and severity in SEVERITIES:
+        return replace(_corruption(name, severity, kind.get("family")), data=data)
     return replace(family, category=str(kind.get("category") or OTHER), corruption=name, severity=severity)
 
 
 def _published_order(condition: Condition) -> tuple[int, str, int, str]:
     name = condition.corruption or ""
-    place = EVERY_NAME.index(name) if name in EVERY_NAME else len(EVERY_NAME) if name else -1
+    place = STORED_NAMES.index(name) if name in STORED_NAMES else len(STORED_NAMES) if name else -1
     return place, name, condition.severity, condition.shift
 
 
-def _corruption(name: str, severity: int) -> Condition:
+def _corruption(name: str, severity: int, family: str | None = None) -> Condition:
     kind = CORRUPTIONS[name]
-    return Condition(shift=kind.family, category=kind.category, corruption=name, severity=severity)
+    return Condition(shift=family or kind.family, category=kind.category, corruption=name, severity=severity)
 
 
 def _severities(text: str, name: str, wanted: str) -> list[int]:

@@ -52,9 +52,20 @@ def geometry(run: Run) -> list[str]:
             "or install vhs-heads[frost]"
         )
     if any(condition.corruption and condition.data is None for condition in run.conditions):
-        from vhs.shifts.kinds import nearest_side
+        notes += _strengths(run, side)
+    return notes
 
-        published = nearest_side(*side)
-        if min(side) != published:
-            notes.append(f"corruption strengths for {min(side)} px images are those published for {published} px")
+
+def _strengths(run: Run, side: tuple[int, ...]) -> list[str]:
+    """For which size the corruptions' strengths were published, where it is not the images'."""
+    from vhs.shifts.kinds import ANY_SIZE, CORRUPTIONS
+
+    made = dict.fromkeys(condition.corruption for condition in run.conditions if condition.made)
+    published = {name: CORRUPTIONS[name].side(*side) for name in made if name is not None}
+    others = [size for size in dict.fromkeys(published.values()) if size not in (ANY_SIZE, min(side))]
+    notes = []
+    for size in others:
+        names = ", ".join(name for name, of in published.items() if of == size)
+        which = f" ({names})" if len(set(published.values())) > 1 else ""
+        notes.append(f"corruption strengths for {min(side)} px images are those published for {size} px{which}")
     return notes

@@ -11,7 +11,22 @@ import torch
 from torch import Tensor
 
 from vhs.seeds import hash64
-from vhs.shifts import blur, digital, noise, spatter, texture_shape, weather
+from vhs.shifts import (
+    blur,
+    caustics,
+    covers,
+    digital,
+    lattice,
+    noise,
+    sparkles,
+    spatter,
+    spectra,
+    splines,
+    texture_shape,
+    warps,
+    waves,
+    weather,
+)
 from vhs.shifts.kinds import CORRUPTIONS, Corruption
 from vhs.shifts.textures import Textures, procedural
 
@@ -72,6 +87,7 @@ def _apply(
 
 MODULES = {
     "noise": noise, "blur": blur, "weather": weather, "digital": digital, "spatter": spatter,
-    "texture_shape": texture_shape,
+    "texture_shape": texture_shape, "waves": waves, "spectra": spectra, "lattice": lattice, "sparkles": sparkles,
+    "caustics": caustics, "covers": covers, "warps": warps, "splines": splines,
 }  # fmt: skip
 """Where the function of each of kinds.CORRUPTIONS stands under its name."""

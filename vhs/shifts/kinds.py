@@ -4,7 +4,8 @@ Strengths are of severities 1 to 5, by image side in px. Source: hendrycks/robus
 make_cifar_c.py (32), make_tinyimagenet_c.py (64), make_imagenet_c.py (224), make_imagenet_c_inception.py (299). The
 order inside a tuple is the source's; what it means stands with each function. Frost has the factor by which the
 photographs are reduced as a third number. Texture and shape filters are ours, the same at any size: cut-off frequencies
-in cycles an image (shorter side), patches along a side.
+in cycles an image (shorter side), patches along a side. Those of C-bar: facebookresearch/augmentation-corruption
+@c7d90e3, imagenet_c_bar/cifar10_c_bar.csv (32) and imagenet_c_bar.csv (224), numbers from 0 to 10.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 
 FAMILY, FAMILY_EXTRA, TEXTURE_SHAPE = "imagenet-c", "imagenet-c-extra", "texture-shape"
 """What `--shift` calls the 15, the 4 that the benchmark keeps for validation, and what keeps texture or shape alone."""
+IMAGENET_C_BAR, CIFAR_C_BAR = "imagenet-c-bar", "cifar-c-bar"
+"""The two tens of Mintun, Kirillov & Xie 2021, chosen to be unlike those; five are in both."""
 ANY_SIZE = 0
 """The side under which strengths stand that are the same at every size."""
 
@@ -24,7 +27,7 @@ ANY_SIZE = 0
 @dataclass(frozen=True)
 class Corruption:
     """One corruption. category: of ImageNet-C's four, None elsewhere; module: of this package, where a function has the
-    corruption's name; strengths: image side, px -> those of severities 1 to 5.
+    corruption's name; strengths: image side, px -> those of severities 1 to 5; also: another family that has it.
 
     random: the function draws fields, by sample and key; on_levels: it takes uint8 instead of float32 in [0, 1];
     channelwise: three equal channels stay equal, so that one does for a grey image; textures: it takes those of frost.
@@ -39,13 +42,18 @@ class Corruption:
     on_levels: bool = False
     channelwise: bool = False
     textures: bool = False
+    also: str | None = None
 
     def strength(self, severity: int, size: tuple[int, int]) -> Any:
         """The parameters for images of `size` (height, width), px; `patch_shuffle` takes its patches for a severity."""
         if self.name == "patch_shuffle":
             return severity
-        side = ANY_SIZE if ANY_SIZE in self.strengths else nearest_side(*size)
-        return self.strengths[side][severity - 1]
+        return self.strengths[self.side(*size)][severity - 1]
+
+    def side(self, height: int, width: int) -> int:
+        """The side of this corruption's strengths that is nearest, in ratio, to this image's shorter side."""
+        side = min(height, width)
+        return min(self.strengths, key=lambda published: max(side, published) / max(min(side, published), 1))
 
 
 def _zooms(*ends: tuple[float, float]) -> tuple[tuple[float, ...], ...]:
@@ -58,14 +66,15 @@ def _elastic(side: int, *fractions: tuple[float, float, float]) -> tuple[tuple[f
     return tuple(tuple(side * part for part in three) for three in fractions)
 
 
-SIDES = (32, 64, 224, 299)
-"""Image sides that strengths are published for."""
-
-
-def nearest_side(height: int, width: int) -> int:
-    """The published side that is nearest, in ratio, to this image's shorter side."""
-    side = min(height, width)
-    return min(SIDES, key=lambda published: max(side / published, published / side))
+def _c_bar(
+    name: str, module: str, strengths: Mapping[int, tuple[float, ...]], *, random: bool = True, channelwise: bool = True
+) -> Corruption:
+    """A corruption of C-bar: of ImageNet's family if there are strengths for 224 px, of CIFAR's if there are for 32."""
+    families = [family for side, family in ((224, IMAGENET_C_BAR), (32, CIFAR_C_BAR)) if side in strengths]
+    return Corruption(
+        name, families[0], None, module, strengths, random=random, on_levels=True, channelwise=channelwise,
+        also=families[-1] if len(families) > 1 else None,
+    )  # fmt: skip
 
 
 # fmt: off
@@ -203,6 +212,21 @@ CORRUPTIONS = {
         Corruption("high_pass", TEXTURE_SHAPE, None, "texture_shape", {ANY_SIZE: (2, 4, 8, 16, 32)}, channelwise=True),
         Corruption("patch_shuffle", TEXTURE_SHAPE, None, "texture_shape", {ANY_SIZE: (2, 4, 7, 8, 14)},
             random=True, on_levels=True, channelwise=True),
+        _c_bar("blue_noise_sample", "spectra", {32: (0.7, 1.4, 2.1, 3.5, 4.2), 224: (0.8, 1.6, 2.4, 4, 5.6)}),
+        _c_bar("plasma_noise", "waves", {224: (4.75, 7, 8.5, 9.25, 10)}, channelwise=False),
+        _c_bar("checkerboard_cutout", "covers", {32: (1, 2, 3, 4, 5), 224: (2, 3, 4, 5, 6)}),
+        _c_bar("cocentric_sine_waves", "waves", {224: (3, 5, 8, 9, 10)}),
+        _c_bar("single_frequency_greyscale", "waves", {224: (1, 1.5, 2, 4.5, 5)}),
+        _c_bar("brownish_noise", "spectra", {32: (2.5, 4, 5.5, 6.5, 7), 224: (1, 2, 3, 4, 5)}, channelwise=False),
+        _c_bar("sparkles", "sparkles", {32: (0.7, 3.5, 5.6, 6.3, 7), 224: (1, 2, 3, 5, 6)}),
+        _c_bar("inverse_sparkles", "sparkles", {32: (1, 1.5, 2.5, 4.5, 5), 224: (1, 2, 4, 9, 10)}),
+        _c_bar("perlin_noise", "lattice", {224: (4.6, 5.2, 5.8, 7.6, 8.8)}),
+        _c_bar("caustic_refraction", "caustics", {224: (2.35, 3.2, 4.9, 6.6, 9.15)}),
+        _c_bar("pinch_and_twirl", "warps", {32: (5.5, 6, 6.5, 8.5, 10)}),
+        _c_bar("ripple", "warps", {32: (5.5, 6, 6.5, 7.5, 8)}),
+        _c_bar("circular_motion_blur", "splines", {32: (2.8, 3.6, 4.4, 5.2, 6)}, random=False),
+        _c_bar("lines", "covers", {32: (0.5, 1, 1.5, 2, 2.5)}),
+        _c_bar("transverse_chromatic_abberation", "splines", {32: (1, 2, 5, 9, 10)}, channelwise=False),
     )
 }
 # fmt: on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vhs.shifts.kinds import CORRUPTIONS, FAMILY, FAMILY_EXTRA, TEXTURE_SHAPE
+from vhs.shifts.kinds import CIFAR_C_BAR, CORRUPTIONS, FAMILY, FAMILY_EXTRA, IMAGENET_C_BAR, TEXTURE_SHAPE
 
 CATEGORY = {name: kind.category for name, kind in CORRUPTIONS.items() if kind.category is not None}
 IMAGENET_C = {
@@ -14,11 +14,18 @@ IMAGENET_C = {
 EXTRA = tuple(name for name, kind in CORRUPTIONS.items() if kind.family == FAMILY_EXTRA)
 """The four that the benchmark keeps for validation; they are never part of mCE."""
 
+FAMILIES = {
+    family: tuple(name for name, kind in CORRUPTIONS.items() if family in (kind.family, kind.also))
+    for family in (FAMILY, FAMILY_EXTRA, IMAGENET_C_BAR, CIFAR_C_BAR)
+}
+"""The families that `--shift` takes whole."""
 CORRUPTION_NAMES = (*CATEGORY, *EXTRA)
+STORED_NAMES = tuple(dict.fromkeys(name for names in FAMILIES.values() for name in names))
+"""Those of which files are published."""
 EVERY_NAME = tuple(CORRUPTIONS)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 __all__ = [
-    "CATEGORY", "CORRUPTION_NAMES", "EVERY_NAME", "EXTRA", "FAMILY", "FAMILY_EXTRA", "IMAGENET_C", "SEVERITIES",
-    "TEXTURE_SHAPE",
+    "CATEGORY", "CORRUPTION_NAMES", "EVERY_NAME", "EXTRA", "FAMILIES", "FAMILY", "FAMILY_EXTRA", "IMAGENET_C",
+    "SEVERITIES", "STORED_NAMES", "TEXTURE_SHAPE",
 ]  # fmt: skip

@@ -18,7 +18,8 @@ import numpy as np
 
 from vhs.errors import InputError
 from vhs.formats.split import Split, class_names, from_arrays
-from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
+from vhs.shifts.kinds import CIFAR_C_BAR, IMAGENET_C_BAR
+from vhs.shifts.names import FAMILIES, SEVERITIES, STORED_NAMES
 from vhs.shifts.published import category_of
 from vhs.sources import folders, numpy_files
 
@@ -33,7 +34,7 @@ LOOKED_AT = 3
 
 def is_tree(folder: Path) -> bool:
     """Whether `folder` holds CORRUPTION/SEVERITY folders: of published names, or nothing but such of shared classes."""
-    if any((folder / name / "1").is_dir() for name in CORRUPTION_NAMES):
+    if any((folder / name / "1").is_dir() for name in STORED_NAMES):
         return True
     if folders.has_splits(folder):
         return False
@@ -79,12 +80,12 @@ def check_depth(folder: Path) -> None:
 
 def _tree(folder: Path) -> Iterator[Split]:
     held = _folders(folder)
-    known = [name for name in CORRUPTION_NAMES if name in held]
+    known = [name for name in STORED_NAMES if name in held]
     others = [name for name in held if name not in known and (not known or _first_classes(folder / name))]
     for name in (*known, *others):
         for place, severity, strength in _severities(folder / name, complete=name in known):
             split = folders.split_of(folder / name / place, folder.resolve().name, "val")
-            yield _with_names(split, name, severity, strength)
+            yield _with_names(split, name, severity, family=IMAGENET_C_BAR, strength=strength)
 
 
 def _severities(folder: Path, *, complete: bool) -> list[tuple[str, int, str | None]]:
@@ -107,6 +108,10 @@ def _severities(folder: Path, *, complete: bool) -> list[tuple[str, int, str | N
     ordered = sorted(held, key=float)
     if all(WHOLE.fullmatch(name) for name in held):
         return [(name, int(name), None) for name in ordered]
+    if complete and len(held) != len(SEVERITIES):
+        raise InputError(
+            f"{folder}: holds severities {', '.join(ordered)}; {len(SEVERITIES)} were expected. Unpack the archive whole."
+        )
     return [(name, place, name) for place, name in enumerate(ordered, start=1)]
 
 
@@ -127,7 +132,7 @@ def is_arrays(folder: Path) -> bool:
     """Whether `folder` holds `labels.npy` and arrays named after corruptions."""
     if not (folder / LABELS).is_file():
         return False
-    if any((folder / f"{name}.npy").is_file() for name in CORRUPTION_NAMES):
+    if any((folder / f"{name}.npy").is_file() for name in STORED_NAMES):
         return True
     return any(path.stem.lower() not in PLAIN for path in _arrays(folder))
 
@@ -151,14 +156,14 @@ def array_splits(folder: Path) -> list[Split]:
                 images[start : start + count], labels, name=folder.resolve().name, split="val", classes=classes,
                 prefix="x-test", source=folder.resolve().name,
             )  # fmt: skip
-            splits.append(_with_names(split, path.stem, start // count + 1, None))
+            splits.append(_with_names(split, path.stem, start // count + 1, family=CIFAR_C_BAR))
     return splits
 
 
 def _arrays(folder: Path) -> list[Path]:
     """The arrays beside the labels, in the published order, then by name."""
     found = {path.stem: path for path in sorted(folder.glob("*.npy")) if path.name != LABELS}
-    return [found.pop(name) for name in CORRUPTION_NAMES if name in found] + list(found.values())
+    return [found.pop(name) for name in STORED_NAMES if name in found] + list(found.values())
 
 
 def _images_a_severity(folder: Path, labels: np.ndarray, paths: list[Path]) -> int:
@@ -175,9 +180,11 @@ def _images_a_severity(folder: Path, labels: np.ndarray, paths: list[Path]) -> i
     )
 
 
-def _with_names(split: Split, name: str, severity: int, strength: str | None) -> Split:
+def _with_names(split: Split, name: str, severity: int, *, family: str, strength: str | None = None) -> Split:
+    """family: of C-bar, for a corruption that it has; some are in two."""
     told: dict[str, Any] = {"name": name, "severity": severity}
-    told |= {} if name in CORRUPTION_NAMES else {"category": category_of(name)}
+    told |= {"family": family} if name in FAMILIES[family] else {}
+    told |= {} if name in STORED_NAMES else {"category": category_of(name)}
     told |= {} if strength is None else {"strength": strength}
     return replace(split, folder=f"{name}/{severity}", extra={"corruption": told})
 

@@ -1,4 +1,4 @@
-"""Pictures for contact sheets: an image under every published corruption, or one class in several shard sets."""
+"""Pictures for contact sheets: an image under corruptions, or one class in several shard sets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vhs.formats.images import decode
 from vhs.formats.places import Place
 from vhs.formats.shards import Sample, ShardSet, is_set
 from vhs.formats.verification import verify
+from vhs.runs import conditions
 from vhs.seeds import sample_keys
 from vhs.shifts.corruption import MIN_SIDE, corrupt
 from vhs.shifts.names import CORRUPTION_NAMES, SEVERITIES
@@ -26,21 +27,39 @@ SHOWN = 8
 """Images of a class."""
 
 
-def figure(paths: Sequence[str], wanted: str | None = None, kind: str | None = None) -> Figure:
-    """The contact sheet of an image or a shard set, or of a class (`wanted`) in several sets."""
+def figure(
+    paths: Sequence[str], wanted: str | None = None, kind: str | None = None, shifts: Sequence[str] = ()
+) -> Figure:
+    """The contact sheet of an image or a shard set under corruptions, or of a class (`wanted`) in several sets.
+
+    shifts: which corruptions, as `--shift` names them; without, those of ImageNet-C.
+    """
     if kind not in (None, "contact"):
         raise UsageError(f"--kind {kind}: images and shard sets are drawn as contact.")
     several = len(paths) > 1 or wanted is not None
     if several and any(_is_file(places.parse(path)) for path in paths):
         raise UsageError(f"{paths[0]}: an image is drawn alone; of one class in several sets, name shard sets.")
-    mapped = None if several else with_regions(paths[0])
+    if several and shifts:
+        raise UsageError(f"--shift {shifts[0]}: is of one image or shard set; several are drawn as they are.")
+    mapped = None if several or shifts else with_regions(paths[0])
     with style.house_style():
         if several:
             return sheets.side_by_side(*one_class(paths, wanted))
-        return sheets.with_regions(*mapped) if mapped else sheets.sheet(*pictures(paths[0]))
+        return sheets.with_regions(*mapped) if mapped else sheets.sheet(*pictures(paths[0], shifts))
 
 
-def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str]:
+def _corruptions(shifts: Sequence[str]) -> list[str]:
+    """The corruptions that shifts name, each once."""
+    if not shifts:
+        return list(CORRUPTION_NAMES)
+    found = conditions.parse(shifts)[1:]
+    for condition in found:
+        if condition.corruption is None or condition.data is not None:
+            raise UsageError(f"--shift {condition.shift}: an image is drawn under corruptions made on the fly.")
+    return list(dict.fromkeys(condition.corruption for condition in found if condition.corruption is not None))
+
+
+def pictures(path: str, shifts: Sequence[str] = (), seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str]:
     """(corruption -> the image clean and at severities 1 to 5, a title). A shard set gives its first sample.
 
     A photograph is brought to ImageNet's geometry (shorter side 256, centre 224).
@@ -52,11 +71,12 @@ def pictures(path: str, seed: int = 0) -> tuple[dict[str, list[np.ndarray]], str
     keys = torch.from_numpy(sample_keys([name]).view(np.int64))
     batch = torch.from_numpy(np.array(image_CHW))[None]
     columns = {}
-    for corruption in CORRUPTION_NAMES:
+    names = _corruptions(shifts)
+    for corruption in names:
         shifted = [corrupt(batch, keys, corruption, s, seed, textures=frost.textures()) for s in SEVERITIES]
         columns[corruption] = [image[0].permute(1, 2, 0).numpy() for image in (batch, *shifted)]
-    origin = frost.textures().origin
-    return columns, f"{name}, {height}x{width} px, seed {seed}; frost textures: {origin}"
+    origin = f"; frost textures: {frost.textures().origin}" if "frost" in names else ""
+    return columns, f"{name}, {height}x{width} px, seed {seed}{origin}"
 
 
 def one_class(folders: Sequence[str], wanted: str | None) -> tuple[dict[str, list[np.ndarray]], str]:
