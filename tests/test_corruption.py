@@ -147,13 +147,15 @@ def test_images_below_28_px_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_device_path_of_pixelate_is_pillows(size: tuple[int, int]) -> None:
+def test_both_ways_of_pixelate_are_pillows(size: tuple[int, int]) -> None:
     levels = torch.from_numpy(photo(*size).transpose(2, 0, 1).copy())[None]
     for strength in (0.95, 0.85, 0.65, 0.6, 0.5, 0.4, 0.3, 0.25):
         small = (int(size[0] * strength), int(size[1] * strength))
         picture = Image.fromarray(levels[0].permute(1, 2, 0).numpy())
         reduced = np.asarray(picture.resize(small[::-1], Image.Resampling.BOX)).transpose(2, 0, 1)
         assert np.array_equal(digital.box_reduce(levels, small)[0].numpy(), reduced)
+        narrow = digital._box_rows(levels.numpy().swapaxes(-1, -2), small[1])
+        assert np.array_equal(digital._box_rows(narrow.swapaxes(-1, -2), small[0])[0], reduced)
 
 
 def test_motion_blur_equals_imagemagick() -> None:
@@ -174,8 +176,11 @@ def test_glass_blur_pointers_equal_the_loop() -> None:
     for y in range(height - reach, reach, -1):
         for x in range(width - reach, reach, -1):
             image[y, x] = image[y + dy[y, x], x + dx[y, x]]
-    steps = (torch.from_numpy(d.reshape(1, -1).astype(np.int32)) for d in (dy, dx))
+    steps = [torch.from_numpy(d.reshape(1, -1).astype(np.int32)) for d in (dy, dx)]
     assert blur.copied_from(*steps, (height, width), reach)[0].tolist() == image.ravel().tolist()
+    here, inside = blur._scan((height, width), reach, torch.device("cpu"))
+    pointers = here + inside * (steps[0] * width + steps[1])
+    assert blur._doubled(pointers, here)[0].tolist() == image.ravel().tolist()
 
 
 def test_edges_grow_until_nothing_changes() -> None:

@@ -94,5 +94,9 @@ def test_poisson_is_the_inverse_distribution_function(strength: float) -> None:
     words = torch.cat([as_words(edges), fields.words(torch.arange(2), 30_000, 4).reshape(1, -1)], dim=1)
     rows = torch.arange(words.shape[1], dtype=torch.int32)[None] % 256
     drawn = fields.poisson(words, rows, rates)
+    last, first, steps = fields.poisson_table(rates, words.device)
+    bins = fields.quantile_bins(words)[0] - (words >> 31) * (first.shape[1] // 2) + rows * first.shape[1]
+    climbed = fields._climb((fields.pick(first.view(-1), bins) >> 1).int(), words ^ fields.SIGN, rows, last, steps)
+    assert torch.equal(climbed, drawn)  # as a device has it, which is not asked which words may be between two values
     exact = stats.poisson.ppf((unsigned(words) + 0.5) / 2**32, np.array(rates)[rows.numpy()])
     assert (drawn.numpy() != exact).sum() == 0

@@ -143,6 +143,17 @@ class TestShards:
         with pytest.raises(InputError, match="damaged PAX"):
             tar._pax(record, tmp_path)
 
+    def test_sums_of_headers_count_every_byte(self, tmp_path: Path) -> None:
+        """Also of names beyond ASCII, whose bytes may add up to more than Adler's first half holds."""
+        names = ["a.png", "bild-\u00e4.png", "\u7fff" * 30 + ".png", "\udcff" * 90 + ".png"]
+        data = tar.tar_bytes([(name, b"x") for name in names])
+        assert [member.name for member in tar.members(data, tmp_path)] == names
+        for at in (0, 99, 124, 345, 511):
+            for start in range(0, len(names) * 1024, 1024):
+                broken = data[: start + at] + bytes([data[start + at] ^ 1]) + data[start + at + 1 :]
+                with pytest.raises(InputError, match="damaged header"):
+                    list(tar.members(broken, tmp_path))
+
     def test_a_fifo_is_no_tar(self, tmp_path: Path) -> None:
         folder = self._set_of(tmp_path, b"x").folder
         (folder / "0.tar").unlink()

@@ -8,8 +8,8 @@ TABLES = {
     Wait(f"shifts/{place}", TO_DEVICE)
     for place in (
         "blur.py:_scan", "digital.py:_box", "digital.py:_corners", "digital.py:_nearest", "fields.py:normal_table",
-        "fields.py:poisson_table", "filters.py:_spectrum", "filters.py:blur_matrix", "spatter.py:_colour",
-        "spatter.py:_slope", "splines.py:enlargements", "splines.py:to_splines", "textures.py:Textures._place", "textures.py:Textures.pixels_P3",
+        "fields.py:poisson_table", "filters.py:_spectrum", "filters.py:blur_matrix", "splines.py:enlargements",
+        "splines.py:to_splines", "textures.py:Textures._place", "textures.py:Textures.pixels_P3",
     )
 } | {Wait("models/model.py:_levels", TO_DEVICE)}  # fmt: skip
 ALLOWED = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import mmap
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,7 @@ def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool
         header = bytes(data[position : position + BLOCK])
         if len(header) < BLOCK:
             raise InputError(f"{where}: ends in the middle of a header; the file is truncated. Write it again.")
-        if not header.strip(b"\0"):
+        if header[0] == 0 and not header.strip(b"\0"):
             return
         name, size, kind = _parse(header, where)
         offset = position + BLOCK
@@ -84,8 +85,10 @@ def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool
 
 def _parse(header: bytes, where: object) -> tuple[str, int, bytes]:
     stored = header[148:156]
+    # Adler's first half is 1 + the sum of the bytes, modulo 65521, which 512 bytes below 128 do not reach.
+    total = (zlib.adler32(header) & 0xFFFF) - 1 if header.isascii() else sum(header)
     try:
-        if int(stored.split(b"\0", 1)[0], 8) != sum(header) - sum(stored) + 32 * 8:
+        if int(stored.split(b"\0", 1)[0], 8) != total - sum(stored) + 32 * 8:
             raise ValueError
         if header[124] & 0x80:
             size = int.from_bytes(header[125:136], "big")

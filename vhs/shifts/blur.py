@@ -1,13 +1,13 @@
 """The blur corruptions.
 
 Letters: B images, C channels, H height, W width, P = H * W pixels.
-Images are float32 in [0, 1]; `key` is the 64-bit hash of (seed, corruption, severity).
+Images are float32 in [0, 1], levels uint8; `key` is the 64-bit hash of (seed, corruption, severity).
 Definitions: Hendrycks & Dietterich 2019, hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from vhs.shifts import fields, filters
 
 JUMPS = 6
-"""Doublings of glass blur's pointers: chains of 2^6 copies; a chain grows with odds below 1/2 a step."""
+"""Doublings of glass blur's pointers where a device is not asked: chains of 2^6 copies; odds are below 1/2 a step."""
 FLAT = 1e-4
 """Grey levels added before the cut to whole ones, so that a flat area keeps its level in float32."""
 
@@ -51,19 +51,20 @@ def glass_blur(images_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[fl
     The source means to swap pixels, but NumPy's views make it a copy; all published numbers include that.
     """
     sigma, reach, passes = strength
-    levels = (filters.blur(images_BCHW, sigma) * 255).add_(FLAT).floor_()
+    levels = filters.blur(images_BCHW, sigma).mul_(255).add_(FLAT).floor_()
     height, width = images_BCHW.shape[-2:]
-    index = torch.arange(height * width, dtype=torch.int32, device=keys_B.device).expand(len(keys_B), -1)
-    for number in range(passes):
-        steps = glass_steps(fields.words(keys_B, height * width, key, number), reach)
-        index = index.gather(1, copied_from(*steps, (height, width), reach).long())
-    shuffled = levels.flatten(2).gather(2, index.long()[:, None].expand(-1, levels.shape[1], -1))
+    copies = [
+        copied_from(*glass_steps(fields.words(keys_B, height * width, key, number), reach), (height, width), reach)
+        for number in range(passes)
+    ]
+    index = reduce(fields.pick_rows, copies)
+    shuffled = fields.pick_rows(levels.flatten(2), index[:, None])
     return filters.blur(shuffled.view_as(levels).div_(255), sigma).add_(FLAT / 255)
 
 
 def glass_steps(words_BP: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """(dy, dx) int32 in [-reach, reach) from the two halves of each word."""
-    return fields.below(words_BP >> 16, 2 * reach) - reach, fields.below(words_BP, 2 * reach) - reach
+    return fields.below(words_BP >> 16, 2 * reach).sub_(reach), fields.below(words_BP, 2 * reach).sub_(reach)
 
 
 def copied_from(dy_BP: Tensor, dx_BP: Tensor, size: tuple[int, int], reach: int) -> Tensor:
@@ -71,44 +72,59 @@ def copied_from(dy_BP: Tensor, dx_BP: Tensor, size: tuple[int, int], reach: int)
 
     The source visits pixels from the last to the first, those nearer than `reach` to the edge left out,
     and each takes the present value of the pixel at its offset. A pixel visited before holds what it
-    took itself; following such pointers, doubled JUMPS times, replaces the loop.
+    took itself; following such pointers replaces the loop.
     """
-    height, width = size
-    pixels = height * width
     here, inside = _scan(size, reach, dy_BP.device)
-    source = torch.where(inside, here + dy_BP * width + dx_BP, here)
-    visited = (source > here) & fields.pick(inside, source.clamp_(0, pixels - 1))
+    source = (dy_BP * size[1]).add_(dx_BP).mul_(inside).add_(here)
+    if reach == 1:  # offsets never point forward
+        return source
+    return _chained(source, here) if source.device.type == "cpu" else _doubled(source, here)
+
+
+def _chained(source_BP: Tensor, here_P: Tensor) -> Tensor:
+    """Pointers that go forward, to pixels visited before, followed to their ends; each step only those that go on."""
+    source, here = source_BP.numpy(), here_P.numpy()
+    out = source.copy()
+    for held, pointers in zip(out, source, strict=True):
+        going = np.flatnonzero(pointers > here)
+        node = pointers.take(going)
+        while len(going):
+            following = pointers.take(node)
+            held[going] = following
+            on = np.flatnonzero(following > node)
+            going, node = going.take(on), following.take(on)
+    return torch.from_numpy(out)
+
+
+def _doubled(source_BP: Tensor, here_P: Tensor) -> Tensor:
+    """The same on a device that is not asked where pointers end: all are followed, each time twice as far."""
+    pixels = len(here_P)
     # Nodes 0..P-1 are pixels after their visit, P..2P-1 the image before the pass, where pointers end.
-    pointer = torch.cat([source + pixels * ~visited, (here + pixels).expand_as(source)], dim=1)
-    for _ in range(JUMPS if reach > 1 else 0):  # with reach 1 offsets never point forward
-        pointer = _follow(pointer)
+    visited = source_BP > here_P
+    pointer = torch.cat([source_BP + pixels * ~visited, (here_P + pixels).expand_as(source_BP)], dim=1)
+    for _ in range(JUMPS):
+        pointer = fields.pick_rows(pointer, pointer)
     return pointer[:, :pixels] - pixels
-
-
-def _follow(pointer_BQ: Tensor) -> Tensor:
-    if len(pointer_BQ) == 1:
-        return fields.pick(pointer_BQ[0], pointer_BQ)
-    return pointer_BQ.gather(1, pointer_BQ.long())
 
 
 @lru_cache(maxsize=16)
 def _scan(size: tuple[int, int], reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel numbers, int32, and whether the source's loops visit them: rows and columns reach + 1 to side - reach."""
+    """int32: pixel numbers, and 1 where the source's loops visit: rows and columns reach + 1 to side - reach."""
     y, x = torch.arange(size[0])[:, None], torch.arange(size[1])
     inside = (y > reach) & (y <= size[0] - reach) & (x > reach) & (x <= size[1] - reach)
-    return torch.arange(size[0] * size[1], dtype=torch.int32, device=device), inside.flatten().to(device)
+    return torch.arange(size[0] * size[1], dtype=torch.int32, device=device), inside.flatten().int().to(device)
 
 
-def motion_blur(images_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[float, float]) -> Tensor:
-    """ImageMagick's motion blur of radius and sigma `strength`, at an angle of -45 to 45 degrees."""
+def motion_blur(levels_BCHW: Tensor, keys_B: Tensor, key: int, strength: tuple[float, float]) -> Tensor:
+    """ImageMagick's motion blur of radius and sigma `strength`, at an angle of -45 to 45 degrees. uint8 in and out."""
     angles = fields.uniform(fields.words(keys_B, 1, key))[:, 0].double() * 90 - 45
-    return filters.motion_blur(images_BCHW * 255, angles, *strength).add_(FLAT).div_(255)
+    return filters.motion_blur(levels_BCHW.float(), angles, *strength).short().to(torch.uint8)
 
 
-def zoom_blur(images_BCHW: Tensor, strength: tuple[float, ...]) -> Tensor:
-    """The mean of the image and its enlargements by each factor of `strength`."""
-    images = images_BCHW.contiguous(memory_format=torch.channels_last)
+def zoom_blur(levels_BCHW: Tensor, strength: tuple[float, ...]) -> Tensor:
+    """The mean of the image and its enlargements by each factor of `strength`. uint8 in and out."""
+    images = levels_BCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
     out = images.clone()
     for factor in strength:
         out += filters.zoom(images, factor)
-    return out.div_(len(strength) + 1).add_(FLAT / 255)
+    return filters.to_levels(out.div_(len(strength) + 1).add_(FLAT / 255))

@@ -16,6 +16,7 @@ from vhs.shifts import (
     caustics,
     covers,
     digital,
+    filters,
     lattice,
     noise,
     sparkles,
@@ -53,7 +54,8 @@ def corrupt(
     kind = CORRUPTIONS[name]
     strength = kind.strength(severity, (height, width))
     key = hash64(seed, name, severity)
-    step = max(1, SLICE_ELEMENTS // (3 * height * width)) if images_BCHW.device.type == "cpu" else len(images_BCHW)
+    slices = kind.slices * SLICE_ELEMENTS // (3 * height * width)
+    step = max(1, slices) if images_BCHW.device.type == "cpu" else len(images_BCHW)
     grey = images_BCHW.shape[1] == 1
     out = torch.empty_like(images_BCHW)
     for start in range(0, len(images_BCHW), step):
@@ -81,8 +83,7 @@ def _apply(
     more = ((textures or procedural()).scale(strength[2]),) if kind.textures else ()
     if kind.on_levels:
         return function(levels_BCHW, *drawn, strength, *more)
-    result = function(levels_BCHW.float() / 255, *drawn, strength, *more)
-    return (result * 255).clamp_(0, 255).to(torch.uint8)
+    return filters.to_levels(function(levels_BCHW.float().div_(255), *drawn, strength, *more))
 
 
 MODULES = {

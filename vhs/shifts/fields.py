@@ -24,6 +24,8 @@ WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
 SUB_BITS = 7
 """Each octave of probability is cut into 2^SUB_BITS bins."""
+SHIFT = 23 - SUB_BITS
+"""Bits of a float32's fraction below the bin's."""
 
 
 def words(keys_B: Tensor, count: int, key: int, stream: int = 0) -> Tensor:
@@ -90,7 +92,7 @@ def uniform(words_BW: Tensor) -> Tensor:
 
 def below(words_BW: Tensor, bound: int) -> Tensor:
     """int32 in 0..bound-1 from the low 16 bits of each word; odds are equal to one part in 65536 / bound."""
-    return ((words_BW & 0xFFFF) * bound) >> 16
+    return (words_BW & 0xFFFF).mul_(bound).bitwise_right_shift_(16)
 
 
 def quantile_bins(words_BW: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,11 +102,15 @@ def quantile_bins(words_BW: Tensor) -> tuple[Tensor, Tensor]:
     the tails are resolved as finely, in relative terms, as the middle.
     Returns (bin, fraction): the bin counted from the nearer end (int32), the position in it (float32 in [0, 1)).
     """
-    distance = words_BW ^ (words_BW >> 31)  # 0 .. 2^31 - 1, counted from the nearer end
-    bits = distance.float().mul_(2).add_(1).view(torch.int32)  # odd numbers: p = (2d + 1) / 2^33, never 0
-    shift = 23 - SUB_BITS
-    fraction = (bits & ((1 << shift) - 1)).float().mul_(2.0**-shift)
-    return (bits >> shift).sub_(127 << SUB_BITS), fraction
+    bits = _tail_bits(words_BW)
+    fraction = (bits & ((1 << SHIFT) - 1)).float().mul_(2.0**-SHIFT)
+    return bits.bitwise_right_shift_(SHIFT).sub_(127 << SUB_BITS), fraction
+
+
+def _tail_bits(words_BW: Tensor) -> Tensor:
+    """int32: the bits of a float32, the distance from the nearer end; the octave, then its part."""
+    distance = (words_BW >> 31).bitwise_xor_(words_BW)  # 0 .. 2^31 - 1
+    return distance.float().mul_(2).add_(1).view(torch.int32)  # odd numbers: p = (2d + 1) / 2^33, never 0
 
 
 def bin_edges() -> np.ndarray:
@@ -131,7 +137,7 @@ def normal(words_BW: Tensor) -> Tensor:
     start, step = normal_table(words_BW.device)
     index, fraction = quantile_bins(words_BW)
     z = pick(step, index).mul_(fraction).add_(pick(start, index))
-    return (z.view(torch.int32) ^ (words_BW & SIGN)).view(torch.float32)  # the upper half is the lower's mirror
+    return z.view(torch.int32).bitwise_xor_(words_BW & SIGN).view(torch.float32)  # the upper half is the lower's mirror
 
 
 @lru_cache(maxsize=32)
@@ -139,8 +145,8 @@ def poisson_table(rates: tuple[float, ...], device: torch.device) -> tuple[Tenso
     """The cumulative distribution of each rate in 32-bit words, and the first value of each bin.
 
     Returns (last [K, V] int32: the highest word at or below value v, minus 2^31, first [K, 2 * bins]
-    int32: the value at the low end of each bin of the lower, then of the upper half, steps: how many
-    values a bin spans at most).
+    int16: twice the value at the low end of each bin of the lower, then of the upper half, and 1 where the
+    bin spans more, steps: how many values a bin spans at most).
     """
     from scipy.stats import poisson
 
@@ -156,7 +162,7 @@ def poisson_table(rates: tuple[float, ...], device: torch.device) -> tuple[Tenso
     last = np.clip(cdf - 1 - 2**31, -(2**31), 2**31 - 1).astype(np.int32)
     return (
         torch.from_numpy(last).to(device),
-        torch.from_numpy(first.astype(np.int32)).to(device),
+        torch.from_numpy((2 * first + (final > first)).astype(np.int16)).to(device),
         int((final - first).max()),
     )
 
@@ -167,15 +173,36 @@ def poisson(words_BW: Tensor, rows_BW: Tensor, rates: tuple[float, ...]) -> Tens
     rows_BW: int32, which of `rates` each word draws from.
     """
     last, first, steps = poisson_table(rates, words_BW.device)
-    index, _ = quantile_bins(words_BW)
-    index -= (words_BW >> 31) * (first.shape[1] // 2)
-    place = pick(first.view(-1), rows_BW * first.shape[1] + index).add_(rows_BW * last.shape[1])
+    index = _tail_bits(words_BW).bitwise_right_shift_(SHIFT).sub_(127 << SUB_BITS)
+    index.sub_(words_BW >> 31, alpha=first.shape[1] // 2).add_(rows_BW, alpha=first.shape[1])
+    found = pick(first.view(-1), index)
+    value = (found >> 1).int()
     ordered = words_BW ^ SIGN  # unsigned order as signed order
+    if words_BW.device.type != "cpu":
+        return _climb(value, ordered, rows_BW, last, steps)
+    unsure = torch.from_numpy(np.flatnonzero(found.bitwise_and_(1).to(torch.uint8).numpy().view(bool)))
+    some, words, rows = (pick(values.reshape(-1), unsure) for values in (value, ordered, rows_BW))
+    value.view(-1)[unsure] = _climb(some, words, rows, last, steps)
+    return value
+
+
+def _climb(value: Tensor, ordered: Tensor, rows: Tensor, last: Tensor, steps: int) -> Tensor:
+    """From the value at the low end of a word's bin to the word's own."""
+    place = value + rows * last.shape[1]
     for _ in range(steps):
         place += ordered > pick(last.view(-1), place)
-    return place - rows_BW * last.shape[1]
+    return place - rows * last.shape[1]
 
 
 def pick(table_K: Tensor, index: Tensor) -> Tensor:
     """table_K[index]; `index_select` takes an eighth of the time of plain indexing on a CPU."""
     return table_K.index_select(0, index.flatten()).view(index.shape)
+
+
+def pick_rows(table: Tensor, index: Tensor) -> Tensor:
+    """The table's values along its last axis at int32 `index`, whose other axes are the table's or of length 1."""
+    index = index.expand(*table.shape[:-1], -1)
+    if table.device.type != "cpu":
+        return table.gather(-1, index.long())
+    rows = torch.arange(table[..., 0].numel(), dtype=torch.int32).view(*table.shape[:-1], 1)
+    return pick(table.reshape(-1), rows.mul_(table.shape[-1]) + index)

@@ -17,6 +17,11 @@ SLICED_RADIUS = 16
 """Up to this radius a blur adds shifted slices; beyond it a matrix product is faster."""
 
 
+def to_levels(images_BCHW: Tensor) -> Tensor:
+    """uint8 of float32 in [0, 1]: clipped, cut to whole grey levels. By way of int16: a third of the time on a CPU."""
+    return (images_BCHW * 255).clamp_(0, 255).short().to(torch.uint8)
+
+
 def blur(images_BCHW: Tensor, sigma: float, *, truncate: float = 4.0, mode: str = "nearest") -> Tensor:
     """Gaussian filter, as `scipy.ndimage.gaussian_filter` defines it, of the last two axes.
 
@@ -27,9 +32,9 @@ def blur(images_BCHW: Tensor, sigma: float, *, truncate: float = 4.0, mode: str 
         return images_BCHW.clone()
     if radius > SLICED_RADIUS or mode != "nearest":
         return _blur_by_matrix(images_BCHW, sigma, radius, mode)
-    for axis in (-2, -1):
-        images_BCHW = _blur_by_slices(images_BCHW, gaussian_kernel(sigma, radius), radius, axis)
-    return images_BCHW
+    kernel = gaussian_kernel(sigma, radius)
+    padded = F.pad(images_BCHW, (radius,) * 4, mode="replicate")
+    return _blur_by_slices(_blur_by_slices(padded, kernel, -2), kernel, -1)
 
 
 @lru_cache(maxsize=64)
@@ -39,14 +44,14 @@ def gaussian_kernel(sigma: float, radius: int) -> tuple[float, ...]:
     return tuple((weights / weights.sum()).tolist())
 
 
-def _blur_by_slices(images_BCHW: Tensor, kernel: tuple[float, ...], radius: int, axis: int) -> Tensor:
-    size = images_BCHW.shape[axis]
-    sides = (0, 0, radius, radius) if axis == -2 else (radius, radius, 0, 0)
-    padded = F.pad(images_BCHW, sides, mode="replicate")
-    out = images_BCHW * kernel[radius]
+def _blur_by_slices(padded_BCHW: Tensor, kernel: tuple[float, ...], axis: int) -> Tensor:
+    """Along one axis, which gets shorter by the kernel's length less 1."""
+    radius = len(kernel) // 2
+    size = padded_BCHW.shape[axis] - 2 * radius
+    out = padded_BCHW.narrow(axis, radius, size) * kernel[radius]
     for tap, weight in enumerate(kernel):
         if tap != radius:
-            out.add_(padded.narrow(axis, tap, size), alpha=weight)
+            out.add_(padded_BCHW.narrow(axis, tap, size), alpha=weight)
     return out
 
 
@@ -109,6 +114,8 @@ def _rough(size: int) -> list[int]:
 
 def zoom(images_BCHW: Tensor, factor: float) -> Tensor:
     """The middle of the images enlarged by `factor` >= 1, bilinear, corners on corners (`scipy.ndimage.zoom`)."""
+    if factor == 1:
+        return images_BCHW
     height, width = images_BCHW.shape[-2:]
     crop = [math.ceil(side / factor) for side in (height, width)]
     top, left = (height - crop[0]) // 2, (width - crop[1]) // 2
@@ -137,15 +144,9 @@ def motion_blur(levels_BCHW: Tensor, angles_B: Tensor, radius: float, sigma: flo
 
 def _shifted_sum(images_BCHW: Tensor, dy_BT: Tensor, dx_BT: Tensor, weights_T: np.ndarray) -> Tensor:
     """sum over t of weights[t] * image shifted by (dy[t], dx[t]), edges repeated."""
-    out = torch.zeros_like(images_BCHW)
     if images_BCHW.device.type == "cpu":
-        reach = len(weights_T)
-        height, width = images_BCHW.shape[-2:]
-        padded = F.pad(images_BCHW, (reach,) * 4, mode="replicate")
-        for image, source, down, right in zip(out, padded, dy_BT.tolist(), dx_BT.tolist(), strict=True):
-            for weight, y, x in zip(weights_T.tolist(), down, right, strict=True):
-                image.add_(source[:, reach + y : reach + y + height, reach + x : reach + x + width], alpha=weight)
-        return out
+        return _shifted_views_sum(images_BCHW, dy_BT, dx_BT, weights_T)
+    out = torch.zeros_like(images_BCHW)
     flat = images_BCHW.flatten(2)
     rows = torch.arange(images_BCHW.shape[-2], device=out.device)[:, None]
     columns = torch.arange(images_BCHW.shape[-1], device=out.device)
@@ -157,12 +158,34 @@ def _shifted_sum(images_BCHW: Tensor, dy_BT: Tensor, dx_BT: Tensor, weights_T: n
     return out
 
 
+def _shifted_views_sum(images_BCHW: Tensor, dy_BT: Tensor, dx_BT: Tensor, weights_T: np.ndarray) -> Tensor:
+    """The same on a CPU, by views of the padded images instead of gathered pixels."""
+    reach = len(weights_T)
+    padded = F.pad(images_BCHW, (reach,) * 4, mode="replicate")
+    out = torch.empty_like(images_BCHW, memory_format=torch.contiguous_format)
+    each, strides = padded.stride(0), padded.stride()[1:]
+    starts = ((dy_BT + reach) * strides[1] + (dx_BT + reach) * strides[2]).tolist()
+    for number, (image, places) in enumerate(zip(out, starts, strict=True)):
+        for tap, (weight, place) in enumerate(zip(weights_T.tolist(), places, strict=True)):
+            view = padded.as_strided(image.shape, strides, number * each + place)
+            if tap:
+                image.add_(view, alpha=weight)
+            else:
+                torch.mul(view, weight, out=image)
+    return out
+
+
 def bilinear(images_BCHW: Tensor, y_BHW: Tensor, x_BHW: Tensor, *, edge: str) -> Tensor:
     """The images at real coordinates (px, float32). edge: "mirror" repeats no edge pixel, "reflect" repeats it."""
     height, width = images_BCHW.shape[-2:]
     whole = edge == "mirror"
-    if whole:
-        grid = torch.stack([x_BHW * (2 / (width - 1)) - 1, y_BHW * (2 / (height - 1)) - 1], dim=-1)
-    else:
-        grid = torch.stack([(x_BHW * 2 + 1) / width - 1, (y_BHW * 2 + 1) / height - 1], dim=-1)
+    planes = x_BHW.new_empty(
+        len(x_BHW), 2, *x_BHW.shape[1:]
+    )  # x and y apart: interleaving them takes longer than all else
+    for plane, place, side in ((planes[:, 0], x_BHW, width), (planes[:, 1], y_BHW, height)):
+        if whole:
+            torch.mul(place, 2 / (side - 1), out=plane)
+        else:
+            torch.mul(place, 2, out=plane).add_(1).div_(side)
+    grid = planes.sub_(1).permute(0, 2, 3, 1)
     return F.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="reflection", align_corners=whole)

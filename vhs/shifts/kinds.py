@@ -30,7 +30,8 @@ class Corruption:
     corruption's name; strengths: image side, px -> those of severities 1 to 5; also: another family that has it.
 
     random: the function draws fields, by sample and key; on_levels: it takes uint8 instead of float32 in [0, 1];
-    channelwise: three equal channels stay equal, so that one does for a grey image; textures: it takes those of frost.
+    channelwise: three equal channels stay equal, so that one does for a grey image; textures: it takes those of frost;
+    slices: how many slices of a batch it takes at once on a CPU.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Corruption:
     channelwise: bool = False
     textures: bool = False
     also: str | None = None
+    slices: int = 1
 
     def strength(self, severity: int, size: tuple[int, int]) -> Any:
         """The parameters for images of `size` (height, width), px; `patch_shuffle` takes its patches for a severity."""
@@ -92,13 +94,13 @@ CORRUPTIONS = {
             64: (250, 100, 50, 30, 15),
             224: (60, 25, 12, 5, 3),
             299: (50, 20, 10, 5, 3),
-        }, random=True),
+        }, random=True, on_levels=True),
         Corruption("impulse_noise", FAMILY, "noise", "noise", {
             32: (0.01, 0.02, 0.03, 0.05, 0.07),
             64: (0.01, 0.02, 0.05, 0.08, 0.14),
             224: (0.03, 0.06, 0.09, 0.17, 0.27),
             299: (0.04, 0.07, 0.1, 0.18, 0.28),
-        }, random=True),
+        }, random=True, on_levels=True),
         Corruption("defocus_blur", FAMILY, "blur", "blur", {
             32: ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
             64: ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
@@ -110,19 +112,19 @@ CORRUPTIONS = {
             64: ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
             224: ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
             299: ((0.8, 1, 3), (1, 3, 1), (1.1, 2, 4), (1.2, 4, 2), (1.6, 5, 2)),
-        }, random=True, channelwise=True),
+        }, random=True, channelwise=True, slices=2),
         Corruption("motion_blur", FAMILY, "blur", "blur", {
             32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
             64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
             224: ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
             299: ((12, 4), (17, 6), (17, 9), (17, 13), (22, 16)),
-        }, random=True, channelwise=True),
+        }, random=True, on_levels=True, channelwise=True, slices=2),
         Corruption("zoom_blur", FAMILY, "blur", "blur", {
             32: _zooms((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
             64: _zooms((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
             224: _zooms((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
             299: _zooms((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
-        }, channelwise=True),
+        }, on_levels=True, channelwise=True),
         Corruption("snow", FAMILY, "weather", "weather", {
                         32: ((0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9), (0.15, 0.3, 1.75, 0.55,
                 10, 4, 0.9), (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85), (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8)),
@@ -132,19 +134,19 @@ CORRUPTIONS = {
                 8, 0.7), (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65), (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55)),
                         299: ((0.1, 0.3, 3, 0.5, 10, 4, 0.8), (0.2, 0.3, 2, 0.5, 12, 4, 0.7), (0.55, 0.3, 4, 0.9, 12,
                 8, 0.7), (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65), (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55)),
-        }, random=True),
+        }, random=True, slices=2),
         Corruption("frost", FAMILY, "weather", "weather", {
             32: ((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
             64: ((1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
             224: ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
             299: ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
-        }, random=True, textures=True),
+        }, random=True, textures=True, slices=2),
         Corruption("fog", FAMILY, "weather", "weather", {
             32: ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
             64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
             224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
             299: ((1.5, 2), (2, 2), (2.5, 1.8), (2.5, 1.6), (3, 1.5)),
-        }, random=True, channelwise=True),
+        }, random=True, channelwise=True, slices=2),
         Corruption("brightness", FAMILY, "weather", "weather", {
             32: (0.05, 0.1, 0.15, 0.2, 0.3),
             64: (0.1, 0.2, 0.3, 0.4, 0.5),
@@ -166,13 +168,13 @@ CORRUPTIONS = {
                 (0.12, 0.01, 0.02) ),
                         299: _elastic(360, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
                 (0.12, 0.01, 0.02) ),
-        }, random=True, channelwise=True),
+        }, random=True, channelwise=True, slices=4),
         Corruption("pixelate", FAMILY, "digital", "digital", {
             32: (0.95, 0.9, 0.85, 0.75, 0.65),
             64: (0.9, 0.8, 0.7, 0.6, 0.5),
             224: (0.6, 0.5, 0.4, 0.3, 0.25),
             299: (0.5, 0.4, 0.3, 0.25, 0.2),
-        }, on_levels=True, channelwise=True),
+        }, on_levels=True, channelwise=True, slices=2),
         Corruption("jpeg_compression", FAMILY, "digital", "digital", {
             32: (80, 65, 58, 50, 40),
             64: (65, 58, 50, 40, 25),
@@ -190,7 +192,7 @@ CORRUPTIONS = {
             64: (0.5, 0.75, 1, 1.25, 1.5),
             224: (1, 2, 3, 4, 6),
             299: (1.5, 2.5, 3.5, 4.5, 6.5),
-        }, channelwise=True),
+        }, channelwise=True, slices=2),
         Corruption("spatter", FAMILY_EXTRA, None, "spatter", {
                         32: ((0.62, 0.1, 0.7, 0.7, 0.5, 0), (0.65, 0.1, 0.8, 0.7, 0.5, 0), (0.65, 0.3, 1, 0.69, 0.5,
                 0), (0.65, 0.1, 0.7, 0.69, 0.6, 1), (0.65, 0.1, 0.5, 0.68, 0.6, 1)),
@@ -200,7 +202,7 @@ CORRUPTIONS = {
                 0), (0.65, 0.3, 1, 0.65, 1.5, 1), (0.67, 0.4, 1, 0.65, 1.5, 1)),
                         299: ((0.65, 0.3, 4, 0.69, 0.9, 0), (0.65, 0.3, 3.5, 0.68, 0.9, 0), (0.65, 0.3, 3, 0.68, 0.8,
                 0), (0.65, 0.3, 1.2, 0.65, 1.8, 1), (0.67, 0.4, 1.2, 0.65, 1.8, 1)),
-        }, random=True),
+        }, random=True, slices=2),
         Corruption("saturate", FAMILY_EXTRA, None, "digital", {
             32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
             64: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),

@@ -109,9 +109,7 @@ def _severities(folder: Path, *, complete: bool) -> list[tuple[str, int, str | N
     if all(WHOLE.fullmatch(name) for name in held):
         return [(name, int(name), None) for name in ordered]
     if complete and len(held) != len(SEVERITIES):
-        raise InputError(
-            f"{folder}: holds severities {', '.join(ordered)}; {len(SEVERITIES)} were expected. Unpack the archive whole."
-        )
+        raise InputError(f"{folder}: holds severities {', '.join(ordered)}; 5 were expected. Unpack the archive whole.")
     return [(name, place, name) for place, name in enumerate(ordered, start=1)]
 
 
