@@ -244,6 +244,19 @@ def test_answers_and_losses_of_superclasses_of_unlike_sizes() -> None:
     assert given.tolist() == [[1.0, 3.0], [6.0, 8.0]]
 
 
+def test_a_superclass_may_be_called_as_a_class_of_another() -> None:
+    """`cat` is a superclass and, for the model, a class that belongs to `other`."""
+    from tests.networks import MODELS
+    from vhs.measures.views import grouped
+
+    model = MODELS["replay"]()
+    a, b, c, *_ = model.classes
+    members = {b: (a,), "other": (b, c)}
+    assert grouped("all", "s", members, (b, "other"), model).places_C.tolist() == [0, 1]
+    clean = grouped("classes=s", "s", members, model.classes, model)
+    assert clean.places_C.tolist() == [0, 1, 1] + [-1] * (len(model.classes) - 3)
+
+
 def test_what_superclasses_cannot_be(tmp_path: Path, vhs, toy_checkpoint: Path) -> None:
     owner = {name: own for own, names in SUPERS.items() for name in names}
     source = toy_folders(tmp_path / "src", owner)

@@ -20,6 +20,7 @@ from vhs.grid import named_sets
 from vhs.measures.ablation import HeadAblation
 from vhs.measures.ablation_options import Ablation
 from vhs.measures.direct import DirectEstimate
+from vhs.measures.evaluation import Evaluation
 from vhs.measures.fill_kinds import FILLS
 from vhs.measures.fills import Bank
 from vhs.measures.head_values import Others
@@ -29,7 +30,7 @@ from vhs.measures.observation import Observer
 from vhs.measures.probe_tally import Probing
 from vhs.measures.pruned import PrunedEvaluation
 from vhs.measures.regression import RegressionAblation, RegressionEvaluation
-from vhs.measures.scoring import Scope
+from vhs.measures.scoring import Scope, View
 from vhs.measures.selection import HeadScores
 from vhs.measures.specialization import Specialization
 from vhs.measures.taylor import TaylorEstimate
@@ -60,6 +61,24 @@ def ablation(model: Model, kinds: Sequence[str], unit: str = "head", *, rescale:
     scope = replace(Scope.whole(5, DEVICE), groups=("a", "b"), samples=8)
     bank = Bank(model, [images(8, *batch_of(model).images_BCHW.shape[1:])], maps=True)
     return HeadAblation(model, scope, 3, removing(kinds, unit, rescale=rescale), bank=bank, keep=keep)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_several_labels_and_superclasses(grouped: bool) -> None:
+    model = model_of("fast")
+    with on_cuda(LISTED):
+        members = torch.zeros(2, 3, dtype=torch.int64, device=DEVICE) if grouped else None
+        places = torch.zeros(5, dtype=torch.int64, device=DEVICE)
+        scope = replace(Scope.whole(5, DEVICE), views=(View("all", "s", places, members_SE=members),))
+        measures = [
+            Evaluation(model, scope), HeadAblation(model, scope, 3),
+            DirectEstimate(model, scope),
+        ]  # fmt: skip
+        model.preprocess(batch_of(model).images_BCHW)  # tables of levels come to a device once
+        batch = replace(batch_of(model), labels_BL=torch.zeros(8, 3, dtype=torch.int64, device=DEVICE))
+    with on_cuda():
+        for measure in measures:
+            measure.add(batch)
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -34,9 +34,17 @@ def jpeg(path: Path, seed: int = 0, side: int = 40) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
 
 
+def svhn_one(folder: Path) -> None:
+    svhn(folder, {"test": 2})
+
+
+def hub_one(folder: Path) -> None:
+    hub(folder / "data", list("ab"), {"train": [0, 1]})
+
+
 def svhn(folder: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
     """X [32, 32, 3, N] uint8, y [N, 1] uint8 of 1 to 10, compressed, as on the set's page."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     made = {}
     for name, count in counts.items():
         made[name] = RNG.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
@@ -195,7 +203,8 @@ def test_tf_flowers_are_class_folders(tmp_path: Path) -> None:
     (split,) = read(tmp_path / "flower_photos")
     assert split.classes == ("daisy", "roses", "tulips") and split.split == "val" and len(split.ids) == 3
     with pytest.raises(
-        InputError, match=r"holds only the folder flower_photos, and that folders.*Name .*flower_photos"
+        InputError,
+        match=r"holds only the folder flower_photos, .* Name the folder that holds the classes: .*flower_photos\?",
     ):
         read(tmp_path)
 
@@ -249,6 +258,7 @@ def test_hub_parquet_columns(tmp_path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be read as Parquet"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "cannot be read as Parquet"),
         (lambda path: pl.DataFrame({"label": [1]}).write_parquet(path), "expected one column of structs of bytes"),
         (lambda path: hub(path.parent, list("ab"), {path.stem: [0, 7]}), "label 7; its metadata names 2 classes"),
         (lambda path: hub(path.parent, None, {path.stem: [[1], []]}), r"row 1 of label is \[\]; expected labels"),
@@ -269,3 +279,14 @@ def test_parquet_packs_to_the_same_bytes_as_its_images(tmp_path: Path, vhs) -> N
     assert code == 0 and len(out.splitlines()) == 2, err
     stored = [bytes(sample.image) for sample in ShardSet.open(Path("out/val")).samples()]
     assert stored == images[2:] and ShardSet.open(Path("out/val")).manifest.source == "set"
+
+
+@pytest.mark.parametrize("make", [svhn_one, stl10, food101, flowers, hub_one], ids=lambda make: make.__name__)
+def test_a_wrong_depth_is_one_line(tmp_path: Path, vhs, make: Callable[[Path], object]) -> None:
+    """Two levels above the files, whether the layout is told or found out."""
+    make(tmp_path / "a" / "b" / "set")
+    layout = {"svhn_one": "svhn", "stl10": "stl-10", "food101": "food-101", "flowers": "flowers-102"}
+    for told in ((), ("--layout", layout.get(make.__name__, "parquet"))):
+        code, _, err = vhs("shard", tmp_path / "a", "out", *told)
+        assert code == 3 and err.count("\n") == 1 and "/a: holds" in err, err
+        assert not Path("out").exists()

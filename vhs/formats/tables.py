@@ -107,7 +107,7 @@ def render_part(
 def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance a Parquet file of ours carries; empty for any other."""
     try:
-        with _quiet_panics():
+        with quiet_panics():
             return dict(json.loads(pl.read_parquet_metadata(path).get("vhs", "{}")))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, TypeError, RecursionError):
         return {}
@@ -198,7 +198,7 @@ def _parquet(data: bytes) -> pl.DataFrame:
 
 def _parse(where: str, parser: Any) -> pl.DataFrame:
     try:
-        with _quiet_panics():
+        with quiet_panics():
             return parser()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -208,7 +208,7 @@ def _parse(where: str, parser: Any) -> pl.DataFrame:
 
 
 @contextmanager
-def _quiet_panics() -> Iterator[None]:
+def quiet_panics() -> Iterator[None]:
     """What polars' Rust side prints of a panic, straight to the file descriptor, is not ours to show."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -43,10 +43,10 @@ def outcome(logits_MC: Tensor, labels: Tensor) -> Outcome:
     others = logits.scatter(1, labels_ML, -torch.inf).amax(1)
     answer = logits.argmax(1)
     return Outcome(
-        correct=(answer[:, None] == labels_ML).any(1) & finite,
+        correct=_any(answer[:, None] == labels_ML) & finite,
         answer=answer,
         loss=logits.logsumexp(1) - _together(own),
-        near_tie=(own.amax(1) - others).abs() < NEAR_TIE,
+        near_tie=(_largest(own) - others).abs() < NEAR_TIE,
         finite=finite,
     )
 
@@ -58,7 +58,7 @@ def loss_of(logits_MC: Tensor, labels: Tensor) -> Tensor:
 
 def best_of(logits_MC: Tensor, labels: Tensor) -> Tensor:
     """[M]: the logit of the label, of several the largest."""
-    return _of_labels(logits_MC, labels)[0].amax(1)
+    return _largest(_of_labels(logits_MC, labels)[0])
 
 
 def mean_of(values_MC: Tensor, labels: Tensor) -> Tensor:
@@ -80,6 +80,14 @@ def _of_labels(logits_MC: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _together(own_ML: Tensor) -> Tensor:
     """[M]: the logarithm of the summed exponentials."""
     return own_ML[:, 0] if own_ML.shape[1] == 1 else own_ML.logsumexp(1)
+
+
+def _largest(own_ML: Tensor) -> Tensor:
+    return own_ML[:, 0] if own_ML.shape[1] == 1 else own_ML.amax(1)
+
+
+def _any(right_ML: Tensor) -> Tensor:
+    return right_ML[:, 0] if right_ML.shape[1] == 1 else right_ML.any(1)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ def grouped(group: str, label_set: str, members: Members, data_classes: Sequence
     """A view over superclasses, of data that has these for classes, or the model's classes."""
     place = {name: position for position, name in enumerate(model.classes)}
     outputs = padded([[place[name] for name in of_one] for of_one in members.values()])
-    among = {name: index for index, (own, of_one) in enumerate(members.items()) for name in (own, *of_one)}
+    if set(data_classes) <= set(members):
+        among = {own: index for index, own in enumerate(members)}
+    else:  # a superclass may be called as a class of the model is
+        among = {name: index for index, of_one in enumerate(members.values()) for name in of_one}
     places = torch.tensor([among.get(name, -1) for name in data_classes], device=model.device)
-    return View(group, label_set, places, members_SE=outputs.to(model.device))
+    return View(group, label_set, places, members_SE=outputs.to(model.device, non_blocking=True))

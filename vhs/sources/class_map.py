@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,14 @@ def _name(item: Any, where: str) -> str:
 
 def _check_wnids(path: Path, found: Mapping[str, Sequence[str]]) -> None:
     wanted = {name for classes in found.values() for name in classes if WNID.fullmatch(name)}
-    if wanted - set(_imagenet()):
-        from timm.data import ImageNetInfo
-
-        unknown = sorted(wanted - {name for known in KNOWN for name in ImageNetInfo(known).label_names()})
-        if unknown:
-            raise InputError(f"{path}: class {unknown[0]} is no WordNet id of ImageNet. Is it mistyped?")
+    for known in KNOWN:
+        wanted -= set(_imagenet(known)) if wanted else set()
+    if wanted:
+        raise InputError(f"{path}: class {min(wanted)} is no WordNet id of ImageNet. Is it mistyped?")
 
 
-def _imagenet() -> list[str]:
+@lru_cache(maxsize=2)
+def _imagenet(subset: str = KNOWN[0]) -> tuple[str, ...]:
     from timm.data import ImageNetInfo
 
-    return list(ImageNetInfo().label_names())
+    return tuple(ImageNetInfo(subset).label_names())

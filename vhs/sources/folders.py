@@ -22,6 +22,8 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 IMAGENET_CLASSES = 1000
 MOST = 1 << 30
 """Bytes of an image."""
+DEEPEST = 8
+"""Folders that are followed down in search of classes."""
 PROBED = 100
 """Images looked at to tell a grey set from a coloured one."""
 
@@ -62,16 +64,25 @@ def split_of(folder: Path, name: str, split: str) -> Split:
 
 
 def _check_depth(folder: Path, classes: Sequence[Path]) -> None:
-    """Raises InputError where the only class holds folders and no images: the classes lie one level deeper."""
+    """Raises InputError where the only class holds no images but folders of folders: the classes lie deeper."""
     if len(classes) != 1:
         return
-    held = list(classes[0].iterdir())
-    below = sorted(path.name for path in held if path.is_dir() and not path.name.startswith("."))
-    if len(below) > 1 and not any(path.suffix[1:].lower() in SUFFIXES for path in held):
+    place, deep = classes[0], 0
+    while len(below := _below(place)) == 1 and deep < DEEPEST:
+        place, deep = place / below[0], deep + 1
+    if len(below) > 1 or deep > 1:
         raise InputError(
-            f"{folder}: holds only the folder {classes[0].name}, and that folders ({', '.join(below[:3])}, …). Name "
-            f"{classes[0]} if those are the classes."
+            f"{folder}: holds only the folder {classes[0].name}, and that only folders, down to {place}. Name the "
+            f"folder that holds the classes: {place if below else place.parent}?"
         )
+
+
+def _below(folder: Path) -> list[str]:
+    """The folders in a folder without images; none where there are images."""
+    held = list(folder.iterdir())
+    if any(path.suffix[1:].lower() in SUFFIXES for path in held):
+        return []
+    return sorted(path.name for path in held if path.is_dir() and not path.name.startswith("."))
 
 
 def wordnet(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from PIL import Image
 from vhs.errors import InputError
 from vhs.formats.atomic import sha256
 from vhs.formats.split import Split, class_names, sample_ids, with_labels
+from vhs.formats.tables import quiet_panics
 from vhs.sources.folders import PROBED, SPLITS, channels_of
 from vhs.sources.metadata import Columns, parse_columns
 
@@ -227,7 +228,8 @@ def _tried(path: Path, read: Callable[[], Any]) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: is no regular file.")
     try:
-        return read()
-    except Exception as error:  # polars raises many kinds
+        with quiet_panics():
+            return read()
+    except (Exception, pl.exceptions.PanicException) as error:  # polars raises many kinds
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path}: cannot be read as Parquet: {reason}. Is it whole? Download it again.") from error
