@@ -147,20 +147,20 @@ def _run(
 
 def compare(
     *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
-    against: Any = None, exact: Any = None, attributes: Names = (), seed: int = 0,
+    baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (), seed: int = 0,
     progress: Progress | None = None, quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 
     sources: frames, files, or what `ablate`, `evalshift` and `specialize` gave; folds, shift or heads tables, as each
-    summary takes them (docs/cli.md).
+    summary takes them (docs/cli.md). baselines: of published models, a frame or a file, for `effective`.
     """
     with spoken(progress, quiet=quiet) as talk:
         if not sources:
             raise UsageError("names no table. Give frames, files, or what ablate, evalshift and specialize gave.")
         asked = summaries.Asked(
             summary=summary, scales=accepted.names(scale),
-            tolerance=tolerance, normalise_by=normalise_by, against=against,
+            tolerance=tolerance, normalise_by=normalise_by, baselines=baselines, against=against,
             exact=exact, seed=seed, attributes=accepted.names(attributes),
         ).check()  # fmt: skip
         folds = summaries.of(asked).takes_folds

@@ -14,7 +14,7 @@ from vhs.formats.schemas import Schema
 from vhs.formats.tables import Table
 from vhs.measures.contrast import SCALES
 from vhs.progress import Progress, silent
-from vhs.roles import exclusivity, importance, kinds, models, robustness, roles, routing, shifts, trajectory
+from vhs.roles import baselines, exclusivity, importance, kinds, models, robustness, roles, routing, shifts, trajectory
 from vhs.summaries import comparison, estimated, mce, redundancy, rollup, versus, worst_groups
 
 Read = Callable[[Any], Table]
@@ -25,7 +25,8 @@ Read = Callable[[Any], Table]
 class Asked:
     """The options of a summary, as they are typed.
 
-    summary: one of SUMMARIES; attributes: a robust and a spurious one; against, exact: a further table, which decides
+    summary: one of SUMMARIES; baselines: a table of published models, or `published`; attributes: a robust and a
+    spurious one; against, exact: a further table, which decides
     what is made; classes, folds, shares: what a run knows beside its shift table (worst_groups.Shares, mce.Folds);
     beside: rows of other tables that were named.
     """
@@ -34,6 +35,7 @@ class Asked:
     scales: Sequence[str] = ()
     tolerance: float = 0.005
     normalise_by: str | None = None
+    baselines: Any = None
     against: Any = None
     exact: Any = None
     attributes: Sequence[str] = ()
@@ -53,6 +55,8 @@ class Asked:
             raise UsageError(f"--summary {self.summary}: expected {choices(among)}.")
         if self.normalise_by is not None and self.summary != "mce":
             raise UsageError("--normalise-by: belongs to --summary mce.")
+        if self.baselines is not None and self.summary != "effective":
+            raise UsageError("--baselines: belongs to --summary effective.")
         further = [name for name in ("against", "exact") if getattr(self, name) is not None]
         if further and (self.summary is not None or len(further) > 1):
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
@@ -198,7 +202,9 @@ SUMMARIES = {
     ),
     "effective": Summary(
         schemas.EFFECTIVE, schemas.EVALSHIFT,
-        lambda rows, asked, _read, _progress: robustness.effective(rows, seed=asked.seed),
+        lambda rows, asked, _read, _progress: robustness.effective(
+            rows, seed=asked.seed, known=None if asked.baselines is None else baselines.read(asked.baselines)
+        ),
     ),
     "shifts": Summary(
         schemas.SHIFTS, None,

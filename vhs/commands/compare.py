@@ -45,6 +45,14 @@ Summary = Annotated[
         "each head), kinds (regions). Of heads and shift tables: models (recipes, seeds). Of probes: exclusivity.",
     ),
 ]  # fmt: skip
+Baselines = Annotated[
+    str | None,
+    typer.Option(
+        "--baselines", metavar="TABLE", autocompletion=completion.files(completion.TABLES, ["published"]),
+        help="Of --summary effective: clean and shifted accuracies of reference models, a CSV or Parquet table, or "
+        "published (24 models of timm on ImageNet-Sketch).  [default: the table's other runs]",
+    ),
+]  # fmt: skip
 Against = Annotated[
     str | None,
     typer.Option(
@@ -87,6 +95,7 @@ def compare(
     summary: Summary = None,
     tolerance: Tolerance = 0.005,
     normalise_by: options.NormaliseBy = None,
+    baselines: Baselines = None,
     against: Against = None,
     exact: Exact = None,
     attributes: Attributes = None,
@@ -112,6 +121,8 @@ def compare(
     Example: vhs compare a.outcomes.parquet --against b.outcomes.parquet
 
     Example: vhs compare shift.csv --summary mce --normalise-by baseline.csv -o mce.csv
+
+    Example: vhs compare sketch.csv --summary effective --baselines published
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
     from vhs.figures.terminal import summary as in_words
@@ -122,7 +133,7 @@ def compare(
     sources, instead = tables or ["-"], contrast == "-"
     asked = Asked(
         summary="contrast" if instead and summary is None else summary, scales=scale or [], tolerance=tolerance,
-        normalise_by=normalise_by, against=against, exact=exact, seed=seed,
+        normalise_by=normalise_by, baselines=baselines, against=against, exact=exact, seed=seed,
         attributes=attributes.split(",") if attributes else (),
     ).check()  # fmt: skip
     wanted = of(asked)
@@ -130,7 +141,7 @@ def compare(
     beside = output.companion(CONTRAST, out, contrast, "contrast") if wanted.schema is COMPARE else None
     check_outputs(
         [out, beside.out if beside else None],
-        [*(tables or []), *(name for name in (normalise_by, against, exact) if name)],
+        [*(tables or []), *(name for name in (normalise_by, baselines, against, exact) if name)],
     )  # fmt: skip
     read = options.reader(console, partial=partial, whole=whole)
     rows, asked = read_all(sources, asked, read)

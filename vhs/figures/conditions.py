@@ -68,7 +68,7 @@ def _draw(axes: Axes, block: Block, most: int, norm: TwoSlopeNorm) -> AxesImage:
             axes.text(start + (width - 1) / 2, depth - 0.3, str(block.shown[index][0]), ha="center", va="top",
                       fontsize=paper.tiny(), color="0.35")  # fmt: skip
     image = axes.imshow(values, cmap=style.diverging(blank="white"), norm=norm, aspect="auto")
-    axes.set_title(block.name, fontsize=paper.small())
+    labels.title(axes, block.name)
     axes.set_xticks([])
     axes.set_yticks([])
     style.bare(axes)

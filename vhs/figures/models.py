@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vhs.errors import InputError
-from vhs.figures import effects, labels, paper, style
+from vhs.figures import effects, labels, paper, style, words
 
 PRIMARY, PREDICTS = "jsd_layer", "predicts"
 MOST = 16
@@ -18,9 +18,12 @@ TICKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
 
 def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
     """Shifted against clean accuracy, a dot a model, on the probit scale; hollow where too few are like it."""
-    rows = table.filter(pl.col("shift") == "mean")
-    if not len(rows):
-        raise InputError("the table has no mean over conditions.")
+    if not len(table):
+        raise InputError("the table has no rows.")
+    first = table.filter(pl.col("shift") == "mean").head(1) if (table["shift"] == "mean").any() else table.head(1)
+    rows = table.join(first.select("shift", "corruption", "severity"), on=["shift", "corruption", "severity"],
+                      how="semi", nulls_equal=True)  # fmt: skip
+    under = words.condition(*first.select("shift", "corruption", "severity").row(0))
     figure = style.new(4.6, 3.6)
     axes = figure.subplots()
     recipes = rows["recipe"].unique(maintain_order=True).to_list()
@@ -42,7 +45,8 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
                   if low <= _probit(np.array(share / 100)) <= high]  # fmt: skip
         set_ticks([float(_probit(np.array(share / 100))) for share in shares], [f"{share}" for share in shares])
     axes.set_xlabel("clean accuracy (%, probit scale)")
-    axes.set_ylabel("mean accuracy under shift (%, probit scale)")
+    told = "mean accuracy under shift" if under == "mean" else f"accuracy under {under}"
+    axes.set_ylabel(f"{told} (%, probit scale)")
     handles, _ = axes.get_legend_handles_labels()
     labels.footer(figure, [], handles=handles)
     labels.headline(figure, f"{len(rows)} models on {rows['data'][0]}, by recipe")

@@ -677,11 +677,11 @@ EFFECTIVE = Schema(
         _count("severity", "1 to 5; 0 for the mean", ""),
         _real("clean", "fraction", "accuracy on clean images, (n_correct + 0.5) / (n + 1)"),
         _real("shifted", "fraction", "the same under the condition"),
-        _real("expected", "fraction", "of a model as good on clean images: line through the other runs' models, probit "
+        _real("expected", "fraction", "of a model as good on clean images: line through the reference models, probit "
               "scale; empty where these are fewer than 20, or all better or all worse on clean images", nullable=True),
         _real("effective", "fraction", "shifted - expected", nullable=True),
         *_interval("effective", "fraction", nullable=True),
-        _count("n_models", "reference models: those of other runs", "models"),
+        _count("n_models", "reference models: those of other runs, or published ones (`--baselines`)", "models"),
         _count("n", "samples"),
     ),
     ("expected", "effective"),

@@ -6,7 +6,8 @@ reference models; a model's effective robustness is how far it lies above that l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ import polars as pl
 from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
-from vhs.roles import recipes
+from vhs.roles import baselines, recipes
 from vhs.seeds import hash64
 from vhs.summaries.comparison import CONDITION
 from vhs.summaries.tallied import Row, number
@@ -55,34 +56,68 @@ def accuracies(shift: pl.DataFrame) -> pl.DataFrame:
     return both.join(clean, on="model_id", how="inner", maintain_order="left", validate="m:1")
 
 
-def effective(shift: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+def effective(shift: pl.DataFrame, *, seed: int = 0, known: pl.DataFrame | None = None) -> pl.DataFrame:
     """The effective table: every model under every shifted condition, and under their mean.
 
-    `effective` is empty where fewer than FEWEST models of other runs are there, or where the model's clean accuracy is
-    beyond theirs. Raises MismatchError for fewer than two models or without shifted conditions.
+    known: published models (baselines.read), which the line goes through in place of the table's own; then the
+    conditions are those that they have. `effective` is empty where fewer than FEWEST models of other runs are there, or
+    where the model's clean accuracy is beyond theirs. Raises MismatchError for fewer than two models without published
+    ones, or without shifted conditions.
     """
     table = accuracies(shift)
-    if table["model_id"].n_unique() < 2:
-        raise MismatchError("--summary effective: takes shift tables of many models, clean and shifted; this is one.")
+    if known is not None:
+        table = table.filter(pl.col("shift") != MEAN)
+        table = baselines.with_families(table, known, [*KEYS, "clean"])
+        table = baselines.of_conditions(table, known)
+    elif table["model_id"].n_unique() < 2:
+        raise MismatchError(
+            "--summary effective: takes shift tables of many models, clean and shifted; this is one. --baselines takes "
+            "published ones for them."
+        )
     parts = table.group_by("data", "shift", "corruption", "severity", maintain_order=True)
-    return frame(schemas.EFFECTIVE, [row for _, part in parts for row in _of_condition(part, seed)])
+    return frame(schemas.EFFECTIVE, [row for _, part in parts for row in _of_condition(part, seed, known)])
 
 
-def _of_condition(part: pl.DataFrame, seed: int) -> Iterator[Row]:
+@dataclass(frozen=True)
+class References:
+    """Models that a line may go through. units: what the bootstrap draws, seeds or models; others(row): those that are
+    not the row's own."""
+
+    clean: np.ndarray
+    shifted: np.ndarray
+    units: np.ndarray
+    others: Callable[[Row], np.ndarray]
+
+
+def _references(part: pl.DataFrame, known: pl.DataFrame | None) -> References:
+    """Of a condition's rows: themselves by run and seed, or the published models of the condition."""
+    from scipy.special import ndtri
+
+    if known is None:
+        runs, units = part["run"].to_numpy(), part["seed"].fill_null(-1).to_numpy()
+        others = lambda row: runs != row["run"]  # noqa: E731
+    else:
+        part = known.join(part.select(CONDITION).head(1), on=CONDITION, how="semi", nulls_equal=True)
+        names, units = part["model"].to_list(), np.arange(len(part))
+        others = lambda row: np.array([not baselines.is_same(name, row["run"]) for name in names])  # noqa: E731
+    clean, shifted = (ndtri(part[name].to_numpy()) for name in ("clean", "shifted"))
+    return References(clean, shifted, units, others)
+
+
+def _of_condition(part: pl.DataFrame, seed: int, known: pl.DataFrame | None) -> Iterator[Row]:
     from scipy.special import ndtr, ndtri
 
-    clean, shifted = (ndtri(part[name].to_numpy()) for name in ("clean", "shifted"))
-    runs, seeds = part["run"].to_numpy(), part["seed"].fill_null(-1).to_numpy()
-    for index, row in enumerate(part.iter_rows(named=True)):
-        others = runs != runs[index]
+    references = _references(part, known)
+    for row in part.iter_rows(named=True):
+        others, own = references.others(row), ndtri(row["clean"])
         made = {name: row[name] for name in schemas.EFFECTIVE.names if name in row}
         made |= {"n_models": int(others.sum()), "expected": None, "effective": None}
-        x, y = clean[others], shifted[others]
-        if others.sum() >= FEWEST and x.min() <= clean[index] <= x.max() and np.ptp(x) > 0:
-            expected = float(ndtr(_line(x, y, clean[index])))
+        x, y, units = (part[others] for part in (references.clean, references.shifted, references.units))
+        if others.sum() >= FEWEST and x.min() <= own <= x.max() and np.ptp(x) > 0:
+            expected = float(ndtr(_line(x, y, own)))
             rng = np.random.default_rng(hash64(seed, "effective", row["model_id"]))
-            draws = [float(ndtr(_line(*_drawn(x, y, seeds[others], rng), clean[index]))) for _ in range(DRAWS)]
-            several = len(np.unique(seeds[others])) > 2
+            draws = [float(ndtr(_line(*_drawn(x, y, units, rng), own))) for _ in range(DRAWS)]
+            several = len(np.unique(units)) > 2
             lo, hi = np.quantile(draws, [0.025, 0.975]) if several else (np.nan, np.nan)
             made |= {
                 "expected": expected, "effective": row["shifted"] - expected,
