@@ -187,6 +187,7 @@ def test_superclasses_are_scored_by_mean_probability(tmp_path: Path, vhs, toy_ch
     assert rows["n_correct"].to_list() == [found["right"].sum() for found in without]
     assert rows["n_lost"].to_list() == [(intact["right"] & ~found["right"]).sum() for found in without]
     assert np.allclose(rows["dloss"], [(found["loss"] - intact["loss"]).mean() for found in without], atol=1e-5)
+    assert "its classes stand for 5 of a model" in vhs("info", folder)[1]
     for method in ("taylor", "direct"):
         code, _, err = vhs("ablate", toy_checkpoint, "--data", folder, "--method", method, "-o", f"{method}.csv")
         assert code == 0, err

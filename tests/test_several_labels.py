@@ -232,3 +232,51 @@ def test_training_on_them_is_refused(several: Path, vhs, toy_shards: Path) -> No
 
 def test_info_tells_them(several: Path, vhs) -> None:
     assert "up to 3 a sample are right" in vhs("info", several)[1]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_direct_estimates_are_of_the_same_scores(grouped: bool) -> None:
+    """Row by row in float64 from what each head gives the logits; of superclasses, too."""
+    from tests.networks import MODELS, batch_for
+    from vhs.counts import from_fixed
+    from vhs.measures.direct import DirectEstimate
+    from vhs.measures.scoring import Scope, View
+    from vhs.measures.views import padded
+
+    model = next(made for made in (make() for make in MODELS.values()) if made.plain is not None)
+    groups = [[0, 3, 5], [1], [2, 4, 6]] if grouped else [[label] for label in range(len(model.classes))]
+    several = [(0, 2), (1,), (2, 1, 0), (2,), (0, 1)]
+    places = torch.arange(len(groups))
+    view = View("all", "s", places, members_SE=padded(groups)) if grouped else View("all", "all", places)
+    batch = replace(batch_for(model, 5), labels_BL=padded(several))
+    measure = DirectEstimate(model, Scope((view,)))
+    measure.add(batch)
+    counts = measure.results()["units"]
+    with torch.inference_mode():
+        logits, given = (part.double().numpy() for part in measure._contributions(batch))
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        return np.stack([np.log(np.exp(rows[:, members]).mean(1)) for members in groups], 1)
+
+    def of_groups(rows: np.ndarray) -> np.ndarray:
+        return np.stack([rows[:, members].mean(1) for members in groups], 1)
+
+    before = naive(scores(logits), several)["loss"]
+    for unit, part in enumerate(given):
+        change = naive(scores(logits - part), several)["loss"] - before
+        assert from_fixed(counts.total("dloss"))[unit] == pytest.approx(change.sum(), abs=2e-5)
+        means = of_groups(part)
+        told = [np.mean([row[label] for label in own]) - row.mean() for row, own in zip(means, several, strict=True)]
+        assert from_fixed(counts.total("score"))[unit] == pytest.approx(sum(told), abs=2e-5)
+    assert abs(from_fixed(counts.total("score"))).max() > 1e-3
+
+
+def test_first_order_estimates_have_the_gradient_of_superclasses() -> None:
+    from vhs.measures.scoring import View
+    from vhs.measures.views import padded
+
+    view = View("all", "s", torch.arange(3), members_SE=padded([[0, 3, 5], [1], [2, 4, 6]]))
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(4, 7, dtype=torch.float64, generator=generator, requires_grad=True)
+    labels = torch.tensor([[0, 2], [1, -1], [2, -1], [2, 1]])
+    assert torch.autograd.gradcheck(lambda x: loss_of(view.read(x), labels), (logits,))

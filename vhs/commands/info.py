@@ -128,7 +128,7 @@ def _shards(item: ShardSet) -> list[tuple[str, object]]:
     several = [("labels", f"up to {manifest.labels} a sample are right")] if manifest.labels > 1 else []
     if manifest.members:
         stands = sum(len(names) for names in manifest.members.values())
-        several.append(("superclasses", f"of {stands} classes of a model"))
+        several.append(("members", f"its classes stand for {stands} of a model"))
     return [
         ("shard set", f"{manifest.name}/{manifest.split} in {item.folder}, {manifest.hash}"),
         ("samples", f"{manifest.samples} in {len(manifest.tars)} tars, {size}, {manifest.channels} channels"),

@@ -53,8 +53,8 @@ Base = Annotated[
 Columns = Annotated[
     str | None,
     typer.Option(
-        "--columns", metavar="ROLE=COLUMN,…", help="Of metadata.csv: path, label, split, group (a+b joins two), attr "
-        "(repeats).  [default: by usual names]",
+        "--columns", metavar="ROLE=COLUMN,…", help="Of metadata.csv or Parquet: path, label, split, group (a+b joins "
+        "two), attr (repeats).  [default: by usual names]",
     ),
 ]  # fmt: skip
 Classes = Annotated[
