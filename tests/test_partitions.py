@@ -258,3 +258,29 @@ def test_a_part_holds_integers_and_no_row(typed, toy_checkpoint, other) -> None:
     assert len(totals) == 2 and not any(counts.values.any() for tallies in totals for counts in tallies.values())
     assert totals[0]["units"].values.dtype == np.int64
     assert json.dumps(part.info.record)  # plain values
+
+
+def test_functions_of_python_do_as_the_commands(typed, toy_checkpoint: Path, toy_shards: Path) -> None:
+    import vhs
+
+    model, data = vhs.load_model(toy_checkpoint, device="cpu"), vhs.open_shards(toy_shards)
+    calls = {
+        "ablate": lambda **more: vhs.ablate(model, data, shift="contrast:3", per_sample=True, tile=16, **more),
+        "evalshift": lambda **more: vhs.evalshift(model, data, by="label", summary="groups", tile=16, **more),
+        "specialize": lambda **more: vhs.specialize(model, data, tile=16, **more),
+    }
+    for name, call in calls.items():
+        whole = call(quiet=True)
+        for index in range(3):
+            empty = call(part=f"{index}/3", keep=f"{name}.{index}", quiet=True)
+            assert type(empty) is type(whole) and not any(len(frame) for frame in empty)
+        merged = vhs.merge([f"{name}.{index}" for index in range(3)])
+        assert type(merged) is type(whole)
+        assert all(one.equals(other) for one, other in zip(merged, whole, strict=True)), name
+        typed("merge", *(f"{name}.{index}" for index in range(3)), "-o", "t.csv")
+    with pytest.raises(vhs.UsageError, match="part 0/2: is kept in a file. Name it in keep."):
+        vhs.ablate(model, data, part="0/2")
+    with pytest.raises(vhs.UsageError, match="normalise_by: a part keeps the name of a file"):
+        vhs.evalshift(model, data, summary="mce", normalise_by=whole[0], part="0/2", keep="x", quiet=True)
+    with pytest.raises(vhs.MismatchError, match="part 1/3 is missing"):
+        vhs.merge("ablate.0", "ablate.2")

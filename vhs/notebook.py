@@ -118,7 +118,7 @@ def evalshift(
         with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
             measured = evaluation.measure(run, keeping)
             if asked.part is not None:
-                whole = {} if summary is None else {"summary": summary, "normalise_by": normalise_by}
+                whole = notebook_parts.asked_of(summary, normalise_by)
                 return Shifted(*notebook_parts.write(measured, run, keep, whole))
             parts = list(measured.tables())
             rows = pl.concat(part.rows for part in parts)

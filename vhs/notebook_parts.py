@@ -56,6 +56,14 @@ def share(part: str | None, keep: str | Path | None) -> Part | None:
     return found
 
 
+def asked_of(summary: str | None, normalise_by: Any) -> dict[str, Any]:
+    """What `merge` makes of all parts. Raises UsageError for a frame, which a part cannot keep."""
+    if not isinstance(normalise_by, str | Path | None):
+        raise UsageError("--normalise-by: a part keeps the name of a file, no frame. Name one.")
+    named = None if normalise_by is None else str(normalise_by)
+    return {} if summary is None else {"summary": summary, "normalise_by": named}
+
+
 def write(
     measured: Measured, run: Run, keep: str | Path | None, asked: dict[str, Any] | None = None
 ) -> list[pl.DataFrame]:  # fmt: skip

@@ -15,6 +15,8 @@ from vhs.world import MOST
 FLAGS = ("--dry-run", "--resume", "-q", "--quiet", "-v", "--verbose", "--debug")
 OF_WHOLE = ("--folds", "--calibration", "--pairs", "--format")
 """Options that are said to `vhs merge`."""
+TOLD = ("data ", "conditions ", "memory ", "tile ")
+"""Lines of a plan that are of the run, not of one of its models."""
 TASK = '"$SLURM_ARRAY_TASK_ID"'
 
 
@@ -39,8 +41,11 @@ class Facts:
     tiles: int
 
 
-def parse(text: str) -> Array:
-    """`50` or `50%8`. Raises UsageError."""
+def parse(text: str, words: Sequence[str]) -> Array:
+    """`50` or `50%8`, of a command of these words. Raises UsageError, also where it reads what tasks have not."""
+    inputs = [word for word in words if word in ("-", "@-")]
+    if inputs:
+        raise UsageError(f"{inputs[0]}: tasks of an array have no stdin. Name files.")
     found = re.fullmatch(r"(\d{1,6})(?:%(\d{1,6}))?", text, re.ASCII)
     count, limit = (int(found[1]), found[2] and int(found[2])) if found else (0, None)
     if not 1 <= count <= MOST or limit == 0:
@@ -50,9 +55,6 @@ def parse(text: str) -> Array:
 
 def script(words: Sequence[str], array: Array, out: Path, facts: Facts, plan: str) -> str:
     """The script. words: the command as typed; plan: in words, for comments."""
-    inputs = [word for word in words if word in ("-", "@-")]
-    if inputs:
-        raise UsageError(f"{inputs[0]}: tasks of an array have no stdin. Name files.")
     name = re.sub(r"[^\w.-]", "_", out.stem)
     stem = shlex.quote(str(out.with_suffix("")))
     lines = [
@@ -62,7 +64,7 @@ def script(words: Sequence[str], array: Array, out: Path, facts: Facts, plan: st
         f"#SBATCH --cpus-per-task={facts.threads}" + (" --gres=gpu:1" if facts.on_gpu else ""),
         "# Limits of your cluster (--time, --mem, --partition) go here. A task that is killed and queued again goes on",
         "# after its last finished condition; one that is done ends at once. sbatch --array=3 runs part 3 alone.",
-        *(f"# {line}" for line in plan.splitlines()),
+        *(f"# {line}" for line in plan.splitlines() if line.startswith(TOLD)),
         *_too_many(array, facts),
         "set -euo pipefail",
         f"exec {_of_part(words, array, stem, facts)}",
@@ -75,9 +77,8 @@ def script(words: Sequence[str], array: Array, out: Path, facts: Facts, plan: st
 
 def _too_many(array: Array, facts: Facts) -> list[str]:
     idle = array.count - facts.tiles
-    return [f"# There are {facts.tiles} tiles to share: {idle} of the parts measure nothing. --tile makes more."] * (
-        idle > 0
-    )  # fmt: skip
+    told = f"# {facts.tiles} x {facts.tile} samples to share: {idle} of the parts measure nothing. --tile makes more."
+    return [told] if idle > 0 else []
 
 
 def _of_part(words: Sequence[str], array: Array, stem: str, facts: Facts) -> str:

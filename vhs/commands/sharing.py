@@ -33,7 +33,7 @@ def parse(
     if sbatch is not None:
         from vhs.commands import array_script
 
-        array_script.parse(sbatch)
+        array_script.parse(sbatch, output.words())
         if out is None or not is_ordinary(out):
             raise UsageError(
                 "--sbatch: names parts after the whole run's table. Name it with -o, such as -o heads.csv."
@@ -98,7 +98,8 @@ def plan(run: Run, out: Path | None, sbatch: str | None, *, ablating: bool) -> N
         tile=run.tile, threads=torch.get_num_threads(), on_gpu=run.device.type == "cuda",
         tiles=-(-run.data.total // run.tile),
     )  # fmt: skip
-    output.write(array_script.script(output.words(), array_script.parse(sbatch), out, facts, words).encode())
+    typed = output.words()
+    output.write(array_script.script(typed, array_script.parse(sbatch, typed), out, facts, words).encode())
 
 
 def typed_as_whole(typed: tuple[str, ...], out: Path | None) -> str:

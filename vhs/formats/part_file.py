@@ -122,8 +122,10 @@ class PartFile:
     def add_to(self, totals: list[dict[str, Counts]], condition: int) -> list[dict[str, Counts]]:
         """`totals` (empty: nothing yet) and this part's tallies of a condition. Raises ValueError for unlike ones."""
         found = list(self._of(condition))
+        if not found:
+            raise ValueError
         if not totals:
-            totals = [{} for _ in range(1 + max((stored.model for stored, *_ in found), default=-1))]
+            totals = [{} for _ in range(1 + max(stored.model for stored, *_ in found))]
             for stored, *_ in found:
                 totals[stored.model][stored.name] = Counts(np.zeros(stored.shape, stored.dtype), stored.fields)
         if {(s.model, s.name) for s, *_ in found} != {(m, name) for m, held in enumerate(totals) for name in held}:
