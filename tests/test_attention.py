@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vhs.measures import attention, divergence, offsets
+from vhs.measures import attention, divergence, offsets, ratios
 from vhs.measures.layer import Layer
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
@@ -180,7 +180,7 @@ def test_a_positional_head_is_one_whose_strongest_key_lies_at_one_displacement()
         looking_down[:, 0, patch, min(patch + 5, 19)] = 1
     layer = layer_of(looking_down / looking_down.sum(-1, keepdim=True), (4, 5))
     counts = offsets.strongest(layer).sum(0).numpy()
-    assert counts.sum() == 2 * 2 * 3 and offsets.positional(counts)[0] == 1  # of 2 x 3 interior patches of 2 images
+    assert counts.sum() == 2 * 2 * 3 and ratios.positional(counts)[0] == 1  # of 2 x 3 interior patches of 2 images
     down, right = 1, 0
     assert counts[0].argmax() == (down + 3) * 9 + right + 4
 

@@ -13,12 +13,13 @@ import torch
 from tests.networks import MODELS, batch_for, model_of, other
 from vhs.counts import Counts
 from vhs.errors import MismatchError
+from vhs.grid import HeadGrid
 from vhs.measures import divergence
 from vhs.measures.layer import Layer
+from vhs.measures.listing import Facing, Matchings
 from vhs.measures.matching import FIELDS, LN2, Matching, _similarities
 from vhs.measures.scoring import Scope, Tally, moments
 from vhs.models.model import Model
-from vhs.models.shared_tokens import SharedTokens
 from vhs.models.tokens import Layout
 from vhs.roles import matches
 from vhs.seeds import FOLDS
@@ -50,7 +51,7 @@ def test_a_permutation_of_heads_is_recovered() -> None:
         assert torch.allclose(model.net(pixels), other.net(pixels), atol=1e-4)
     measure = Matching(model, other)
     measure.add(batch_for(model, 60))
-    table = pl.DataFrame(matches.rows(measure, measure.results()["pairs"]))
+    table = pl.DataFrame(matches.rows(measure.listing, measure.results()["pairs"]))
     moved = table.filter(pl.col("layer") == 1)
     assert [order[match] for match in moved["head_b"]] == moved["head"].to_list()
     assert np.allclose(table["similarity"], 1, atol=1e-5) and (table["head_b"].is_not_null()).all()
@@ -80,16 +81,7 @@ def planted(rng: np.random.Generator, images: int, kind: str) -> tuple[torch.Ten
     return a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
 
 
-class OneLayer:
-    """What `matches.rows` asks of a measure."""
-
-    def __init__(self) -> None:
-        from vhs.grid import HeadGrid
-        from vhs.measures.matching import Block
-
-        self.model = self.other = type("M", (), {"grid": HeadGrid((4,))})
-        whole = Layout("global", 5, 9)
-        self.blocks = [Block(0, 0, 0, SharedTokens(whole, whole))]
+ONE_LAYER = Matchings(HeadGrid((4,)), HeadGrid((4,)), (Facing(0, 0, 0),))
 
 
 def scored(rng: np.random.Generator, kind: str, images: int = 200) -> pl.DataFrame:
@@ -98,7 +90,7 @@ def scored(rng: np.random.Generator, kind: str, images: int = 200) -> pl.DataFra
     tally = Tally((16,), FIELDS, torch.device("cpu"))
     across = moments(_similarities(layer, b.roll(1, 0)), ("n_across", "across", "across_sq"))
     tally.add(torch.from_numpy(rng.integers(0, FOLDS, images)), moments(_similarities(layer, b)) | across)
-    return pl.DataFrame(matches.rows(OneLayer(), tally.counts()))  # type: ignore[arg-type]
+    return pl.DataFrame(matches.rows(ONE_LAYER, tally.counts()))
 
 
 def test_noise_matches_nothing_a_place_any_image_and_a_thing_its_own() -> None:
@@ -138,14 +130,14 @@ def test_more_heads_on_one_side_are_left_over_and_other_tokens_are_refused() -> 
     few = replace(few, net=_with_heads(few, 5), name="few")
     measure = Matching(model, few)
     measure.add(batch_for(model, 50))
-    table = pl.DataFrame(matches.rows(measure, measure.results()["pairs"]))
+    table = pl.DataFrame(matches.rows(measure.listing, measure.results()["pairs"]))
     assert table.height == 21 and table["similarity"].null_count() == 0
     left = table.filter(pl.col("assigned") == "no")
     assert left.height == 6 and left["layer"].to_list() == [0, 0, 1, 1, 2, 2]  # each with what it is most like
     assert (left["layer"] == left["layer_b"]).all() and left["q_above"].null_count() == 0
     back = Matching(few, model)
     back.add(batch_for(model, 50))
-    table = pl.DataFrame(matches.rows(back, back.results()["pairs"]))
+    table = pl.DataFrame(matches.rows(back.listing, back.results()["pairs"]))
     left = table.filter(pl.col("assigned") == "no")
     assert table.height == 21 and left.height == 6 and table["layer"].null_count() == table["layer_b"].null_count() == 0
     assert left["head_b"].is_in([5, 6]).all()  # those of the other model that have no head of the same
@@ -186,7 +178,7 @@ def test_maps_are_told_apart_by_who_answers_right() -> None:
     assert [set(row) for row in counts.tolist()] == [{int(number)} for number in want] and min(want) > 0
     whole = found["cells"].total_float("value").sum(0) / 90
     assert np.allclose(whole, (1 - found["pairs"].total_float("value") / 90) * LN2, atol=1e-6)
-    table = pl.DataFrame(matches.rows(measure, found["pairs"], found["cells"]))
+    table = pl.DataFrame(matches.rows(measure.listing, found["pairs"], found["cells"]))
     assert table["n_both"].unique().to_list() == [want[3]] and (table["jsd_other_lo"] <= table["jsd_other"]).all()
     assert Matching(model, second).results()["cells"].total("n").max() == 0
 

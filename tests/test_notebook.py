@@ -135,7 +135,7 @@ def test_errors_are_in_the_words_of_python(call, words: str, toy_checkpoint: Pat
 
 
 ELSEWHERE = {
-    "out", "form", "quiet", "verbose", "debug", "dry_run", "partial", "whole", "print_config",  # of files and terminals
+    "out", "form", "quiet", "verbose", "debug", "dry_run", "sbatch", "partial", "whole", "print_config",  # of files and terminals
     "folds", "pairs", "calibration", "contrast", "curve",  # second tables: they come back with the first
 }  # fmt: skip
 OTHERWISE = {

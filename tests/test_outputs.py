@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.networks import MODELS, batch_for, model_of
-from vhs.measures import alignment, arrangement
+from vhs.measures import alignment, arrangement, ratios
 from vhs.measures.direct import DirectEstimate, direct_scores
 from vhs.measures.observation import Observer
 from vhs.measures.scoring import Scope
@@ -120,7 +120,7 @@ def test_alignment_is_the_textbook_one() -> None:
         want = [[unbiased_hsic(a @ a.T, b @ b.T) for b in kernels] for a in kernels]
         assert np.allclose(got[image], want, rtol=1e-4, atol=1e-3)
     pairs = alignment.upper(got, [(0, 1), (0, 2)])
-    value = alignment.cka({name: part.double().numpy().sum(-1) for name, part in pairs.items()})
+    value = ratios.cka({name: part.double().numpy().sum(-1) for name, part in pairs.items()})
     assert value[0] == pytest.approx(1, abs=1e-5) and abs(value[1]) < 0.5
 
 

@@ -12,7 +12,7 @@ from vhs.batch import Batch
 from vhs.errors import MismatchError, UsageError
 from vhs.formats import schemas
 from vhs.grid import HeadGrid
-from vhs.measures import intervals, regions
+from vhs.measures import intervals, ratios, regions
 from vhs.measures.head_values import Look, Others, Wanted
 from vhs.measures.layer import Layer
 from vhs.measures.observation import Observation
@@ -85,7 +85,7 @@ def excesses(rendered: list[chirps.Rendered]) -> pl.DataFrame:
     tally.add(look, on_twin)
     counts = tally.counts()["regions"]
     rows = []
-    for metric, statistic in regions.STATISTICS.items():
+    for metric, statistic in ratios.OF_REGIONS.items():
         for entry, value, lo, hi in zip(tally.entries, *intervals.jackknifed(counts, statistic), strict=True):
             rows.append(
                 {"head": entry.head.head, "metric": metric, "of": entry.region, "value": value, "lo": lo, "hi": hi}
@@ -131,9 +131,9 @@ def test_enrichment_is_a_ratio_of_sums() -> None:
     sums = regions.tallied(looks, shares, shares[:1], none, None, None)
     whole = {name: value.sum(-1).numpy() for name, value in sums.items()}
     want = ((0.5 + 0.3) / 4) / (2 / 8)
-    assert regions.enrichment(whole)[0, 0] == pytest.approx(want)
+    assert ratios.enrichment(whole)[0, 0] == pytest.approx(want)
     outside = (0.5 + 0.7) / 4
-    assert regions.selectivity(whole)[0, 0] == pytest.approx((0.2 - outside) / (0.2 + outside))
+    assert ratios.selectivity(whole)[0, 0] == pytest.approx((0.2 - outside) / (0.2 + outside))
 
 
 def test_an_image_without_a_region_does_not_count() -> None:
@@ -299,7 +299,9 @@ def test_activity_is_measured_of_any_images() -> None:
     measure = Specialization(model, Scope.whole(13, torch.device("cpu")), wanted)
     measure.add(batch)
     rows = [
-        row for row in specialized.head_rows(measure, measure.results()) if row["of"] in ("activity 1", "activity 2")
+        row
+        for row in specialized.head_rows(measure.listing, measure.results())
+        if row["of"] in ("activity 1", "activity 2")
     ]
     assert {row["metric"] for row in rows} == {"region_enrichment", "region_selectivity"}
     most = [

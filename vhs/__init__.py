@@ -9,8 +9,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "ablate", "behind", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot",
-    "probe", "prune", "read_images", "read_maps", "report", "shard", "specialize", "train", "without_heads",
+    "ablate", "behind", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "merge", "open_shards",
+    "plot", "probe", "prune", "read_images", "read_maps", "report", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 ERRORS = ("VhsError", "UsageError", "InputError", "MismatchError")
 

@@ -19,6 +19,7 @@ from vhs.commands.ablate import ablate
 from vhs.commands.compare import compare
 from vhs.commands.evalshift import evalshift
 from vhs.commands.info import info
+from vhs.commands.merge import merge
 from vhs.commands.plot import plot
 from vhs.commands.prune import prune
 from vhs.commands.report import report
@@ -37,6 +38,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     ablate: "remove every head, count what changes",
     evalshift: "accuracy and loss, clean and shifted",
     specialize: "what heads look at, how they differ",
+    merge: "parts of a run to its tables",
     prune: "take heads out, say what it costs",
     compare: "do the same heads matter there?",
     plot: "tables to figures",

@@ -14,21 +14,24 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from vhs import accepted
+from vhs import accepted, notebook_parts
 from vhs import summary as summaries
 from vhs.accepted import Ablated, Data, Models, Names, Shifted, Specialized
 from vhs.console import Talk, spoken
 from vhs.errors import UsageError
 from vhs.fitting import opening as fitting
-from vhs.formats import places, references, shards
+from vhs.formats import places, references, schemas, shards
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
+from vhs.formats.tables import frame
 from vhs.measures import ablation_options
 from vhs.notebook_figures import behind, plot, report
 from vhs.notebook_heads import head_outputs, match, probe, without_heads
 from vhs.notebook_maps import maps, read_maps
+from vhs.notebook_parts import merge
 from vhs.notebook_pruning import prune
 from vhs.progress import Progress
+from vhs.records.evaluation import summary_of
 from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
 from vhs.runs.journal import Keeping
 from vhs.runs.opening import Options
@@ -37,8 +40,8 @@ from vhs.sources import packing
 from vhs.viewing import specialization
 
 __all__ = [
-    "ablate", "behind", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "open_shards", "plot",
-    "probe", "prune", "read_images", "read_maps", "report", "shard", "specialize", "train", "without_heads",
+    "ablate", "behind", "compare", "evalshift", "head_outputs", "load_model", "maps", "match", "merge", "open_shards",
+    "plot", "probe", "prune", "read_images", "read_maps", "report", "shard", "specialize", "train", "without_heads",
 ]  # fmt: skip
 
 
@@ -68,11 +71,13 @@ def ablate(
     per_sample: bool = False, max_samples: int | None = None, half_width: float | None = None, seed: int = 0,
     tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
     compiled: bool = False, skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None,
-    resume: bool = False, progress: Progress | None = None, quiet: bool = False,
+    resume: bool = False, part: str | None = None,
+    progress: Progress | None = None, quiet: bool = False,
 ) -> Ablated:  # fmt: skip
     """Remove each head in turn and count the answers that change, as `vhs ablate`.
 
     keep: finished conditions are kept in KEEP.partial, from which resume=True continues, until all are done.
+    part: such as "0/4", is measured alone and kept in the file KEEP, for `vhs.merge`; the tables have no rows then.
     device and precision are those of models that are named; loaded ones have theirs.
     """
     with spoken(progress, quiet=quiet) as talk:
@@ -83,10 +88,14 @@ def ablate(
             shift=accepted.names(shift), by=accepted.names(by), max_samples=max_samples,
             half_width=half_width, seed=seed, tile=tile,
             device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
-            ablation=removed, fill_data=accepted.data(fill_data),
+            ablation=removed, fill_data=accepted.data(fill_data), part=notebook_parts.share(part, keep),
         )  # fmt: skip
         with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
-            parts = list(ablation.ablate(run, keeping, outcomes=per_sample))
+            measured = ablation.measure(run, keeping, outcomes=per_sample)
+            if asked.part is not None:
+                rows, folds = notebook_parts.write(measured, run, keep)
+                return Ablated(rows, folds, frame(schemas.OUTCOMES, []))
+            parts = list(measured.tables())
     return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
 
 
@@ -95,7 +104,7 @@ def evalshift(
     summary: str | None = None, normalise_by: Any = None, max_samples: int | None = None, seed: int = 0,
     tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
     skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None, resume: bool = False,
-    progress: Progress | None = None, quiet: bool = False,
+    part: str | None = None, progress: Progress | None = None, quiet: bool = False,
 ) -> Shifted:  # fmt: skip
     """Accuracy, loss and calibration under each condition, as `vhs evalshift`; by: None for all groups of the data."""
     with spoken(progress, quiet=quiet) as talk:
@@ -104,13 +113,17 @@ def evalshift(
             shift=accepted.names(shift), rejpeg=rejpeg,
             by=None if by is None else accepted.names(by), max_samples=max_samples,
             seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
-            verify=verify,
+            verify=verify, part=notebook_parts.share(part, keep),
         )  # fmt: skip
         with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
-            parts = list(evaluation.evaluate(run, keeping))
+            measured = evaluation.measure(run, keeping)
+            if asked.part is not None:
+                whole = notebook_parts.asked_of(summary, normalise_by)
+                return Shifted(*notebook_parts.write(measured, run, keep, whole))
+            parts = list(measured.tables())
             rows = pl.concat(part.rows for part in parts)
             if summary is not None:
-                rows = evaluation.summary_of(run, parts, wanted)
+                rows = summary_of(measured.record, parts, wanted)
     return Shifted(rows, pl.concat(part.bins for part in parts))
 
 
@@ -119,17 +132,20 @@ def specialize(
     regions: bool = False, activity: int = 0, gradients: bool = False, max_samples: int | None = None, seed: int = 0,
     tile: int | None = None, device: str = "auto", threads: int | None = None, precision: str = "float32",
     skip_bad: bool = False, verify: bool = True, keep: str | Path | None = None, resume: bool = False,
-    progress: Progress | None = None, quiet: bool = False,
+    part: str | None = None, progress: Progress | None = None, quiet: bool = False,
 ) -> Specialized:  # fmt: skip
     """What every head looks at and writes, and how alike heads are, as `vhs specialize`."""
     with spoken(progress, quiet=quiet) as talk:
         wanted = specialization.Asked(across=not within_layer, regions=regions, activity=activity, gradients=gradients)
         asked = Options(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
-            precision=precision, skip_bad=skip_bad, verify=verify,
+            precision=precision, skip_bad=skip_bad, verify=verify, part=notebook_parts.share(part, keep),
         )  # fmt: skip
         with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
-            parts = list(specialization.specialize(run, keeping, wanted))
+            measured = specialization.measure(run, keeping, wanted)
+            if asked.part is not None:
+                return Specialized(*notebook_parts.write(measured, run, keep))
+            parts = list(measured.tables())
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
 
 

@@ -123,6 +123,19 @@ Partial = Annotated[
     bool, typer.Option("--partial", help="Read a table whose end is missing from a pipe too: cut off, or filtered.")
 ]
 Whole = Annotated[bool, typer.Option("--whole", help="Refuse a table whose end is missing from a file too.")]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        "--part", metavar="I/N", help="Measure part I of N, from 0, into the file -o, for `vhs merge`; auto: this task "
+        "of a Slurm array.",
+    ),
+]  # fmt: skip
+Sbatch = Annotated[
+    str | None,
+    typer.Option(
+        "--sbatch", metavar="N[%K]", help="--dry-run: print a Slurm script of N parts, at most K at once.",
+    ),
+]  # fmt: skip
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No notes, no progress.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,8 +167,34 @@ UNRECORDED = ("--resume", "-q", "--quiet", "-v", "--verbose", "--debug", "--no-v
 
 def command_line() -> str:
     """The command as typed, without credentials in URLs and without what decides no number."""
-    import re
     import shlex
 
+    return shlex.join(words())
+
+
+def words() -> list[str]:
+    """The same, word by word."""
+    import re
+
     kept = [argument for argument in sys.argv[1:] if argument not in UNRECORDED]
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", shlex.join(["vhs", *kept]))
+    return [re.sub(r"(\w+://)[^/@\s]+@", r"\1", word) for word in ("vhs", *kept)]
+
+
+def without(typed: Sequence[str], options: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
+    """The words of a command without these options and their values, and without these flags; -oFILE and --out=FILE are
+    known, too."""
+    kept: list[str] = []
+    skip = False
+    for word in typed:
+        if skip:
+            skip = False
+        elif word in options:
+            skip = True
+        elif word not in flags and not any(_holds(word, option) for option in options):
+            kept.append(word)
+    return kept
+
+
+def _holds(word: str, option: str) -> bool:
+    """Whether a word is an option with its value."""
+    return word.startswith(f"{option}=") if option.startswith("--") else word.startswith(option) and word != option

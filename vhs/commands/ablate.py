@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vhs import completion, options, output
+from vhs.commands import sharing
 from vhs.formats import places
 from vhs.formats.schemas import ABLATE, FOLDS, OUTCOMES
 from vhs.grid import UNITS
@@ -102,7 +103,9 @@ def ablate(
     skip_bad: options.SkipBad = False,
     no_verify: options.NoVerify = False,
     resume: options.Resume = False,
+    part: options.Part = None,
     dry_run: options.DryRun = False,
+    sbatch: options.Sbatch = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -114,40 +117,56 @@ def ablate(
     Example: vhs ablate vit.safetensors --shift contrast:3,5 -o heads.csv
     """
     console = options.console("ablate", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.figures.terminal import summary
     from vhs.formats.atomic import check_outputs
     from vhs.measures import ablation_options
     from vhs.runs import journal, opening
 
+    share = sharing.parse(part, sbatch, out, {"folds": folds, "format": form}, dry_run=dry_run)
+    if sharing.is_done(share, out, console, resume=resume):
+        return
     removed = ablation_options.parse(
         unit, select or [], fill, rescale=rescale, method=method, exact_only=bool(folds or per_sample or by)
     )
     asked = opening.Options(
         shift=shift or [], by=by or [], max_samples=max_samples, half_width=half_width, seed=seed, tile=tile,
         device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad,
-        verify=not no_verify, ablation=removed, fill_data=fill_data,
+        verify=not no_verify, ablation=removed, fill_data=fill_data, part=share,
     )  # fmt: skip
-    down_the_pipe = folds == "-"
-    main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
-    tallies = output.companion(FOLDS, out, folds, "folds")
-    outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
-    products = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
-    check_outputs([out, per_sample, tallies.out if tallies else None], models)
+    products = _products(out, form, folds, per_sample) if share is None else []
+    check_outputs([out] if share else [table.out for _, table in products], models)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
         run = opening.open_named(models, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
-            from vhs.runs import plan
-
             progress.end()
-            return output.write(plan.in_words(run, ablating=True).encode())
-        from vhs.runs.ablation import ablate as parts
+            return sharing.plan(run, out, sbatch, ablating=True)
+        from vhs.runs import ablation
 
-        for part in parts(run, keep, outcomes=outcomes is not None):
+        measured = ablation.measure(run, keep, outcomes=per_sample is not None)
+        if share is not None and out is not None:
+            content = sharing.collect(measured, run)
+            progress.end()
+            return sharing.write(content, out, keep)
+        for tables in measured.tables():
             for name, table in products:
-                if table and len(getattr(part, name)):
-                    table.add(getattr(part, name))
+                if len(getattr(tables, name)):
+                    table.add(getattr(tables, name))
         progress.end()
-        output.finish(main, tallies, outcomes, provenance={"command": output.command_line()} | run.provenance())
+        main, *beside = (table for _, table in products)
+        output.finish(main, *beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()
+
+
+def _products(
+    out: Path | None, form: str | None, folds: str | None, per_sample: Path | None
+) -> list[tuple[str, output.TableOutput]]:  # fmt: skip
+    """What each condition's tables are called, and where they go; the main one first."""
+    from vhs.figures.terminal import summary
+
+    down_the_pipe = folds == "-"
+    main = output.TableOutput(FOLDS if down_the_pipe else ABLATE, out, form, None if down_the_pipe else summary)
+    tallies = output.companion(FOLDS, out, folds, "folds")
+    outcomes = output.TableOutput(OUTCOMES, per_sample, None) if per_sample else None
+    found = [("folds" if down_the_pipe else "rows", main), ("folds", tallies), ("outcomes", outcomes)]
+    return [(name, table) for name, table in found if table]

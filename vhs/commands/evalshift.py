@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vhs import completion, options, output
+from vhs.commands import sharing
 from vhs.errors import UsageError
 from vhs.formats.schemas import CALIBRATION, EVALSHIFT
 
@@ -56,7 +57,9 @@ def evalshift(
     skip_bad: options.SkipBad = False,
     no_verify: options.NoVerify = False,
     resume: options.Resume = False,
+    part: options.Part = None,
     dry_run: options.DryRun = False,
+    sbatch: options.Sbatch = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -75,39 +78,47 @@ def evalshift(
     from vhs.runs import journal, opening
     from vhs.summary import Asked, of
 
+    share = sharing.parse(part, sbatch, out, {"calibration": calibration, "format": form}, dry_run=dry_run)
+    if sharing.is_done(share, out, console, resume=resume):
+        return
     wanted = Asked(summary=summary, normalise_by=normalise_by).check(of_shift=True)
     if summary and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
     asked = opening.Options(
         shift=shift or [], rejpeg=rejpeg, by=by, max_samples=max_samples, seed=seed, tile=tile, device=device,
-        threads=threads, precision=precision, skip_bad=skip_bad, verify=not no_verify,
+        threads=threads, precision=precision, skip_bad=skip_bad, verify=not no_verify, part=share,
     )  # fmt: skip
     instead = calibration == "-"
     schema = of(wanted).schema if summary else CALIBRATION if instead else EVALSHIFT
-    main = output.TableOutput(schema, out, form, in_words)
-    beside = None if summary else output.companion(CALIBRATION, out, calibration, "calibration")
+    main = output.TableOutput(schema, out, "csv" if share else form, in_words)
+    beside = None if summary or share else output.companion(CALIBRATION, out, calibration, "calibration")
     check_outputs([out, beside.out if beside else None], models)
     kept = journal.keep(out, resume=resume, new_tile=tile is not None, dry_run=dry_run, note=console.note)
     with kept as keep, console.progress() as progress:
         run = opening.open_named(models, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
-            from vhs.runs import plan
-
             progress.end()
-            return output.write(plan.in_words(run, ablating=False).encode())
-        from vhs.runs.evaluation import evaluate, summary_of
+            return sharing.plan(run, out, sbatch, ablating=False)
+        from vhs.records.evaluation import summary_of
+        from vhs.runs import evaluation
 
+        measured = evaluation.measure(run, keep)
+        if share is not None and out is not None:
+            made_of_all = {"summary": summary, "normalise_by": normalise_by} if summary else {}
+            content = sharing.collect(measured, run, made_of_all)
+            progress.end()
+            return sharing.write(content, out, keep)
         parts = []
-        for part in evaluate(run, keep):
+        for tables in measured.tables():
             if summary:
-                parts.append(part)
+                parts.append(tables)
                 continue
-            main.add(part.bins if instead else part.rows)
-            if beside and len(part.bins):
-                beside.add(part.bins)
+            main.add(tables.bins if instead else tables.rows)
+            if beside and len(tables.bins):
+                beside.add(tables.bins)
         if summary:
-            main.add(summary_of(run, parts, wanted))
+            main.add(summary_of(measured.record, parts, wanted))
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()

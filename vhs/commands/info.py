@@ -30,7 +30,7 @@ Things = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[FILE]...",
-        help="Checkpoints, timm: and hf: models, shard sets, tables or maps.",
+        help="Checkpoints, timm: and hf: models, shard sets, tables, maps or parts.",
         show_default=False,
         autocompletion=completion.files((*completion.MODELS, *completion.TABLES), ("timm:", "hf:")),
     ),
@@ -98,7 +98,7 @@ def info(
 
 
 def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
-    from vhs.formats import map_file, places
+    from vhs.formats import map_file, part_file, places
     from vhs.formats.shards import ShardSet, find_sets, is_set
 
     place = places.parse(thing) if not thing.startswith(("timm:", "hf:")) or "://" in thing else Path(thing)
@@ -108,6 +108,8 @@ def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, objec
     path = Path(thing)
     if thing.startswith(("timm:", "hf:")):
         return _model(thing)
+    if part_file.is_part_file(path):
+        return _part(path)
     if path.suffix == ".safetensors":
         return _maps(path) if map_file.is_map_file(path) else _checkpoint(path)
     if _is_model(path):
@@ -177,6 +179,25 @@ def _maps(path: Path) -> list[tuple[str, object]]:
         ("conditions", ", ".join(held.conditions[:5])),
     ]
     return found + ([("top images", f"of {len(held.top)} heads")] if held.top else [])
+
+
+def _part(path: Path) -> list[tuple[str, object]]:
+    import shlex
+
+    from vhs.formats import part_file
+    from vhs.records import fingerprints, merging
+
+    info = part_file.read(path).info
+    record = merging.record_of(info, str(path))
+    models, conditions = ([item.model for item in record.models], [item.name for item in record.conditions])
+    rows: list[tuple[str, object]] = [
+        ("part", f"{info.part} of `vhs {merging.KINDS[record.measured].command}`; `vhs merge` adds all parts"),
+        ("models", f"{len(models)}: {', '.join(models[:5])}"),
+        ("data", f"{record.conditions[0].data}, {info.samples} of {info.chosen} samples"),
+        ("conditions", f"{len(conditions)}: {', '.join(conditions[:5])}"),
+        ("plan", fingerprints.plan_of(info.fingerprint)),
+    ]
+    return rows + ([("made by", shlex.join(info.typed))] if info.typed else [])
 
 
 def _model(reference: str) -> list[tuple[str, object]]:

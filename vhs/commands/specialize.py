@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vhs import options, output
+from vhs.commands import sharing
 from vhs.errors import UsageError
 from vhs.formats.schemas import HEADS, MATCHES, PAIRS, PROBES
 from vhs.world import world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from polars import DataFrame
-
     from vhs.console import Console
+    from vhs.output import TableOutput
     from vhs.runs.journal import Keeping
     from vhs.runs.opening import Options
+    from vhs.runs.recording import Measured
     from vhs.runs.run import Run
     from vhs.viewing.maps import Asked
 
@@ -103,7 +102,9 @@ def specialize(
     skip_bad: options.SkipBad = False,
     no_verify: options.NoVerify = False,
     resume: options.Resume = False,
+    part: options.Part = None,
     dry_run: options.DryRun = False,
+    sbatch: options.Sbatch = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -127,14 +128,18 @@ def specialize(
     from vhs.formats.atomic import check_outputs
     from vhs.runs import journal, opening
 
+    share = sharing.parse(part, sbatch, out, {"pairs": pairs, "format": form}, dry_run=dry_run)
+    _refuse_in_parts(share or sbatch, {"maps": maps, "probe": probe, "skip-bad": against is not None and skip_bad})
+    if sharing.is_done(share, out, console, resume=resume):
+        return
     instead = pairs == "-"
     schema = MATCHES if against is not None else PAIRS if instead else HEADS
-    main = output.TableOutput(schema, out, form, summary)
-    beside = output.companion(PAIRS, out, pairs, "pairs") if against is None else None
+    main = output.TableOutput(schema, out, "csv" if share else form, summary)
+    beside = output.companion(PAIRS, out, pairs, "pairs") if against is None and share is None else None
     check_outputs([out, beside.out if beside else None, maps, probe], models)
     asked = opening.Options(
         shift=shift or [], max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
-        precision=precision, skip_bad=skip_bad, verify=not no_verify,
+        precision=precision, skip_bad=skip_bad, verify=not no_verify, part=share,
     )  # fmt: skip
     shown = _shown(maps, image or [], sample or [], top_images, full=full, activity=activity)
     if against is not None:
@@ -158,15 +163,15 @@ def specialize(
         run = opening.open_named(named, data, asked, progress=progress, note=console.note)
         console.detail(run.in_words())
         if dry_run:
-            from vhs.runs import plan
-
             progress.end()
-            return output.write(plan.in_words(run, ablating=False).encode())
+            return sharing.plan(run, out, sbatch, ablating=False)
         wanted = (not within_layer, regions, activity, gradients)
-        for rows, divergences in _measured(run, keep, wanted, matching=against is not None):
-            main.add(divergences if instead else rows)
-            if beside:
-                beside.add(divergences)
+        measured = _measured(run, keep, wanted, matching=against is not None)
+        if share is not None and out is not None:
+            content = sharing.collect(measured, run)
+            progress.end()
+            return sharing.write(content, out, keep)
+        _fill(measured, main, beside, instead=instead)
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
         keep.discard()
@@ -176,19 +181,32 @@ def specialize(
         _write_probes(models, data, asked, probe, None, console)
 
 
-def _measured(
-    run: Run, keep: Keeping, wanted: tuple[bool, bool, int, bool], *, matching: bool
-) -> Iterator[tuple[DataFrame, DataFrame]]:  # fmt: skip
-    """By finished condition the rows of the table and the divergences beside them; matches have none."""
+def _measured(run: Run, keep: Keeping, wanted: tuple[bool, bool, int, bool], *, matching: bool) -> Measured:
+    """The run as it is measured: matches, or heads and the divergences beside them."""
     if matching:
-        from vhs.viewing.matching import match
+        from vhs.viewing import matching as beside
 
-        yield from ((part, part.clear()) for part in match(run, keep))
-        return
+        return beside.measure(run, keep)
     from vhs.viewing import specialization
 
-    for part in specialization.specialize(run, keep, specialization.Asked(*wanted)):
-        yield part.heads, part.pairs
+    return specialization.measure(run, keep, specialization.Asked(*wanted))
+
+
+def _fill(measured: Measured, main: TableOutput, beside: TableOutput | None, *, instead: bool) -> None:
+    """The rows of all conditions; instead: of divergences, down the pipe."""
+    for tables in measured.tables():
+        main.add(tables.pairs if instead else tables.heads if hasattr(tables, "heads") else tables.rows)
+        if beside:
+            beside.add(tables.pairs)
+
+
+def _refuse_in_parts(parts: object, given: dict[str, object]) -> None:
+    """Where there are parts, raises UsageError for what is no sum over images: maps, probes, matches of images moved by
+    bad ones."""
+    lone = next((name for name, value in given.items() if value and parts), None)
+    if lone is not None:
+        beside = " beside --against" if lone == "skip-bad" else ""
+        raise UsageError(f"--{lone}{beside}: cannot be added up from parts. Run it apart, without --part.")
 
 
 def _shown(

@@ -32,19 +32,24 @@ def expand(references: Iterable[str]) -> Iterator[str]:
         yield from _list(reference[1:])
 
 
-def _list(name: str) -> list[str]:
+def listed(names: Iterable[str], what: str) -> list[str]:
+    """The same of names of other things."""
+    return [found for name in names for found in (_list(name[1:], what) if name.startswith("@") else [name])]
+
+
+def _list(name: str, what: str = "models") -> list[str]:
     """The references of a list, one a line; empty lines and lines that begin with # are passed over."""
     try:
-        text = (read_stdin("a list of models") if name == "-" else Path(name).read_bytes()).decode()
+        text = (read_stdin(f"a list of {what}") if name == "-" else Path(name).read_bytes()).decode()
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror}. Name a file of model references.") from error
+        raise InputError(f"{name}: {error.strerror}. Name a file that lists {what}.") from error
     except ValueError as error:
         if not isinstance(error, UnicodeDecodeError):
             raise InputError(f"@{name!r:.80}: cannot be the name of a file.") from None
         raise InputError(f"@{name}: is no list of references but a binary file. Without @ it is a model.") from None
     found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not found:
-        raise InputError(f"@{name}: lists no models.")
+        raise InputError(f"@{name}: lists no {what}.")
     return found
 
 

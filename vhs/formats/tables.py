@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vhs.errors import InputError, MismatchError, UsageError, choices
+from vhs.formats import part_file
 from vhs.formats.atomic import is_ordinary, sha256_file
 from vhs.formats.schemas import FLAG, INTEGER, REAL, STRING, Schema, recognise
 from vhs.formats.stdin import read_stdin
@@ -177,6 +178,7 @@ def _parse_bytes(data: bytes, where: str) -> pl.DataFrame:
         raise InputError(f"{where}: is empty, a table was expected. Did the command before it fail?")
     if data.startswith(b"PAR1"):
         return _parse(where, lambda: _parquet(data))
+    part_file.refuse(data, where)
     if b"\0" in data[:4096]:
         raise InputError(f"{where}: is no table but a binary file. CSV, Parquet or JSON lines were expected.")
     if not data.endswith(b"\n"):

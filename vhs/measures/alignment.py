@@ -9,9 +9,6 @@ Letters: B images, G heads, T tokens, W features a head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,12 +34,6 @@ def similarities(written_BTGW: Tensor) -> Tensor:
     totals = sums_BG[:, :, None] * sums_BG[:, None] / ((tokens - 1) * (tokens - 2))
     crossed = rows_BGT @ rows_BGT.mT * (2 / (tokens - 2))
     return (products + totals - crossed) / (tokens * (tokens - 3))
-
-
-def cka(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """1 for outputs that are equal up to rotation and scale, about 0 for unrelated ones. sums: ab, aa, bb."""
-    scale = np.sqrt(np.maximum(sums["aa"], 0.0) * np.maximum(sums["bb"], 0.0))
-    return np.where(scale > 0, sums["ab"] / np.where(scale > 0, scale, 1), np.nan)
 
 
 def upper(similarities_BGG: Tensor, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:

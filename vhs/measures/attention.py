@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from vhs.measures.layer import SINKS, Layer, Weighted, surprise
+from vhs.measures.listing import Quantity
 from vhs.models.tokens import CLASS, GLOBAL, POOLED_KEYS, POOLING, REGISTER, WINDOWS
 
 ANYWHERE = (GLOBAL, WINDOWS, POOLED_KEYS, POOLING)
@@ -24,16 +25,6 @@ QUERY = {WINDOWS: "windows", POOLING: "pooling"}
 """What queries are called where they are not all of the image's."""
 SMOOTHING = 1e-8
 """Added to weights before the NMI, as in the code of Park et al."""
-
-
-class Quantity(NamedTuple):
-    """What a value is, of every head of a layer: the columns of the heads table that name it."""
-
-    metric: str
-    query: str
-    unit: str = "1"
-    of: str | None = None
-    weighting: str = "attention"
 
 
 class Metric(NamedTuple):

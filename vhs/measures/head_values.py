@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.measures import attention, features
-from vhs.measures.attention import Quantity
 from vhs.measures.direct import direct_logits, scores_of
 from vhs.measures.divergence import divergence
 from vhs.measures.layer import Layer, Weighted
+from vhs.measures.listing import Quantity
 from vhs.measures.observation import Observation
 from vhs.measures.scoring import View
 from vhs.models import circuits

@@ -21,6 +21,7 @@ from vhs.counts import Counts
 from vhs.errors import MismatchError
 from vhs.measures.cells import CELLS
 from vhs.measures.layer import Layer, surprise
+from vhs.measures.listing import Facing, Matchings
 from vhs.measures.observation import Observation, Observer
 from vhs.measures.scoring import MOMENTS, Scope, Tally, moments, outcome
 from vhs.measures.specialization import chunk_of
@@ -80,6 +81,11 @@ class Matching:
         with torch.inference_mode():
             for start, stop in zip(starts, [*starts[1:], batch.size], strict=True):
                 self._add(batch.part(slice(start, stop)))
+
+    @property
+    def listing(self) -> Matchings:
+        """What is tallied, without the networks."""
+        return Matchings(self.model.grid, self.other.grid, tuple(Facing(*block[:3]) for block in self.blocks))
 
     def results(self) -> dict[str, Counts]:
         """pairs: int64 [J, FOLDS, FIELDS], similarities in 2^-24; cells: [CELLS, J, FOLDS, MOMENTS] of divergences."""

@@ -8,9 +8,6 @@ Letters: B images, R images times windows, H heads, P patches, D displacements, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,17 +63,6 @@ def strongest(layer: Layer) -> Tensor:
     counts = maps.new_zeros(*best.shape[:2], displacements(layer.layout.grid))
     counts.scatter_add_(-1, chosen, torch.ones_like(chosen, dtype=counts.dtype))
     return _by_image(layer, counts)
-
-
-def offset(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Distance of the aligned map's centroid from its middle, 0 to sqrt(2). sums: n, down, right; any shape."""
-    n = np.maximum(sums["n"], 1)
-    return np.hypot(sums["down"] / n, sums["right"] / n)
-
-
-def positional(counts_D: np.ndarray) -> np.ndarray:
-    """[...]: the share of interior queries whose strongest patch lies at the commonest displacement."""
-    return counts_D.max(-1) / np.maximum(counts_D.sum(-1), 1e-12)
 
 
 def _by_displacement(layer: Layer, maps: Tensor) -> Tensor:

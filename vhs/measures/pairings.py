@@ -8,8 +8,6 @@ Letters: B images, G heads of a group of layers, J pairs, T tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -18,28 +16,12 @@ from vhs.grid import HeadGrid
 from vhs.measures import alignment
 from vhs.measures.divergence import divergences_from
 from vhs.measures.layer import Layer
+from vhs.measures.listing import Group
 from vhs.measures.observation import Observation
 from vhs.measures.scoring import MOMENTS, Tally, moments
 from vhs.models.tokens import GLOBAL, WINDOWS, Layout
 
 ALIKE = ("n", "ab", "aa", "bb")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Layers whose heads are compared. heads: their places in the grid; jsd, alike: where its pairs begin in the
-    tallies, None for layers whose outputs are not compared."""
-
-    layers: tuple[int, ...]
-    heads: tuple[int, ...]
-    jsd: int
-    alike: int | None
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Places in `heads` of each two, in the order of the tallies."""
-        count = len(self.heads)
-        return [(a, b) for a in range(count) for b in range(a + 1, count)]
 
 
 class Pairings:
@@ -79,18 +61,6 @@ class Pairings:
         """jsd: [J, FOLDS, fields]; alike: the same, where outputs are compared; in_layer: [G, FOLDS, fields]."""
         tallies = {"jsd": self._jsd, "alike": self._alike, "in_layer": self._in_layer}
         return {name: tally.counts() for name, tally in tallies.items()}
-
-    def jsd_pairs(self) -> list[tuple[int, int]]:
-        """Grid positions of each pair, in the order of the tally."""
-        return [(group.heads[a], group.heads[b]) for group in self.groups for a, b in group.pairs]
-
-    def alike_pairs(self) -> list[tuple[int, int]]:
-        """The same, of the pairs whose outputs are compared."""
-        return [(g.heads[a], g.heads[b]) for g in self.groups if g.alike is not None for a, b in g.pairs]
-
-    def lonely(self) -> list[bool]:
-        """Of each head whether it is alone in its layer."""
-        return [count == 1 for count in self._grid.per_layer for _ in range(count)]
 
     def _share(self, in_layer_GB: Tensor, first: int, jsd_JB: Tensor) -> None:
         """Add the divergences from the later heads of its layer to both heads' means."""

@@ -9,9 +9,6 @@ Letters: B images, H heads, P patches, G regions, M other images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,42 +58,6 @@ def tallied(
     patches = torch.full_like(inside, looks_BHP.shape[-1])
     values = (there.float(), inside, area, every, patches, reference, ref_area, ref_all)
     return {name: value * there for name, value in zip(FIELDS, values, strict=True)}
-
-
-def enrichment(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Attention on the region per area, over that on the whole image; 0 or more, 1 for even attention."""
-    return _density(sums["inside"], sums["area"], sums["all"], sums["patches"])
-
-
-def reference(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What the enrichment is where the region is not: on the bare twin, or at its place in other images."""
-    return _density(sums["ref_inside"], sums["ref_area"], sums["ref_all"], sums["patches"])
-
-
-def excess(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Enrichment beyond its reference: what a head does because the region is there."""
-    return enrichment(sums) - reference(sums)
-
-
-def selectivity(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(density inside - density outside) / their sum; -1 to 1, 0 for even attention."""
-    inside = _over(sums["inside"], sums["area"])
-    outside = _over(sums["all"] - sums["inside"], sums["patches"] - sums["area"])
-    return _over(inside - outside, inside + outside)
-
-
-STATISTICS = {
-    "region_enrichment": enrichment, "region_reference": reference, "region_excess": excess,
-    "region_selectivity": selectivity,
-}  # fmt: skip
-
-
-def _density(inside: np.ndarray, area: np.ndarray, every: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    return _over(_over(inside, area), _over(every, patches))
-
-
-def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(b != 0, a / np.where(b != 0, b, 1), np.nan)
 
 
 def activity(looks_BP: Tensor, levels: int, grid: tuple[int, int]) -> Tensor:

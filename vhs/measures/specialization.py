@@ -9,19 +9,20 @@ Letters: B images, G heads of the model, H of a layer, E entries, J pairs, D dis
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vhs.batch import Batch
 from vhs.counts import Counts, to_fixed
-from vhs.grid import Head, HeadGrid
+from vhs.grid import HeadGrid
 from vhs.measures import head_values, offsets
-from vhs.measures.attention import QUERY, Quantity
+from vhs.measures.attention import QUERY
 from vhs.measures.diverse_heads import Disagreement, GradientOverlap
 from vhs.measures.head_values import Look, Wanted
 from vhs.measures.layer import Layer
+from vhs.measures.listing import Listing, Quantity, Rank, RegionRow
+from vhs.measures.listing import Placed as PlacedLayer
 from vhs.measures.observation import Observer
 from vhs.measures.pairings import Pairings
 from vhs.measures.region_tally import RegionTally
@@ -33,13 +34,6 @@ NULLS = ("n_null", "null", "null_sq")
 OFFSET_FIELDS = ("n", "down", "right")
 CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """About so many weights of a layer are measured at a time, by device: on a CPU what a cache holds (8 MiB)."""
-
-
-class Entry(NamedTuple):
-    """A row of a table before its numbers: a head and what is measured of it."""
-
-    head: Head
-    quantity: Quantity
 
 
 class Specialization:
@@ -64,13 +58,21 @@ class Specialization:
         self.regions = RegionTally(model.grid, probe.layers, wanted, model.device)
 
     @property
-    def ranks(self) -> Iterator[tuple[Entry, float]]:
-        """What is known of each head's weights without an image."""
+    def listing(self) -> Listing:
+        """What is tallied, without the network."""
+        places = {head: place for place, head in enumerate(self.model.grid)}
+        return Listing(
+            grid=self.model.grid, means=tuple(self.means.order), placed=tuple(self.placed.layers),
+            groups=tuple(self.pairings.groups), disagreement=tuple(self.disagreement.pairs), ranks=tuple(self._ranks()),
+            regions=tuple(RegionRow(places[head], *row) for head, *row in self.regions.entries),
+        )  # fmt: skip
+
+    def _ranks(self) -> Iterator[Rank]:
         for metric in ("rank_vo", "rank_qk"):
             for place, head in enumerate(self.model.grid):
                 found = self._observer.ranks[head.layer].get(metric)
                 if found is not None:
-                    yield Entry(head, Quantity(metric, "none")), float(found[place - self.model.grid.first(head.layer)])
+                    yield Rank(place, metric, float(found[place - self.model.grid.first(head.layer)]))
 
     def add(self, batch: Batch) -> None:
         chunk = chunk_of(self.model, self._observer)
@@ -124,17 +126,11 @@ def chunk_of(model: Model, observer: Observer) -> int:
 
 
 class HeadMeans:
-    """Means over images of every quantity of every head. entries: in the order of the tally."""
+    """Means over images of every quantity of every head. order: of the tally, by layer all of its heads."""
 
     def __init__(self, grid: HeadGrid, order: Sequence[tuple[int, Quantity]], device: torch.device) -> None:
-        heads = list(grid)
         self.order = order
-        self.entries = [
-            Entry(heads[grid.first(layer) + head], quantity)
-            for layer, quantity in order
-            for head in range(grid.per_layer[layer])
-        ]
-        self._tally = Tally((len(self.entries),), (*MOMENTS, *NULLS), device)
+        self._tally = Tally((sum(grid.per_layer[layer] for layer, _ in order),), (*MOMENTS, *NULLS), device)
 
     def add(self, look: Look) -> None:
         found = {(value.layer, value.quantity): value for value in head_values.values(look)}
@@ -160,17 +156,14 @@ class HeadMeans:
 
 
 class Placed:
-    """Where heads look from a patch: by layer, of layers whose tokens have places. entries: of the heads of these."""
+    """Where heads look from a patch: by layer, of layers whose tokens have places. layers: these, and their queries."""
 
     def __init__(self, grid: HeadGrid, layers: list[Layer], device: torch.device) -> None:
         placed = [index for index, layer in enumerate(layers) if _has_places(layer.layout)]
         self._layers = placed
-        self.grids = {index: layers[index].layout.grid or (1, 1) for index in placed}
-        heads = list(grid)
-        self.heads = [heads[grid.first(i) + head] for i in placed for head in range(grid.per_layer[i])]
-        self.queries = [QUERY.get(layers[head.layer].layout.kind, "patches") for head in self.heads]
-        self._offset = Tally((len(self.heads),), OFFSET_FIELDS, device)
-        sizes = {index: offsets.displacements(self.grids[index]) for index in placed}
+        self.layers = [PlacedLayer(index, QUERY.get(layers[index].layout.kind, "patches")) for index in placed]
+        self._offset = Tally((sum(grid.per_layer[index] for index in placed),), OFFSET_FIELDS, device)
+        sizes = {index: offsets.displacements(layers[index].layout.grid or (1, 1)) for index in placed}
         names = {index: tuple(str(place) for place in range(size)) for index, size in sizes.items()}
         self._strongest = {i: Tally((grid.per_layer[i],), names[i], device) for i in placed}
 

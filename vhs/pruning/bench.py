@@ -33,8 +33,8 @@ from vhs.pruning.curve import curve
 from vhs.pruning.steps import Measured, Step
 from vhs.runs import cache
 from vhs.runs.conditions import Condition
-from vhs.runs.frames import measured_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
+from vhs.runs.recording import measured_keys
 from vhs.runs.run import Run, sweep
 from vhs.seeds import folds, sample_keys
 

@@ -9,7 +9,6 @@ the same half; what that says is that nothing of it came across where even this 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +16,8 @@ from vhs.counts import Counts, from_fixed
 from vhs.errors import MismatchError
 from vhs.measures.cells import CELLS
 from vhs.measures.intervals import benjamini_hochberg, jackknife, mean_interval
+from vhs.measures.listing import Facing, Matchings
 from vhs.summaries.tallied import Row, number
-
-if TYPE_CHECKING:
-    from vhs.measures.matching import Block, Matching
 
 FEWEST = 2
 """Folds with images in each half."""
@@ -31,26 +28,26 @@ NOTHING = dict.fromkeys(
 )  # fmt: skip
 
 
-def rows(measure: Matching, sums: Counts, cells: Counts | None = None) -> list[Row]:
+def rows(listing: Matchings, sums: Counts, cells: Counts | None = None) -> list[Row]:
     """A row a head of the model, in the order of its grid, then a row for every head of the other that is left over.
 
-    sums, cells: of the measure; without cells nothing is said by who answers right.
+    sums, cells: of the matching; without cells nothing is said by who answers right.
     """
     halves = _halves(sums)
     if min((half["n_across"].max(0) > 0).sum() for half in halves) < FEWEST:
         raise MismatchError("--against: too few images to assign heads on one half and score them on the other.")
-    found = [row for blocks in _groups(measure) for row in _of_group(measure, halves, cells, blocks)]
+    found = [row for blocks in _groups(listing) for row in _of_group(listing, halves, cells, blocks)]
     for assigned in ("yes", "own", "other"):
         alike = [row for row in found if row["assigned"] == assigned]
         for name in ("specific", "above"):
             for row, q in zip(alike, benjamini_hochberg([row[f"p_{name}"] for row in alike]).tolist(), strict=True):
                 row[f"q_{name}"] = q
     of_own = {(row["layer"], row["head"]): row for row in found if row["assigned"] != "other"}
-    alone = [head._asdict() | NOTHING for head in measure.model.grid if (head.layer, head.head) not in of_own]
+    alone = [head._asdict() | NOTHING for head in listing.own if (head.layer, head.head) not in of_own]
     of_other = {(row["layer_b"], row["head_b"]) for row in found if row["assigned"] != "own"}
     left = [
         {"module": head.module, "layer": None, "head": None} | NOTHING | {"layer_b": head.layer, "head_b": head.head}
-        for head in measure.other.grid if (head.layer, head.head) not in of_other
+        for head in listing.other if (head.layer, head.head) not in of_other
     ]  # fmt: skip
     n = int(sums.total("n").max())
     first = sorted((*of_own.values(), *alone), key=lambda row: (row["layer"], row["head"]))
@@ -66,21 +63,21 @@ def _halves(sums: Counts) -> tuple[Counts, Counts]:
     return Counts(sums.values[:, :half], sums.fields), Counts(sums.values[:, half:], sums.fields)
 
 
-def _groups(measure: Matching) -> list[list[Block]]:
+def _groups(listing: Matchings) -> list[list[Facing]]:
     """Blocks among which heads are assigned: each layer alone, or all where every layer is compared with every."""
-    paired = all(block.layer == block.other for block in measure.blocks)
-    return [[block] for block in measure.blocks] if paired else [list(measure.blocks)]
+    paired = all(block.layer == block.other for block in listing.blocks)
+    return [[block] for block in listing.blocks] if paired else [list(listing.blocks)]
 
 
 def _of_group(
-    measure: Matching, halves: tuple[Counts, Counts], cells: Counts | None, blocks: list[Block]
+    listing: Matchings, halves: tuple[Counts, Counts], cells: Counts | None, blocks: list[Facing]
 ) -> Iterator[Row]:  # fmt: skip
     """Matched heads, then those of either model that are left over, each with the head that it is most like."""
     from scipy.optimize import linear_sum_assignment
 
     places = {}
     for block in blocks:
-        counts = measure.model.grid.per_layer[block.layer], measure.other.grid.per_layer[block.other]
+        counts = listing.own.per_layer[block.layer], listing.other.per_layer[block.other]
         for a in range(counts[0]):
             for b in range(counts[1]):
                 places[(block.layer, a), (block.other, b)] = block.first + a * counts[1] + b
@@ -95,7 +92,7 @@ def _of_group(
     found += [("other", int(similarity_HI[:, j].argmax()), j) for j in range(len(theirs)) if j not in kept[1]]
     for assigned, i, j in found:
         names = zip(("layer", "head", "layer_b", "head_b"), (*ours[i], *theirs[j]), strict=True)
-        module = measure.model.grid.module(ours[i][0])
+        module = listing.own.module(ours[i][0])
         partners, match = (pair_HI[:, j], i) if assigned == "other" else (pair_HI[i], j)
         yield (
             {"assigned": assigned, "module": module} | {name: int(value) for name, value in names}

@@ -27,30 +27,33 @@ def with_regions(decoded: Decoded, data: ShardSet, geometry: Geometry) -> Decode
 
     Raises InputError naming a sample without a map.
     """
-    wanted = set(decoded.ids)
+    wanted = set(decoded.chosen)
     by_id = {sample.id: sample for sample in data.samples() if sample.id in wanted}
     samples = [by_id[name] for name in decoded.ids]
+    twins = all(BARE in sample.members for sample in by_id.values())  # of all, or parts would measure unlike things
     lacking = next((sample for sample in samples if REGIONS not in sample.members), None)
     if lacking is not None:
         raise InputError(f"{lacking.where}: has no {REGIONS} beside it. Shard the set with maps for all images.")
     with verify(data, samples):
-        maps = np.stack([pixels.decode_map(data, sample, REGIONS, geometry) for sample in samples])
-        twins = all(BARE in sample.members for sample in samples)
-        bare = np.stack([_twin(data, sample, geometry) for sample in samples]) if twins else None
-    regions = torch.from_numpy(maps)
+        maps = [pixels.decode_map(data, sample, REGIONS, geometry) for sample in samples]
+        bare = [_twin(data, sample, geometry) for sample in samples] if twins else None
+    shape = decoded.images_NCHW.shape
+    regions = _stack(maps, (0, *shape[2:]))
     found = replace(decoded.beside, regions_NHW=regions)
     if bare is not None:
-        twin = torch.from_numpy(bare)
+        twin = _stack(bare, (0, *shape[1:]))
         added = differing(decoded.images_NCHW, twin, regions, len(data.manifest.regions))
         found = replace(found, bare_NCHW=twin, added_NR=added)
     return replace(decoded, beside=found)
 
 
 def with_clean(decoded: Decoded, source: ShardSet, clean: Decoded, *, skip_bad: bool = False) -> Decoded:
-    """The same with what each image was before the shift, if all are there and of its size.
+    """The same with what each image was before the shift, if all chosen ones are there and of its size.
 
     clean: this rank's part of `source`; a set in another order needs others of it.
     """
+    if not set(decoded.chosen) <= {sample.id for sample in source.samples()}:
+        return decoded
     if not set(decoded.ids) <= set(clean.ids):
         wanted = set(decoded.ids)
         clean = cache.decode(source, [item for item in source.samples() if item.id in wanted], skip_bad=skip_bad)
@@ -59,6 +62,11 @@ def with_clean(decoded: Decoded, source: ShardSet, clean: Decoded, *, skip_bad: 
         return decoded
     chosen = clean.images_NCHW[[places[name] for name in decoded.ids]]
     return replace(decoded, beside=replace(decoded.beside, clean_NCHW=chosen))
+
+
+def _stack(images: list[np.ndarray], empty: tuple[int, ...]) -> torch.Tensor:
+    """uint8 [N, …]; empty: its shape without any."""
+    return torch.from_numpy(np.stack(images)) if images else torch.zeros(empty, dtype=torch.uint8)
 
 
 def _twin(data: ShardSet, sample: Sample, geometry: Geometry) -> np.ndarray:

@@ -28,7 +28,7 @@ from vhs.measures.views import padded
 from vhs.progress import Progress, silent
 from vhs.runs.sample_groups import Groups, group
 from vhs.seeds import FOLDS, folds, nested_order, sample_keys
-from vhs.world import world
+from vhs.world import WHOLE, Part, world
 
 MEMORY_SHARE = 0.4
 THREADED_PIXELS = 64 * 64
@@ -52,7 +52,7 @@ class Decoded:
     """This rank's decoded samples of one shard set.
 
     images_NCHW: uint8; labels_N, keys_N, folds_N: int64; groups: how they are grouped; positions_N: int64, their
-    places among all chosen samples; total: how many those are, bad ones and other ranks' included;
+    places among all chosen samples; chosen: the ids of these, bad ones, other ranks' and other parts' included;
     targets_NT: float32, standardised, T is 0 but for regression; labels_NL: int64, all right labels, -1 beyond, where
     samples have several; beside: what lies beside the images, where
     that is measured.
@@ -66,7 +66,7 @@ class Decoded:
     groups: Groups
     positions_N: torch.Tensor
     targets_NT: torch.Tensor
-    total: int
+    chosen: tuple[str, ...]
     ids: tuple[str, ...]
     geometry: str
     skipped: tuple[str, ...]
@@ -75,6 +75,11 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def total(self) -> int:
+        """How many samples were chosen."""
+        return len(self.chosen)
 
     def of_folds(self, wanted: Sequence[int]) -> Decoded:
         """Its samples of these folds."""
@@ -134,20 +139,20 @@ def choose(data: ShardSet, max_samples: int | None = None, seed: int = 0) -> lis
 
 def decode(
     data: ShardSet, samples: list[Sample], *, tile: int | None = None, by: Sequence[str] = (), skip_bad: bool = False,
-    geometry: Geometry = IMAGENET, progress: Progress = silent,
+    geometry: Geometry = IMAGENET, progress: Progress = silent, part: Part = WHOLE,
 ) -> Decoded:  # fmt: skip
-    """Decode `samples`; with a tile, only this rank's share: of as many tiles as there are ranks, one.
+    """Decode `samples`; with a tile, only this rank's share of this part: of as many tiles as there are ranks, one.
 
     by: attributes, or `label`, that samples are grouped by. Raises InputError naming the sample that
     cannot be decoded, unless `skip_bad`; then it is left out and its message kept in `skipped`.
     """
-    rank, ranks = world() if tile else (0, 1)
-    total, step = len(samples), tile or 1
-    mine = [position for position in range(total) if position // step % ranks == rank]
+    rank, ranks = part.share() if tile else (0, 1)
+    chosen, step = tuple(sample.id for sample in samples), tile or 1
+    mine = [position for position in range(len(chosen)) if position // step % ranks == rank]
     samples = [samples[position] for position in mine]
-    with verify(data, samples, (rank, ranks)):
+    with verify(data, samples, world() if tile else (0, 1)):  # a part believes no other one's tars
         images, kept, skipped = _decode_all(data, samples, skip_bad, geometry, progress)
-    if not kept and (ranks == 1 or total == 0):
+    if not kept and (ranks == 1 or not chosen):
         raise InputError(f"{data.folder}: no sample could be decoded.")
     keys = sample_keys([sample.id for sample in kept])
     return Decoded(
@@ -159,7 +164,7 @@ def decode(
         groups=group(data.manifest, kept, by),
         positions_N=_positions(mine, samples, kept),
         targets_NT=_targets(data.manifest, kept),
-        total=total,
+        chosen=chosen,
         ids=tuple(sample.id for sample in kept),
         geometry=pixels.in_words(data.manifest, geometry),
         skipped=tuple(skipped),

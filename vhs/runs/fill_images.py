@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from vhs.formats.atomic import sha256
 from vhs.formats.shards import Sample, ShardSet
 from vhs.runs import cache, ranks
 from vhs.seeds import nested_order
+from vhs.world import WHOLE, Part, world
 
 if TYPE_CHECKING:
     from vhs.progress import Note
@@ -22,6 +23,7 @@ SAMPLES = 512
 BATCH = 32
 TWICE = 0.02
 """Share of the images that may be scored too (data sets have some images twice); they are left out."""
+AT_ONCE = 4096
 SPOTS = 256
 """Values of an image that are compared before all are."""
 
@@ -41,12 +43,28 @@ class FillImages:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run scores: the set, how many samples of it are chosen by which seed, and this rank's of them."""
+    """What a run scores: the set, how many samples of it are chosen by which seed, and this rank's of them.
+
+    part: which of several jobs on the run this is, of which each compares all that are scored.
+    """
 
     source: ShardSet
     max_samples: int | None
     seed: int
     data: cache.Decoded
+    part: Part = WHOLE
+
+    def decoded(self, *, skip_bad: bool) -> Iterator[cache.Decoded]:
+        """All that are scored, whatever the part: this rank's share of them, some thousands at a time."""
+        if self.part.count == 1:
+            yield self.data
+            return
+        rank, ranks = world()
+        source = replace(self.source, verify=False)  # a part has its own verified
+        mine = cache.choose(source, self.max_samples, self.seed)[rank::ranks]
+        pieces = -(-len(mine) // AT_ONCE)
+        for piece in range(pieces):
+            yield cache.decode(source, mine[piece::pieces], skip_bad=skip_bad)
 
 
 def collect(source: ShardSet, scored: Scored, *, skip_bad: bool, note: Note) -> FillImages:
@@ -57,7 +75,7 @@ def collect(source: ShardSet, scored: Scored, *, skip_bad: bool, note: Note) -> 
     chosen = cache.choose(source, SAMPLES, scored.seed)
     _check_ids(source, chosen, scored)
     decoded = cache.decode(source, chosen, skip_bad=skip_bad)
-    kept = _find_unscored(decoded, scored.data, note)
+    kept = _find_unscored(decoded, scored.decoded(skip_bad=skip_bad), note)
     batch = min(BATCH, len(kept))
     order = nested_order(decoded.keys_N.numpy().view(np.uint64)[kept], decoded.labels_N.numpy()[kept], scored.seed)
     used = kept[np.sort(order[: len(order) // batch * batch])]  # equal batches, and what is left out is of any class
@@ -76,19 +94,20 @@ def _check_ids(source: ShardSet, chosen: Sequence[Sample], scored: Scored) -> No
         raise MismatchError(f"{source.folder}: {both} would be fill image and scored image. Name other --fill-data.")
 
 
-def _find_unscored(decoded: cache.Decoded, scored: cache.Decoded, note: Note) -> np.ndarray:
+def _find_unscored(decoded: cache.Decoded, scored: Iterable[cache.Decoded], note: Note) -> np.ndarray:
     """Positions of the images that are not scored under other ids; a few may be in both splits of a data set.
 
     Raises MismatchError where more than TWICE of them are scored.
     """
-    if decoded.images_NCHW.shape[1:] != scored.images_NCHW.shape[1:]:
-        return np.arange(len(decoded))
     places = {spots: place for place, spots in enumerate(_spots(decoded))}
     found = set()
-    for image, spots in zip(scored.images_NCHW, _spots(scored), strict=False):
-        place = places.get(spots)
-        if place is not None and torch.equal(image, decoded.images_NCHW[place]):
-            found.add(place)
+    for part in scored:
+        if decoded.images_NCHW.shape[1:] != part.images_NCHW.shape[1:]:
+            break
+        for image, spots in zip(part.images_NCHW, _spots(part), strict=False):
+            place = places.get(spots)
+            if place is not None and torch.equal(image, decoded.images_NCHW[place]):
+                found.add(place)
     both = sorted(set(ranks.gather(sorted(found))))
     where = decoded.manifest.name
     if len(both) > TWICE * len(decoded):

@@ -23,6 +23,7 @@ from vhs.errors import InputError, MismatchError, Terminated, UsageError, VhsErr
 from vhs.formats import locks, regular
 from vhs.formats.atomic import is_ordinary, sha256, write_own
 from vhs.progress import Note, unheard
+from vhs.records.fingerprints import differences
 from vhs.world import is_first
 
 FINGERPRINT = "fingerprint.json"
@@ -66,12 +67,12 @@ class Journal:
         self._key = hashlib.sha256(regular.read(stored)).digest()
 
     def _compare(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
-        for key in sorted(set(stored) | set(now), key=_order):
-            if stored.get(key) != now.get(key) and key not in self._may_differ:
-                raise MismatchError(
-                    f"{self.folder}: was begun with {OPTIONS.get(key, key)} {_short(stored.get(key))}, now it is "
-                    f"{_short(now.get(key))}. Go back to the old value, or start anew without --resume."
-                )
+        found = next((item for item in differences(stored, now) if item.key not in self._may_differ), None)
+        if found is not None:
+            raise MismatchError(
+                f"{self.folder}: was begun with {found.option} {found.one}, now it is {found.other}. "
+                f"Go back to the old value, or start anew without --resume."
+            )
 
     def load(self, condition: str) -> Results | None:
         """The tallies of a finished condition; None where there are none, or none that are sound, which is said."""
@@ -160,21 +161,6 @@ def keep(
             raise
 
 
-OPTIONS = {
-    "measure": "command or --method", "names": "models", "models": "weights", "data": "data (--data)",
-    "conditions": "--shift", "max_samples": "--max-samples", "seed": "--seed", "skip_bad": "--skip-bad", "by": "--by",
-    "weight_fill": "--fill or --compensate", "sets": "heads that go (--order, --select, --every)",
-    "unit": "--unit or --select", "rescale": "--rescale", "fills": "--fill", "fill_data": "--fill-data",
-    "per_sample": "--per-sample", "across": "--within-layer", "precision": "--precision", "device": "--device",
-    "threads": "--threads", "versions": "versions", "tile": "--tile", "group": "variants at once (--tile)",
-}  # fmt: skip
-"""Parts of a fingerprint and what a user calls them; what follows from others comes last."""
-
-
-def _order(key: str) -> int:
-    return list(OPTIONS).index(key) if key in OPTIONS else len(OPTIONS)
-
-
 def _unpack(data: bytes, key: bytes) -> Results:
     """Raises ValueError for an entry whose digest is another."""
     digest, tallies = data[:DIGEST], data[DIGEST:]
@@ -190,11 +176,6 @@ def _unpack(data: bytes, key: bytes) -> Results:
 
 def _digest(tallies: bytes, key: bytes) -> bytes:
     return hashlib.blake2b(tallies, digest_size=DIGEST, key=key).digest()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _folder(out: Path) -> Path:

@@ -20,6 +20,7 @@ from vhs.measures.ablation_options import HEADS_BY_ZEROS, Ablation
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.runs import conditions, runtime
 from vhs.runs.conditions import CLEAN_OWN, Condition
+from vhs.world import WHOLE, Part
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,8 @@ class Options:
     """The options of the measuring commands, as they are typed.
 
     by: attributes to group samples by, None for all that the data has; verify: whether the data is compared with its
-    hashes; half_width: of an interval, for a run that takes as many samples as that needs.
+    hashes; half_width: of an interval, for a run that takes as many samples as that needs; part: which of several jobs
+    on one run this is, None for the whole.
     """
 
     shift: Sequence[str] = ()
@@ -53,6 +55,7 @@ class Options:
     verify: bool = True
     ablation: Ablation = HEADS_BY_ZEROS
     fill_data: Place | ShardSet | None = None
+    part: Part | None = None
 
 
 def open_named(
@@ -67,6 +70,8 @@ def open_named(
     runtime.check(asked.device, asked.precision, asked.tile)
     check_range("half_width", asked.half_width, 1e-4, 0.5)
     check_range("threads", asked.threads, 1, 1024)
+    if asked.half_width is not None and asked.part is not None:
+        raise UsageError("--half-width: takes a pilot on all samples. Name --max-samples with --part instead.")
     wanted = [_trust(item, asked) for item in conditions.parse(asked.shift, rejpeg=asked.rejpeg)]
     named = _resolve(models)
     if isinstance(data, Path):  # what lies elsewhere is asked for once only
@@ -103,14 +108,14 @@ def _open(
     run = open_run(
         [item.model for item in loaded], source if asked.verify else replace(source, verify=False), wanted,
         seed=asked.seed, tile=asked.tile, max_samples=asked.max_samples, by=asked.by, skip_bad=asked.skip_bad,
-        ablation=asked.ablation, progress=progress, note=note,
+        ablation=asked.ablation, part=asked.part or WHOLE, progress=progress, note=note,
     )  # fmt: skip
     for message in remarks.costs(run):
         note(message)
     _check_fills(run)
     if any(kind.bank for kind in run.ablation.fills):
         images = places.resolve(loaded, asked.fill_data, note, split="train")
-        scored = fill_images.Scored(run.source, run.max_samples, run.seed, run.data)
+        scored = fill_images.Scored(run.source, run.max_samples, run.seed, run.data, run.part)
         run = replace(run, fill_images=fill_images.collect(images, scored, skip_bad=run.skip_bad, note=note))
     return sizing.size_to(run, asked.half_width) if asked.half_width is not None else run
 
@@ -141,7 +146,7 @@ def _check_fills(run: Run) -> None:
 def open_run(
     models: Sequence[Model], data: ShardSet, conditions: Sequence[Condition], *, seed: int = 0,
     tile: int | None = None, max_samples: int | None = None, by: Sequence[str] | None = (), skip_bad: bool = False,
-    ablation: Ablation = HEADS_BY_ZEROS, progress: Progress = silent, note: Note = unheard,
+    ablation: Ablation = HEADS_BY_ZEROS, part: Part = WHOLE, progress: Progress = silent, note: Note = unheard,
 ) -> Run:  # fmt: skip
     """Check that models and data fit, fix the tile, and decode the data; arguments as in Options.
 
@@ -167,11 +172,11 @@ def open_run(
     runtime.set_precision(models[0].precision)
     samples = cache.choose(data, max_samples, seed)
     fixed, stack = runtime.fit(models, len(samples), tile)
-    decoded = cache.decode(data, samples, tile=fixed, by=by, skip_bad=skip_bad, progress=progress)
+    decoded = cache.decode(data, samples, tile=fixed, by=by, skip_bad=skip_bad, progress=progress, part=part)
     _check_images(decoded, conditions)
     run = Run(
         models=models, source=data, data=decoded, conditions=conditions, seed=seed, tile=fixed, stack=stack,
-        max_samples=max_samples, by=by, skip_bad=skip_bad, ablation=ablation, progress=progress, note=note,
+        max_samples=max_samples, by=by, skip_bad=skip_bad, ablation=ablation, part=part, progress=progress, note=note,
     )  # fmt: skip
     run = _begin(run, may_shrink=tile is None)
     run.note_skipped(run.data)

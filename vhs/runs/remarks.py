@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vhs.grid import HEADS
 from vhs.measures.steadiness import settle, use_fused
-from vhs.runs import ranks
+from vhs.runs import cache, ranks
 from vhs.shifts.textures import PROCEDURAL
+from vhs.world import is_first
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vhs.runs.run import Run
 
 
 def unsteady(run: Run) -> list[str]:
     """Settle every model on kernels that keep a sample's bits; name those for which there are none."""
-    tile = next(run.data.tiles(run.tile, run.device), None)
+    tile = _first_tile(run)
     notes = []
     for model in run.models:
-        chosen = ranks.from_first(settle(model, tile.images_BCHW, run.stack) if tile else None)
+        chosen = ranks.from_first(settle(model, tile, run.stack) if tile is not None else None)
         use_fused(model, chosen.fused)
         if not chosen.steady:
             notes.append(
                 f"{model.name}: its logits change in their last bits with a sample's place in the tile; see n_near_tie"
             )
     return notes
+
+
+def _first_tile(run: Run) -> Tensor | None:
+    """uint8: the images of the first tile of all, also in a part, which else might settle on other kernels than the
+    whole run; None on a process that has none and need not have it."""
+    if run.part.count == 1:
+        first = next(run.data.tiles(run.tile, run.device), None)
+        return None if first is None else first.images_BCHW
+    if not is_first():
+        return None
+    chosen = cache.choose(run.source, run.max_samples, run.seed)
+    source = run.source if run.source.digests else replace(run.source, verify=False)  # tars were hashed with the rest
+    for take in range(run.tile, len(chosen) + run.tile, run.tile):
+        decoded = cache.decode(source, chosen[:take], skip_bad=run.skip_bad)
+        if len(decoded) >= run.tile:
+            break
+    return next(decoded.tiles(run.tile, run.device)).images_BCHW
 
 
 def costs(run: Run) -> list[str]:

@@ -28,6 +28,7 @@ from vhs.runs import beside, cache, ranks, runtime, sample_groups, scopes
 from vhs.runs.conditions import CLEAN_OWN, Condition
 from vhs.runs.fill_images import FillImages
 from vhs.runs.journal import NOTHING_KEPT, Keeping, Results
+from vhs.world import WHOLE, Part
 
 
 class Measure(Protocol):
@@ -45,7 +46,8 @@ class Run:
     tile: samples a batch; stack: variants of them at once; adaptive: whether the data decided how many samples;
     ablation: what is removed, and what stands in for it; fill_images: those that this comes from; regions: whether maps
     of regions come with the images; twins: whether those of a stored version come with what they were before; folds:
-    those whose samples are measured, None for all (`of_folds` leaves them out of the data).
+    those whose samples are measured, None for all (`of_folds` leaves them out of the data); part: which of several
+    jobs on it this is.
     """
 
     models: Sequence[Model]
@@ -63,6 +65,7 @@ class Run:
     regions: bool = False
     twins: bool = False
     folds: tuple[int, ...] | None = None
+    part: Part = WHOLE
     skip_bad: bool = False
     progress: Progress = silent
     note: Note = unheard
@@ -83,8 +86,9 @@ class Run:
         samples = cache.choose(condition.data, self.max_samples, self.seed)
         by = sample_groups.of(condition.data.manifest, self.by)
         decoded = cache.decode(
-            condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress
-        )
+            condition.data, samples, tile=self.tile, by=by, skip_bad=self.skip_bad, progress=self.progress,
+            part=self.part,
+        )  # fmt: skip
         self.note_skipped(decoded)
         return self._with_beside(decoded, condition.data)
 
@@ -93,7 +97,7 @@ class Run:
         samples = cache.choose(self.source, self.max_samples, self.seed)
         decoded = cache.decode(
             self.source, samples, tile=self.tile, by=self.by, skip_bad=self.skip_bad, geometry=geometry,
-            progress=self.progress,
+            progress=self.progress, part=self.part,
         )  # fmt: skip
         return self._with_beside(decoded, self.source, geometry)
 
@@ -116,7 +120,7 @@ class Run:
         chosen = cache.choose(self.source, samples, self.seed)
         fixed, stack = (self.tile, self.stack) if tile is None else runtime.fit(self.models, len(chosen), tile)
         decoded = cache.decode(
-            self.source, chosen, tile=fixed, by=self.by, skip_bad=self.skip_bad, progress=self.progress
+            self.source, chosen, tile=fixed, by=self.by, skip_bad=self.skip_bad, progress=self.progress, part=self.part
         )
         return replace(self, data=decoded, max_samples=samples, tile=fixed, stack=stack)
 
@@ -186,7 +190,8 @@ def sweep(
 
     keeping: where finished conditions are kept; measure: what else than `run` must be equal to continue from them.
     """
-    journal = keeping.open(run.fingerprint() | dict(measure), len(run.conditions), run.note)
+    shared = {"part": str(run.part)} if run.part.count > 1 else {}
+    journal = keeping.open(run.fingerprint() | dict(measure) | shared, len(run.conditions), run.note)
     for condition in run.conditions:
         results = ranks.from_first(journal.load(condition.name))
         if results is None:

@@ -1,60 +1,55 @@
 """From the tallies of a specialization to the rows of the heads and the pairs table.
 
-What a run knows besides (model, condition) is put before them in viewing/specialization.
+What a run knows besides (model, condition) is put before them in records/specialization.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from vhs.counts import Counts, from_fixed
 from vhs.grid import Head
-from vhs.measures import arrangement, intervals
+from vhs.measures import arrangement, intervals, ratios
+from vhs.measures.listing import Listing, Quantity
 from vhs.summaries.tallied import Row, means, number
-
-if TYPE_CHECKING:
-    from vhs.measures.specialization import Entry, Specialization
 
 SMALLEST = 3
 """Heads that can be laid out."""
 
 
-def head_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
+def head_rows(listing: Listing, tallies: dict[str, Counts]) -> Iterator[Row]:
     """Every row of the heads table: means, then what is none; of a quantity all heads follow each other."""
-    yield from _means(measure, tallies["means"])
-    yield from _placed(measure, tallies)
-    in_layer = zip(measure.model.grid, means(tallies["in_layer"]), measure.pairings.lonely(), strict=True)
+    yield from _means(listing, tallies["means"])
+    yield from _placed(listing, tallies)
+    in_layer = zip(listing.grid, means(tallies["in_layer"]), listing.lonely(), strict=True)
     yield from (_row(head, "jsd_layer", "all", unit="nats") | row for head, row, alone in in_layer if not alone)
-    yield from (_of_entry(entry) | {"n": 0, "value": value} for entry, value in measure.ranks)
-    yield from _arranged(measure, tallies["jsd"])
-    if measure.regions.entries:
-        yield from _regions(measure, tallies["regions"])
+    yield from _ranks(listing)
+    yield from _arranged(listing, tallies["jsd"])
+    if listing.regions:
+        yield from _regions(listing, tallies["regions"])
 
 
-def pair_rows(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
+def pair_rows(listing: Listing, tallies: dict[str, Counts]) -> Iterator[Row]:
     """Every row of the pairs table: divergences of maps, then alignment of outputs."""
-    heads = list(measure.model.grid)
-    for (a, b), row in zip(measure.pairings.jsd_pairs(), means(tallies["jsd"]), strict=True):
+    heads = list(listing.grid)
+    for (a, b), row in zip(listing.jsd_pairs(), means(tallies["jsd"]), strict=True):
         yield _pair(heads[a], heads[b], "jsd") | row
-    from vhs.measures import alignment
-
-    for (a, b), row in _known(measure.disagreement.pairs, tallies["disagreement"]):
+    for (a, b), row in _known(listing.disagreement, tallies["disagreement"]):
         yield _pair(heads[a], heads[b], "disagreement") | row
     if "gradients" in tallies:
-        for (a, b), row in _known(measure.disagreement.pairs, tallies["gradients"]):
+        for (a, b), row in _known(listing.disagreement, tallies["gradients"]):
             yield _pair(heads[a], heads[b], "gradients") | row
-    pairs = measure.pairings.alike_pairs()
+    pairs = listing.alike_pairs()
     if pairs:
-        found = zip(*intervals.jackknifed(tallies["alike"], alignment.cka), tallies["alike"].total("n"), strict=True)
+        found = zip(*intervals.jackknifed(tallies["alike"], ratios.cka), tallies["alike"].total("n"), strict=True)
         for (a, b), (value, lo, hi, n) in zip(pairs, found, strict=True):
             if not np.isnan(value):
                 yield _pair(heads[a], heads[b], "cka") | _numbers(value, lo, hi, n)
 
 
-def _known(pairs: list[tuple[int, int]], sums: Counts) -> Iterator[tuple[tuple[int, int], Row]]:
+def _known(pairs: Sequence[tuple[int, int]], sums: Counts) -> Iterator[tuple[tuple[int, int], Row]]:
     """Pairs of heads with their means, where anything was tallied."""
     if len(pairs) != len(sums.values):
         return
@@ -63,12 +58,12 @@ def _known(pairs: list[tuple[int, int]], sums: Counts) -> Iterator[tuple[tuple[i
     yield from zip(kept, means(Counts(sums.values[known], sums.fields)), strict=True)
 
 
-def _means(measure: Specialization, sums: Counts) -> Iterator[Row]:
+def _means(listing: Listing, sums: Counts) -> Iterator[Row]:
     measured = sums.total("n") > 0
     part = Counts(sums.values[measured], sums.fields)
-    entries = [entry for entry, there in zip(measure.means.entries, measured, strict=True) if there]
+    entries = [entry for entry, there in zip(listing.entries(), measured, strict=True) if there]
     for entry, row, null in zip(entries, means(part), _nulls(part), strict=True):
-        yield _of_entry(entry) | row | null
+        yield _of_entry(*entry) | row | null
 
 
 def _nulls(sums: Counts) -> Iterator[Row]:
@@ -82,40 +77,35 @@ def _nulls(sums: Counts) -> Iterator[Row]:
         yield {"null_lo": number(-width), "null_hi": number(width)}
 
 
-def _placed(measure: Specialization, tallies: dict[str, Counts]) -> Iterator[Row]:
-    from vhs.measures import offsets
-
-    placed, counts = measure.placed, tallies["offset"]
-    if not placed.heads:
+def _placed(listing: Listing, tallies: dict[str, Counts]) -> Iterator[Row]:
+    looking, counts = listing.looking(), tallies["offset"]
+    if not looking:
         return
-    found = zip(*intervals.jackknifed(counts, offsets.offset), counts.total("n"), strict=True)
-    for head, query, (value, lo, hi, n) in zip(placed.heads, placed.queries, found, strict=True):
+    found = zip(*intervals.jackknifed(counts, ratios.offset), counts.total("n"), strict=True)
+    for (head, query), (value, lo, hi, n) in zip(looking, found, strict=True):
         yield _row(head, "offset", query) | _numbers(value, lo, hi, n)
-    samples = dict(zip(placed.heads, counts.total("n").tolist(), strict=True))
-    queries = dict(zip(placed.heads, placed.queries, strict=True))
-    for layer in placed.grids:
-        heads = [head for head in placed.heads if head.layer == layer]
+    samples = {head: n for (head, _), n in zip(looking, counts.total("n").tolist(), strict=True)}
+    for layer, query in listing.placed:
+        heads = [head for head, _ in looking if head.layer == layer]
         sums = tallies[f"strongest.{layer}"].values
         counted = Counts(
             np.concatenate([sums.sum(-1, keepdims=True), sums], -1), ("n", *tallies[f"strongest.{layer}"].fields)
         )
         value, lo, hi = intervals.jackknifed(counted, _positional)
         for row in zip(heads, value, lo, hi, strict=True):
-            yield _row(row[0], "positional", queries[row[0]]) | _numbers(*row[1:], samples[row[0]])
+            yield _row(row[0], "positional", query) | _numbers(*row[1:], samples[row[0]])
 
 
 def _positional(sums: Mapping[str, np.ndarray]) -> np.ndarray:
-    from vhs.measures import offsets
-
-    return offsets.positional(np.stack([values for name, values in sums.items() if name != "n"], -1))
+    return ratios.positional(np.stack([values for name, values in sums.items() if name != "n"], -1))
 
 
-def _arranged(measure: Specialization, jsd: Counts) -> Iterator[Row]:
+def _arranged(listing: Listing, jsd: Counts) -> Iterator[Row]:
     """Of each group of heads that are compared with each other: places in a plane, the order, the cluster."""
-    heads, pairings = list(measure.model.grid), measure.pairings
+    heads = list(listing.grid)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = from_fixed(jsd.total("value")) / jsd.total("n")
-    for group in pairings.groups:
+    for group in listing.groups:
         count = len(group.heads)
         if count < SMALLEST:
             continue
@@ -132,21 +122,24 @@ def _arranged(measure: Specialization, jsd: Counts) -> Iterator[Row]:
                 yield _row(heads[place], metric, "all", unit=unit) | {"n": n, "value": float(value)}
 
 
-def _regions(measure: Specialization, sums: Counts) -> Iterator[Row]:
-    from vhs.measures.regions import STATISTICS
-
-    n = sums.total("n")
-    for metric, statistic in STATISTICS.items():
-        found = zip(measure.regions.entries, *intervals.jackknifed(sums, statistic), n, strict=True)
+def _regions(listing: Listing, sums: Counts) -> Iterator[Row]:
+    n, heads = sums.total("n"), list(listing.grid)
+    for metric, statistic in ratios.OF_REGIONS.items():
+        found = zip(listing.regions, *intervals.jackknifed(sums, statistic), n, strict=True)
         for entry, value, lo, hi, count in found:
             if not np.isnan(value) and count:
-                named = _row(entry.head, metric, entry.query, entry.region, entry.weighting)
+                named = _row(heads[entry.place], metric, entry.query, entry.region, entry.weighting)
                 yield named | _numbers(value, lo, hi, count)
 
 
-def _of_entry(entry: Entry) -> Row:
-    quantity = entry.quantity
-    return _row(entry.head, quantity.metric, quantity.query, quantity.of, quantity.weighting, quantity.unit)
+def _ranks(listing: Listing) -> Iterator[Row]:
+    heads = list(listing.grid)
+    for place, metric, value in listing.ranks:
+        yield _row(heads[place], metric, "none") | {"n": 0, "value": value}
+
+
+def _of_entry(head: Head, quantity: Quantity) -> Row:
+    return _row(head, quantity.metric, quantity.query, quantity.of, quantity.weighting, quantity.unit)
 
 
 def _row(

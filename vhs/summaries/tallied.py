@@ -1,7 +1,7 @@
 """From integer tallies to the numbers of table rows.
 
-What a run knows besides (model, condition, fill) is put before them in runs/frames. No torch: summed tallies may come
-from files, too.
+What a run knows besides (model, condition, fill) is put before them in records/. No torch: summed tallies may come from
+files, too.
 
 Letters: U units (the sham first), F folds, T targets.
 """

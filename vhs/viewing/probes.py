@@ -16,7 +16,7 @@ from vhs.measures.intervals import LEVEL, benjamini_hochberg, wilson
 from vhs.measures.probe_tally import CHANCE, NUMBERS, Entry, Probing, twins_of
 from vhs.measures.scoring import Scope
 from vhs.models.model import Model
-from vhs.runs.frames import measured_keys
+from vhs.runs.recording import measured_keys
 from vhs.runs.run import Run, sweep
 from vhs.summaries.tallied import Row
 from vhs.world import world

@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-import polars as pl
-
-from vhs.counts import Counts
 from vhs.errors import InputError, UsageError, check_range
-from vhs.formats import schemas
 from vhs.formats.pixels import IMAGENET
-from vhs.formats.tables import frame
 from vhs.measures.head_values import Others, Wanted
 from vhs.measures.regions import MOST_LEVELS
 from vhs.measures.scoring import Scope, View
 from vhs.measures.specialization import Specialization
 from vhs.models.model import Model
+from vhs.records.record import SPECIALIZE, ModelRecord
+from vhs.records.specialization import Specialized
 from vhs.runs import beside, cache
-from vhs.runs.conditions import Condition
-from vhs.runs.frames import measured_keys
 from vhs.runs.journal import NOTHING_KEPT, Keeping
-from vhs.runs.run import Run, sweep
-from vhs.summaries import specialized
+from vhs.runs.recording import Measured, model_record, record_of
+from vhs.runs.run import Run
 
 OTHERS = 8
 """Images whose features and regions stand for those of any image."""
-
-
-@dataclass(frozen=True)
-class Specialized:
-    """What one finished condition gives: the heads rows and the pairs rows."""
-
-    heads: pl.DataFrame
-    pairs: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -54,21 +41,19 @@ class Asked:
 
 def specialize(run: Run, keeping: Keeping = NOTHING_KEPT, asked: Asked | None = None) -> Iterator[Specialized]:
     """Yield each finished condition of all models."""
+    yield from measure(run, keeping, asked).tables()
+
+
+def measure(run: Run, keeping: Keeping = NOTHING_KEPT, asked: Asked | None = None) -> Measured:
+    """The same before it becomes rows."""
     asked = asked or Asked()
     run = _with_regions(replace(run, twins=True), asked)
     measures = _Measures(_wanted(run, asked))
-    for model in run.models:
-        measures.first(model, Scope(run.views(run.conditions[0])))  # a model without maps is told before the sweep
-    described = {"measure": "specialize"} | asdict(asked)
-    for condition, results in sweep(run, measures.make, keeping, described):
-        views = run.views(condition)
-        parts = [
-            (measures.that_gave(part, model, views), part) for model, part in zip(run.models, results, strict=True)
-        ]
-        yield Specialized(
-            pl.concat([_heads(run, condition, *part) for part in parts]),
-            pl.concat([_pairs(run, condition, *part) for part in parts]),
-        )
+    views = run.views(run.conditions[0])
+    twins = any(condition.made or condition.data for condition in run.conditions)
+    models = [measures.listed(model, views, twins=twins) for model in run.models]  # what has no maps is told here
+    record = record_of(run, SPECIALIZE, models=models)
+    return Measured.of(run, record, measures.make, keeping, {"measure": "specialize"} | asdict(asked))
 
 
 class _Measures:
@@ -88,21 +73,11 @@ class _Measures:
     def make(self, model: Model, scope: Scope) -> Specialization:
         return Specialization(model, scope, self._wanted, self.first(model, scope))
 
-    def that_gave(self, tallies: dict[str, Counts], model: Model, views: tuple[View, ...]) -> Specialization:
-        """One that names what was tallied, which a journal may have kept."""
-        alone = self.first(model, Scope(views))
-        same = len(alone.means.entries) == len(tallies["means"].values)
-        return alone if same else self.first(model, Scope(views, twins=True))
-
-
-def _heads(run: Run, condition: Condition, measure: Specialization, tallies: dict[str, Counts]) -> pl.DataFrame:
-    keys = measured_keys(run, condition, measure.model)
-    return frame(schemas.HEADS, [keys | row for row in specialized.head_rows(measure, tallies)])
-
-
-def _pairs(run: Run, condition: Condition, measure: Specialization, tallies: dict[str, Counts]) -> pl.DataFrame:
-    keys = measured_keys(run, condition, measure.model) | {"model_b": measure.model.name}
-    return frame(schemas.PAIRS, [keys | row for row in specialized.pair_rows(measure, tallies)])
+    def listed(self, model: Model, views: tuple[View, ...], *, twins: bool) -> ModelRecord:
+        """The record of a model with what is tallied of it; twins: also of images that are shifted."""
+        alone = self.first(model, Scope(views)).listing
+        shifted = self.first(model, Scope(views, twins=True)).listing if twins else None
+        return replace(model_record(model), listing=alone, shifted=shifted)
 
 
 def _with_regions(run: Run, asked: Asked) -> Run:

@@ -1,0 +1,77 @@
+"""Parts of a run, as functions; a part of `vhs.notebook`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vhs import accepted
+from vhs.accepted import Ablated, Shifted, Specialized
+from vhs.console import spoken
+from vhs.errors import UsageError
+from vhs.formats import part_file
+from vhs.formats.atomic import write_whole
+from vhs.formats.tables import frame
+from vhs.records import merging
+from vhs.records.evaluation import summary_of
+from vhs.records.kinds import KINDS
+from vhs.records.record import SPECIALIZE
+from vhs.runs import parts
+from vhs.runs.recording import Measured
+from vhs.runs.run import Run
+from vhs.summary import Asked
+from vhs.world import Part, is_first, parse_part
+
+
+def merge(
+    *sources: str | Path | Sequence[str | Path], quiet: bool = False
+) -> Ablated | Shifted | Specialized | pl.DataFrame:  # fmt: skip
+    """The parts of a run added, as `vhs merge`: what the function gives that measured them; a frame of matches."""
+    with spoken(quiet=quiet) as talk:
+        paths = [Path(path) for given in sources for path in ([given] if isinstance(given, str | Path) else given)]
+        merged = merging.merge([part_file.read(path) for path in paths])
+        if merged.skipped:
+            talk.note(f"{len(merged.skipped)} bad samples skipped; the first: {merged.skipped[0]}")
+        found = list(merged.tables())
+        if merged.kind.command == "ablate":
+            return Ablated(*(pl.concat(getattr(tables, name) for tables in found) for name in Ablated._fields))
+        if merged.kind.command == "evalshift":
+            rows = pl.concat(tables.rows for tables in found)
+            if merged.asked:
+                rows = summary_of(merged.record, found, Asked(**merged.asked))
+            return Shifted(rows, pl.concat(tables.bins for tables in found))
+        if merged.record.measured == SPECIALIZE:
+            return Specialized(*(pl.concat(getattr(tables, name) for tables in found) for name in Specialized._fields))
+        return pl.concat(tables.rows for tables in found)
+
+
+def share(part: str | None, keep: str | Path | None) -> Part | None:
+    """Which part is asked for. Raises UsageError where its file is not named."""
+    found = parse_part(part)
+    if found is not None and keep is None:
+        raise UsageError(f"--part {found}: is kept in a file. Name it in keep.")
+    return found
+
+
+def asked_of(summary: str | None, normalise_by: Any) -> dict[str, Any]:
+    """What `merge` makes of all parts. Raises UsageError for a frame, which a part cannot keep."""
+    if not isinstance(normalise_by, str | Path | None):
+        raise UsageError("--normalise-by: a part keeps the name of a file, no frame. Name one.")
+    named = None if normalise_by is None else str(normalise_by)
+    return {} if summary is None else {"summary": summary, "normalise_by": named}
+
+
+def write(
+    measured: Measured, run: Run, keep: str | Path | None, asked: dict[str, Any] | None = None
+) -> list[pl.DataFrame]:  # fmt: skip
+    """Measure a part and keep it; the tables of its kind, without rows."""
+    content = parts.collect(measured, run.provenance(), asked=asked)
+    path = accepted.path(keep)
+    assert path is not None
+    if is_first():
+        write_whole(path, content)
+    kind = KINDS[measured.record.measured]
+    return [frame(product.schema, []) for product in (kind.main, kind.beside) if product]
