@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from polars import DataFrame
 
-    from vhs.formats.shards import ShardSet
     from vhs.formats.tables import Table
     from vhs.models.model import Model
 
@@ -98,13 +97,13 @@ def info(
 
 
 def _describe(thing: str, read: Callable[[str], Table]) -> list[tuple[str, object]]:
-    from vhs.formats import map_file, part_file, places
+    from vhs.formats import map_file, part_file, places, shard_words
     from vhs.formats.shards import ShardSet, find_sets, is_set
 
     place = places.parse(thing) if not thing.startswith(("timm:", "hf:")) or "://" in thing else Path(thing)
     if isinstance(place, places.Remote) or isdir(place):
         found = [ShardSet.open(place)] if is_set(place) else list(find_sets(place)) or [ShardSet.open(place)]
-        return [row for item in found for row in _shards(item)]
+        return [row for item in found for row in shard_words.rows(item)]
     path = Path(thing)
     if thing.startswith(("timm:", "hf:")):
         return _model(thing)
@@ -122,22 +121,6 @@ def _is_model(path: Path) -> bool:
     from vhs.formats import weights
 
     return weights.is_pickled(path) or (not exists(path) and not path.suffix and path.name == str(path) != "-")
-
-
-def _shards(item: ShardSet) -> list[tuple[str, object]]:
-    manifest = item.manifest
-    size = f"{manifest.height}x{manifest.width}" if manifest.height else "of several sizes"
-    several = [("labels", f"up to {manifest.labels} a sample are right")] if manifest.labels > 1 else []
-    if manifest.members:
-        stands = sum(len(names) for names in manifest.members.values())
-        several.append(("members", f"its classes stand for {stands} of a model"))
-    return [
-        ("shard set", f"{manifest.name}/{manifest.split} in {item.folder}, {manifest.hash}"),
-        ("samples", f"{manifest.samples} in {len(manifest.tars)} tars, {size}, {manifest.channels} channels"),
-        ("classes", f"{len(manifest.classes)}: {', '.join(manifest.classes[:10])}"),
-        *several,
-        ("licence", manifest.licence or "not stated"),
-    ]
 
 
 def _checkpoint(path: Path) -> list[tuple[str, object]]:
