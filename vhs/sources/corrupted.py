@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -82,10 +82,23 @@ def _tree(folder: Path) -> Iterator[Split]:
     held = _folders(folder)
     known = [name for name in STORED_NAMES if name in held]
     others = [name for name in held if name not in known and (not known or _first_classes(folder / name))]
+    _check_strengths(folder, (*known, *others))
     for name in (*known, *others):
         for place, severity, strength in _severities(folder / name, complete=name in known):
             split = folders.split_of(folder / name / place, folder.resolve().name, "val")
             yield _with_names(split, name, severity, family=IMAGENET_C_BAR, strength=strength)
+
+
+def _check_strengths(folder: Path, names: Sequence[str]) -> None:
+    """Raises InputError where corruptions have unlike numbers of strengths: their places would say another severity."""
+    counts = {name: len(held) for name in names if any(map(DECIMAL.fullmatch, held := _folders(folder / name)))}
+    most = max(counts.values(), default=0)
+    short = next((name for name, count in counts.items() if count < most), None)
+    if short is not None:
+        raise InputError(
+            f"{folder / short}: has {counts[short]} strengths, others {most}; as many were expected. Unpack the "
+            f"archive whole."
+        )
 
 
 def _severities(folder: Path, *, complete: bool) -> list[tuple[str, int, str | None]]:
