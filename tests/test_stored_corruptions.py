@@ -52,16 +52,16 @@ def test_severities_are_those_found_and_strengths_have_a_place(tmp_path: Path) -
     assert [split.folder for split in found] == ["glitched/1", "mosaic/2", "mosaic/7", "mosaic/10"]
     assert found[1].extra["corruption"] == {"name": "mosaic", "severity": 2, "category": "other"}
     bar = tree(
-        tmp_path / "ImageNet-C-Bar", {"plasma_noise": ("4.75", "10.25", "0.50"), "sparkles": ("1.00", "2.00", "6.00")}
+        tmp_path / "ImageNet-C-Bar", {"veined_noise": ("4.75", "10.25", "0.50"), "zigzag": ("1.00", "2.00", "6.00")}
     )
     assert layouts.detect(str(bar)) == "imagenet-c"
     told = [split.extra["corruption"] for split in corrupted.tree_splits(bar)]
     assert [(part["name"], part["severity"], part["strength"]) for part in told] == [
-        ("plasma_noise", 1, "0.50"), ("plasma_noise", 2, "4.75"), ("plasma_noise", 3, "10.25"),
-        ("sparkles", 1, "1.00"), ("sparkles", 2, "2.00"), ("sparkles", 3, "6.00"),
+        ("veined_noise", 1, "0.50"), ("veined_noise", 2, "4.75"), ("veined_noise", 3, "10.25"),
+        ("zigzag", 1, "1.00"), ("zigzag", 2, "2.00"), ("zigzag", 3, "6.00"),
     ]  # fmt: skip
-    shutil.rmtree(bar / "sparkles" / "2.00")
-    with pytest.raises(InputError, match="sparkles: has 2 strengths, others 3; as many were expected"):
+    shutil.rmtree(bar / "zigzag" / "2.00")
+    with pytest.raises(InputError, match="zigzag: has 2 strengths, others 3; as many were expected"):
         corrupted.tree_splits(bar)
 
 

@@ -150,10 +150,7 @@ def _parse_one(text: str) -> list[Condition]:
 
 
 def _stored_condition(data: ShardSet) -> Condition:
-    """A shard set as a condition; one that stores a corruption says which, and at what severity.
-
-    Corruptions of other names than ours are of a family called as the set.
-    """
+    """A shard set as a condition. Stored corruptions of other names than ours are of a shift called as the set."""
     family = Condition(shift=data.manifest.name, data=data)
     told = data.manifest.extra.get("corruption")
     kind = told if isinstance(told, dict) else {}

@@ -31,7 +31,10 @@ def check_classes(data: ShardSet, models: Sequence[Model]) -> None:
                 f"{model.name}: has {len(model.classes)} outputs, {data.folder} has {len(targets)} targets "
                 f"({_first(targets)})."
             )
-        lacking = sorted(set(_asked_of(data.manifest, model.classes)) - set(model.classes))
+        asked = set(data.manifest.classes)
+        if is_grouped(data.manifest, model.classes):
+            asked = {name for members in data.manifest.members.values() for name in members}
+        lacking = sorted(asked - set(model.classes))
         if lacking:
             ours, theirs = len(model.classes), len(data.manifest.classes)
             raise MismatchError(
@@ -80,13 +83,6 @@ def views(
 def is_grouped(manifest: Manifest, model_classes: Sequence[str]) -> bool:
     """Whether the data's classes stand for several of the model's, which has others."""
     return bool(manifest.members) and not set(manifest.classes) <= set(model_classes)
-
-
-def _asked_of(manifest: Manifest, model_classes: Sequence[str]) -> Sequence[str]:
-    """The classes that the model must have."""
-    if not is_grouped(manifest, model_classes):
-        return manifest.classes
-    return [name for members in manifest.members.values() for name in members]
 
 
 def label_set(manifest: Manifest, model: Model) -> str:
