@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,9 @@ def test_a_killed_part_is_resumed_and_a_finished_one_ends_at_once(
     before = Path("p.1.part").stat().st_mtime_ns
     assert typed(*resumed) == "vhs ablate: p.1.part: part 1/3 is complete already\n"
     assert Path("p.1.part").stat().st_mtime_ns == before
+    os.utime(other)
+    assert "complete already" not in typed(*resumed)  # a model was written since
+    assert "complete already" in typed(*resumed)
     assert "complete already" not in typed(*command, "--seed", 0, "--part", "1/3", "-o", "p.1.part", "--resume")
     for index in (0, 2):
         typed(*command, "--part", f"{index}/3", "-o", f"p.{index}.part")
@@ -278,7 +282,7 @@ def test_functions_of_python_do_as_the_commands(typed, toy_checkpoint: Path, toy
         assert type(merged) is type(whole)
         assert all(one.equals(other) for one, other in zip(merged, whole, strict=True)), name
         typed("merge", *(f"{name}.{index}" for index in range(3)), "-o", "t.csv")
-    with pytest.raises(vhs.UsageError, match="part 0/2: is kept in a file. Name it in keep."):
+    with pytest.raises(vhs.UsageError, match=r"part 0/2: is kept in a file\. Name it in keep\."):
         vhs.ablate(model, data, part="0/2")
     with pytest.raises(vhs.UsageError, match="normalise_by: a part keeps the name of a file"):
         vhs.evalshift(model, data, summary="mce", normalise_by=whole[0], part="0/2", keep="x", quiet=True)
