@@ -329,6 +329,8 @@ class TestShell:
         ]
         assert self.complete("vhs ablate ", tmp_path) == ["timm:", "hf:", "a.safetensors", "runs/"]
         assert self.complete("vhs plot ", tmp_path) == ["b.csv", "runs/"]
+        (tmp_path / "c.part").touch()
+        assert self.complete("vhs merge ", tmp_path) == ["c.part", "runs/"]
         assert self.complete("vhs plot b.csv --kind sev", tmp_path) == ["severity"]
         assert self.complete("vhs train x --recipe de", tmp_path) == ["demo", "deit"]
 

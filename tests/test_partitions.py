@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,9 @@ def test_a_killed_part_is_resumed_and_a_finished_one_ends_at_once(
     before = Path("p.1.part").stat().st_mtime_ns
     assert typed(*resumed) == "vhs ablate: p.1.part: part 1/3 is complete already\n"
     assert Path("p.1.part").stat().st_mtime_ns == before
+    os.utime(other)
+    assert "complete already" not in typed(*resumed)  # a model was written since
+    assert "complete already" in typed(*resumed)
     assert "complete already" not in typed(*command, "--seed", 0, "--part", "1/3", "-o", "p.1.part", "--resume")
     for index in (0, 2):
         typed(*command, "--part", f"{index}/3", "-o", f"p.{index}.part")

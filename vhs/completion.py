@@ -10,6 +10,8 @@ Completer = Callable[[str], list[str]]
 
 TABLES = (".csv", ".parquet", ".jsonl")
 MODELS = (".safetensors", ".pth", ".pt")
+PART = ".part"
+"""What the printed scripts call parts; any name will do."""
 
 
 def words(names: Sequence[str]) -> Completer:

@@ -44,6 +44,10 @@ def _measuring(command: str, model: str) -> tuple[str, ...]:
     return (command, f"../../toys/{model}.safetensors", "--shift", "contrast:3,5", "-q", "-o", "t.csv")
 
 
+def _part(model: str) -> tuple[str, ...]:
+    return (*_measuring("evalshift", model)[:-1], "t.part", "--part", "0/2")
+
+
 def _pruning(model: str) -> tuple[str, ...]:
     return (
         "prune", f"../../toys/{model}.safetensors", "--shift", "contrast:3", "--keep", "2", "--random", "1", "-q",
@@ -69,6 +73,9 @@ CASES = {
     "evalshift": Case(
         "evalshift", _measuring("evalshift", "a"), "t.csv", other=_measuring("evalshift", "b"),
         again=_resume(evalshift.evalshift),
+    ),
+    "part": Case(
+        "part", _part("a"), "t.part", other=_part("b"), again=_resume(evalshift.evalshift),
     ),
     "prune": Case(
         "prune", _pruning("a"), "s.safetensors", other=_pruning("b"), again=_resume(prune.prune),

@@ -13,7 +13,7 @@ from tests.faults.cases import Case, Files, Room
 from tests.faults.report import Report, spread
 from tests.faults.warm import Child, Ended
 
-COMMANDS = ("shard", "train", "ablate", "evalshift", "prune")
+COMMANDS = ("shard", "train", "ablate", "evalshift", "part", "prune")
 AT_ONCE = 20.0
 """Seconds within which the second run has to end."""
 
@@ -95,7 +95,7 @@ def _refused(second: Ended, case: Case, report: Report, where: str) -> None:
         report.violation(f"{case.name}: the second waits instead of ending at once", where)
     elif second.code != 1:
         report.violation(f"{case.name}: the second ends with {second.code}", f"{where}: {second.err}")
-    elif len(second.lines) != 1 or not re.match(rf"vhs {case.name}: .*\.lock\b", second.err):
+    elif len(second.lines) != 1 or not re.match(rf"vhs {case.argv[0]}: .*\.lock\b", second.err):
         report.violation(f"{case.name}: the second does not name the lock in one line", f"{where}: {second.err}")
 
 

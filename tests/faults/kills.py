@@ -13,7 +13,7 @@ from tests.faults import cases, events, warm
 from tests.faults.cases import Case, Expected, Files, Room
 from tests.faults.report import Report, spread
 
-COMMANDS = ("shard", "train", "ablate", "evalshift", "prune")
+COMMANDS = ("shard", "train", "ablate", "evalshift", "part", "prune")
 LONGEST_CHAIN = 6
 """Kills of one run at random instants, before it may end."""
 

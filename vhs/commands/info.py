@@ -31,7 +31,7 @@ Things = Annotated[
         metavar="[FILE]...",
         help="Checkpoints, timm: and hf: models, shard sets, tables, maps or parts.",
         show_default=False,
-        autocompletion=completion.files((*completion.MODELS, *completion.TABLES), ("timm:", "hf:")),
+        autocompletion=completion.files((*completion.MODELS, *completion.TABLES, completion.PART), ("timm:", "hf:")),
     ),
 ]
 

@@ -19,7 +19,7 @@ Parts = Annotated[
     list[str],
     typer.Argument(
         metavar="PART...", help="All parts of one run, in any order; @FILE lists them.", show_default=False,
-        autocompletion=completion.files((".part",)),
+        autocompletion=completion.files((completion.PART,)),
     ),
 ]  # fmt: skip
 Folds = Annotated[

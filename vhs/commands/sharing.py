@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from os.path import isdir, isfile  # these take names that no file can have
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,18 +51,43 @@ def parse(
 
 
 def is_done(part: Part | None, out: Path | None, console: Console, *, resume: bool) -> bool:
-    """Whether --resume finds the part there already, from the same command; then there is nothing to do."""
-    from vhs.formats import part_file
+    """Whether --resume finds the part there already, from the same command and newer than what that reads; then there
+    is nothing to do."""
+    from vhs.formats import locks, part_file
+    from vhs.runs import journal
 
     if part is None or out is None or not resume or not part_file.is_part_file(out):
         return False
     info = part_file.read(out).info
-    if info.part != part or list(info.typed) != output.words():
+    typed = output.words()
+    if info.part != part or list(info.typed) != typed or any(_is_newer(path, out) for path in _inputs(typed)):
         return False
+    with locks.hold([out], console.note):
+        journal.Keeping(out).discard()  # what a kill between the part and its end has left
     if is_first():
         console.note(f"{out}: part {part} is complete already")
         output.name_product(out)
     return True
+
+
+def _inputs(typed: Sequence[str]) -> Iterator[Path]:
+    """Files that the words of a command name: models, also those of lists, and manifests of folders of data."""
+    from vhs.formats.shards import MANIFEST
+
+    for word in output.without(typed, (*OUT, "--per-sample")):
+        name = word.rpartition("=")[2] if word.startswith("--") else word
+        if name.startswith("@") and isfile(name[1:]):
+            listed = Path(name[1:])
+            yield listed
+            yield from _inputs(listed.read_text(errors="replace").splitlines())
+        elif isfile(name):
+            yield Path(name)
+        elif isdir(name):
+            yield from (path for depth in ("", "*/", "*/*/") for path in Path(name).glob(depth + MANIFEST))
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    return path.stat().st_mtime_ns > than.stat().st_mtime_ns
 
 
 def collect(measured: Measured, run: Run, asked: Mapping[str, Any] | None = None) -> bytes:
@@ -86,6 +112,8 @@ def plan(run: Run, out: Path | None, sbatch: str | None, *, ablating: bool) -> N
     from vhs.runs import plan as plans
 
     words = plans.in_words(run, ablating=ablating)
+    if run.part.count > 1:
+        words += f"part        {run.part}: {len(run.data)} of {run.data.total} samples\n"
     if sbatch is None:
         return output.write(words.encode())
     import torch
