@@ -62,7 +62,7 @@ def test_any_partition_gives_the_bytes_of_the_whole_run(typed, toy_checkpoint: P
     command = filled(name, toy_checkpoint, other)
     whole = typed.whole(command)
     assert len(whole) == (1 if name in ("taylor", "groups", "matches") else 2)
-    for count in (2, 3, 7):
+    for count in (2, 3, 7) if name in ("ablate", "evalshift", "specialize") else (3,):
         parts = typed.parts(command, count)
         assert typed.merged(parts[::-1]) == whole, count
 
