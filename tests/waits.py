@@ -22,7 +22,9 @@ ALLOWED = {
         Wait("measures/evaluation.py:Scores.bins", TO_HOST), Wait("measures/ablation.py:HeadAblation._pack", TO_HOST),
         Wait("measures/pruned.py:PrunedEvaluation.results", TO_HOST),
     },
-    "a condition begins: which of the model's outputs its classes are": {Wait("runs/scopes.py:_both", TO_DEVICE)},
+    "a condition begins: which of the model's outputs its classes are": {
+        Wait("measures/views.py:plain", TO_DEVICE),
+    },
     "a run begins: one tile is moved about and compared": {
         Wait("measures/steadiness.py:is_steady", READ), Wait("measures/steadiness.py:is_steady", TO_DEVICE),
     },
