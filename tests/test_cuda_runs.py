@@ -86,7 +86,7 @@ def test_the_list_holds_nothing_that_does_not_happen(run: Run) -> None:
     with on_cuda(LISTED) as watch:
         for name in (
             "gaussian_noise", "shot_noise", "defocus_blur", "glass_blur", "elastic_transform", "pixelate", "frost",
-            "jpeg_compression", "spatter", "low_pass",
+            "jpeg_compression", "spatter", "low_pass", "circular_motion_blur", "transverse_chromatic_abberation",
         ):  # fmt: skip
             corrupt(images(2, 3, 32, 32), numbers(2), name, 3, 0)
         for make in (
