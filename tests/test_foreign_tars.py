@@ -72,7 +72,7 @@ def test_a_description_is_left_as_it_is_and_a_changed_tar_is_told(vhs, tmp_path:
     data[data.index(b"\xff\xd8\xff") + 300] ^= 1  # within the first image
     tar.write_bytes(data)
     code, _, err = vhs("shard", "src", "at", "--in-place")
-    assert code == 2 and "already holds another shard set, or its tars have changed" in err
+    assert code == 2 and "validation-00.tar: has changed since at/val was begun" in err
     from vhs.runs import cache
 
     with pytest.raises(InputError, match="its content is not what the manifest says"):
@@ -82,21 +82,21 @@ def test_a_description_is_left_as_it_is_and_a_changed_tar_is_told(vhs, tmp_path:
 def test_a_description_that_was_cut_goes_on(vhs, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vhs.sources import in_place
 
-    read: list[str] = []
-    entry = in_place._entry
+    decoded: list[str] = []
+    checked = in_place._checked
 
-    def cut(place: Path, samples: int) -> object:
-        read.append(place.name)
-        if len(read) == 3:
+    def cut(channels: int, data: memoryview, place: Path, row: object) -> object:
+        decoded.append(place.name)
+        if len(decoded) == 50:
             raise KeyboardInterrupt
-        return entry(place, samples)
+        return checked(channels, data, place, row)
 
-    monkeypatch.setattr(in_place, "_entry", cut)
+    monkeypatch.setattr(in_place, "_checked", cut)
     assert vhs("shard", public, "at", "--in-place")[0] == 130
     assert not Path("at/train/shards.json").exists()
     assert vhs("shard", public, "at", "--in-place")[0] == 0
-    assert read.count("imagenet1k-train-0000.tar") == 1 and read.count("imagenet1k-train-0002.tar") == 2
-    monkeypatch.setattr(in_place, "_entry", entry)
+    assert decoded.count("imagenet1k-train-0000.tar") == 20 < decoded.count("imagenet1k-train-0002.tar")
+    monkeypatch.setattr(in_place, "_checked", checked)
     assert vhs("shard", public, "whole", "--in-place")[0] == 0
     assert not Path("at/train/shards.in-place.json").exists()
     for split in ("train", "val"):
@@ -200,3 +200,88 @@ def test_sets_are_told_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "more.tar").touch()
     with pytest.raises(InputError, match="names of others tell their split"):
         foreign.sets(str(tmp_path))
+
+
+class TestFilesOfTheUser:
+    def test_nothing_of_theirs_is_written_over_or_removed(self, vhs) -> None:
+        write(Path("real/%06d.tar"), samples("txt"), 10)
+        Path("links").mkdir()
+        Path("links/000000.tar").symlink_to("../real/000000.tar")
+        Path("out/train").mkdir(parents=True)
+        Path("out/000000.tar").write_bytes(b"mine")
+        Path("out/train/000000.tar").write_bytes(b"mine")
+        before = Path("real/000000.tar").read_bytes()
+        for arguments, words in (
+            (("links", "links"), "links: holds 000000.tar, which is read"),
+            (("real", "out"), "out/000000.tar: would be written over, and it is of no set of vhs"),
+            (("real", "out/train"), "out/train/000000.tar: would be written over"),
+        ):
+            code, _, err = vhs("shard", *arguments)
+            assert code == 2 and words in err and len(err.splitlines()) == 1
+        assert Path("real/000000.tar").read_bytes() == before
+        assert Path("out/000000.tar").read_bytes() == Path("out/train/000000.tar").read_bytes() == b"mine"
+
+    def test_a_damaged_journal_removes_nothing(self, vhs) -> None:
+        write(Path("src/%06d.tar"), samples("txt"), 10)
+        Path("out").mkdir()
+        Path("out/123456.tar").write_bytes(b"mine")
+        Path("out/shards.partial.json").write_bytes(b"{damaged")
+        code, _, err = vhs("shard", "src", "out")
+        assert code == 2 and "would be written over, and shards.partial.json is damaged" in err
+        assert Path("out/123456.tar").exists()
+
+    def test_the_same_command_again_where_the_tars_are(self, vhs, tmp_path: Path) -> None:
+        write(Path("one/%d.tar"), samples("txt", 20), 10)
+        imagenet_1k_wds(tmp_path / "two", train=20, val=20)
+        for arguments in (("one", "one", "--in-place"), ("two", "two", "--in-place"), ("two", "two/out")):
+            for _ in range(2):
+                code, _, err = vhs("shard", *arguments)
+                assert code == 0, (arguments, err)
+        assert (
+            ShardSet.open(Path("one")).manifest.samples == ShardSet.open(Path("two/out/train")).manifest.samples == 20
+        )
+
+    def test_tars_behind_links_are_described(self, vhs) -> None:
+        """As the cache of the Hugging Face hub lays them out."""
+        write(Path("blobs/%d.tar"), samples("txt"), 10)
+        Path("snapshot").mkdir()
+        Path("snapshot/train-0.tar").symlink_to("../blobs/0.tar")
+        assert vhs("shard", "snapshot", "at", "--in-place")[0] == 0
+        assert len(list(ShardSet.open(Path("at")).samples())) == 10
+
+    def test_a_touched_tar_is_the_same_tar(self, vhs) -> None:
+        write(Path("src/%d.tar"), samples("txt"), 10)
+        assert vhs("shard", "src", "at", "--in-place")[0] == 0
+        Path("src/0.tar").touch()
+        assert vhs("shard", "src", "at", "--in-place")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "odd, told", [("-1", "label '-1'"), ("10.0", "label '10.0'"), ("999999999", "label '999999999'")]
+)
+def test_a_label_that_is_no_index_is_told(vhs, odd: str, told: str) -> None:
+    made = samples("txt")
+    for number, sample in enumerate(made):
+        sample["cls"] = (odd if number == 7 else str(number)).encode()
+    write(Path("t/%d.tar"), made, 10)
+    code, _, err = vhs("shard", "t", "out")
+    assert code == 3 and told in err and "others are whole numbers" in err
+
+
+def test_a_label_far_beyond_all_others_is_told(vhs) -> None:
+    made = samples("txt")
+    for number, sample in enumerate(made):
+        sample["cls"] = b"9999999" if number == 7 else str(number).encode()
+    write(Path("t/%d.tar"), made, 10)
+    code, _, err = vhs("shard", "t", "out")
+    assert code == 3 and "label 9999999 among 10 different ones" in err
+
+
+def test_keys_that_are_alike_when_made_safe_stay_apart(vhs) -> None:
+    made = samples("txt", 2)
+    made[0]["__key__"], made[1]["__key__"] = "a b", "a_b"
+    write(Path("t/x-%d.tar"), made, 10)
+    for options in ((), ("--in-place",)):
+        assert vhs("shard", "t", f"out{len(options)}", *options)[0] == 0
+    ids = [[sample.id for sample in ShardSet.open(Path(where)).samples()] for where in ("out0", "out1")]
+    assert ids[0] == ids[1] and len(set(ids[0])) == 2 and all(name.startswith("x-0/a_b-") for name in ids[0])

@@ -167,7 +167,7 @@ class TestShards:
 
     def _set_of(self, folder: Path, data: bytes) -> ShardSet:
         (folder / "0.tar").write_bytes(data)
-        entry = {"name": "0.tar", "samples": 1, "bytes": len(data), "sha256": ""}
+        entry = {"name": "0.tar", "samples": 1, "bytes": len(data), "sha256": "0" * 64}
         raw = {
             "format": 1, "name": "x", "split": "val", "classes": list(CLASSES), "samples": 1, "tars": [entry], "channels": 1,
             "height": None, "width": None, "mean": [0.5], "std": [0.5],

@@ -37,14 +37,15 @@ class Faults:
     def __post_init__(self) -> None:
         self._random, self._lock = random.Random(self.seed), threading.Lock()
 
-    def next(self, path: str) -> tuple[str | None, float]:
-        """The fault of this answer, and where in its body."""
+    def next(self, path: str, *, body: bool) -> tuple[str | None, float]:
+        """The fault of this answer, and where in its body, if it has one."""
+        kinds = [kind for kind in self.kinds if body or kind in ("503", "late")]
         with self._lock:
             self.asked[path] += 1
-            if self.left < 1 or self._random.random() >= self.odds:
+            if self.left < 1 or not kinds or self._random.random() >= self.odds:
                 return None, 1.0
             self.left -= 1
-            kind = self._random.choice(self.kinds)
+            kind = self._random.choice(kinds)
             self.done[kind] += 1
             return kind, self._random.random()
 
@@ -76,7 +77,7 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
                 return super().do_GET() if body else super().do_HEAD()
             if not path.is_file():
                 return self.send_error(404)
-            kind, where = told.next(self.path)
+            kind, where = told.next(self.path, body=body)
             if kind == "503":
                 self.close_connection = True
                 return self.send_error(503)
@@ -88,7 +89,7 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
             if found and told.ranges:
                 first, last = int(found[1]), int(found[2] or size - 1)
                 data, code = data[first : last + 1], 206
-            sent = data[: int(len(data) * where)] if kind in ("drop", "short") and body else data
+            sent = data[: int(len(data) * where)] if kind in ("drop", "short") else data
             self.send_response(code)
             self.send_header("Content-Length", str(len(sent) if kind == "short" else len(data)))
             if told.ranges:

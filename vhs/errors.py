@@ -30,6 +30,10 @@ class InputError(VhsError):
     exit_code = 3
 
 
+class UnreadableError(InputError):
+    """What many samples lie in cannot be read or reached (exit code 3): never one bad sample that may be left out."""
+
+
 class MismatchError(VhsError):
     """Inputs that are fine alone do not fit each other (exit code 4)."""
 

@@ -82,6 +82,8 @@ def info(
         raise UsageError("--head: says what one head of a roles table is. Add --say.")
     read = options.reader(console, partial=partial, whole=whole)
     mute: list[UsageError] = []
+    from vhs.formats.places import redacted
+
     for thing in things:
         if say:
             try:
@@ -90,7 +92,10 @@ def info(
             except UsageError as error:  # the others have their say first
                 mute.append(error)
             continue
-        lines = [printable(thing), *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing, read))]
+        lines = [
+            printable(redacted(thing)),
+            *(f"  {name:<12}{printable(str(value))}" for name, value in _describe(thing, read)),
+        ]
         output.write(("\n".join(lines) + "\n").encode())
     if mute:
         raise mute[0]

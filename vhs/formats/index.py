@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,8 @@ FILE = "shards.index"
 MAGIC = b"vhs-index-1\n"
 HASH, DIGEST = 16, 16
 MOST = 1 << 30
+MEMBER = re.compile(r"[a-z.]{1,20}:(\d{1,15}):(\d{1,15})", re.ASCII)
+MEMBERS = re.compile(rf"({MEMBER.pattern})( {MEMBER.pattern})*", re.ASCII)
 STATED = ("cls", "json")
 """Members whose text the index holds."""
 
@@ -94,8 +97,9 @@ def write(folder: Path, index: Index, manifest_hash: str) -> None:
     write_whole(folder / FILE, to_bytes(index, manifest_hash))
 
 
-def read(place: Place, manifest_hash: str, samples: int) -> Index | None:
-    """That of the set with this manifest and so many samples; None where there is none, or another set's.
+def read(place: Place, manifest_hash: str, samples: int, sizes: Sequence[int]) -> Index | None:
+    """That of the set with this manifest, so many samples, and tars of these sizes; None where there is none, or
+    another set's.
 
     Raises InputError for one that is damaged.
     """
@@ -110,30 +114,42 @@ def read(place: Place, manifest_hash: str, samples: int) -> Index | None:
     digest, rest = data[start : start + DIGEST], data[start + DIGEST :]
     if digest != _digest(rest):
         raise InputError(f"{path}: is damaged. Copy it again, or remove it and run `vhs shard` again.")
-    return _checked(rest, samples, path)
+    return _checked(rest, samples, sizes, path)
 
 
-def holds(folder: Path, manifest_hash: str, expected: Index) -> bool:
+def holds(folder: Path, manifest_hash: str, sizes: Sequence[int], expected: Index) -> bool:
     """Whether the folder's index is this one."""
     try:
-        return read(folder, manifest_hash, len(expected)) == expected
+        return read(folder, manifest_hash, len(expected), sizes) == expected
     except InputError:
         return False
 
 
-def _checked(data: bytes, samples: int, path: Place) -> Index:
+def _checked(data: bytes, samples: int, sizes: Sequence[int], path: Place) -> Index:
     import polars as pl
 
     try:
         table = pl.read_parquet(io.BytesIO(data))
-        index = Index(*(table[name].to_list() for name in ("tar", "key", "label", "json", "members")))
+        text = [table[name].cast(pl.String) for name in ("key", "label", "json", "members")]
+        index = Index(table["tar"].cast(pl.Int64).to_list(), *(column.to_list() for column in text))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(
             f"{path}: is no index of samples: {str(error).splitlines()[0]}. Run `vhs shard` again."
         ) from error
     if len(index) != samples or table.null_count().sum_horizontal().item():
         raise InputError(f"{path}: {len(index)} samples, the manifest says {samples}. Run `vhs shard` again.")
+    _check_places(index, sizes, path)
     return index
+
+
+def _check_places(index: Index, sizes: Sequence[int], path: Place) -> None:
+    """Raises InputError for a sample that lies outside the tars. sizes: bytes of each tar."""
+    for row, (tar, members) in enumerate(zip(index.tars, index.members, strict=True)):
+        fine = type(tar) is int and 0 <= tar < len(sizes) and isinstance(members, str) and MEMBERS.fullmatch(members)
+        if not fine or any(int(part[1]) + int(part[2]) > sizes[tar] for part in MEMBER.finditer(members)):
+            raise InputError(
+                f"{path}: row {row}: {members!r:.60} in tar {tar!r:.20} lies in none. Run `vhs shard` again."
+            )
 
 
 def _digest(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from vhs.errors import InputError
 from vhs.formats.manifest import Manifest
 
 MAX_SIDE = 16384
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""Hashes become names of files where tars are kept (formats/tar_cache)."""
 MAX_NUMBER = 1e30
 TASKS = ("classification", "regression")
 NO_MANIFEST = "is not a shard manifest: "
@@ -80,8 +83,8 @@ def _tars(manifest: Manifest) -> str | None:
         name = entry.name
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".tar") or not name.isprintable():
             return f"tar name {name!r:.80} leaves the folder."
-        if not isinstance(entry.sha256, str):
-            return f"{NO_MANIFEST}{name} has no hash."
+        if not isinstance(entry.sha256, str) or not SHA256.fullmatch(entry.sha256):
+            return f"{NO_MANIFEST}{name} has no sha256."
     if len({entry.name for entry in manifest.tars}) < len(manifest.tars):
         return f"{NO_MANIFEST}one tar stands in it twice."
     return None

@@ -59,7 +59,9 @@ def parse(text: str | Path | Remote) -> Place:
     if protocol == "file":
         return Path("/", str(text)[found.end() :].lstrip("/"))
     if protocol == "pipe":
-        raise UsageError(f"{text}: would run a command. Name a folder, or a URL of {choices(PROTOCOLS)}.")
+        raise UsageError(
+            f"{redacted(str(text))}: would run a command. Name a folder, or a URL of {choices(PROTOCOLS)}."
+        )
     if protocol not in PROTOCOLS:
         raise UsageError(f"{protocol}://…: is no protocol that vhs reads. Name a folder, or {choices(PROTOCOLS)}.")
     return Remote(f"{protocol}://{str(text)[found.end() :]}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, UnreadableError, UsageError
 from vhs.formats import digests, index
 from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.digests import Collected
@@ -104,7 +104,7 @@ def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
     """Write what a complete set has beside its tars, the manifest last; what is there already stays untouched."""
     if digests.read(out, manifest.hash, manifest.samples) != told.digests.digests():
         digests.write(out, manifest.hash, told.digests.digests())
-    if not index.holds(out, manifest.hash, told.index):
+    if not index.holds(out, manifest.hash, [entry.bytes for entry in manifest.tars], told.index):
         index.write(out, told.index, manifest.hash)
     if not (out / MANIFEST).exists():
         write_whole(out / MANIFEST, manifest.to_bytes())
@@ -136,16 +136,23 @@ def _finished_manifest(out: Path, plan: str) -> Manifest | None:
 
 
 def _resume(out: Path, plan: str) -> Written:
-    """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one."""
-    if not (out / JOURNAL).exists():
-        return Written()
+    """The state of an interrupted run of this plan; else a fresh start, without the tars of a run of another one.
+
+    Raises UsageError for tars in `out` that no journal says are ours: they would be written over.
+    """
     state = resume(out, plan)
     if state is not None:
         return state
-    other = saved(out / JOURNAL)
-    names = [Path(entry["name"]).name for entry in other.tars] if other else []
-    for path in [out / name for name in names] or list(out.glob("[0-9]" * 6 + ".tar")):
-        path.unlink(missing_ok=True)
+    journal = out / JOURNAL
+    other = saved(journal)
+    if other is not None:  # its next tar may have been written, too
+        for name in (*(Path(entry["name"]).name for entry in other.tars), f"{len(other.tars):06d}.tar"):
+            (out / name).unlink(missing_ok=True)
+    held = next(iter(sorted(out.glob("[0-9]" * 6 + ".tar"))), None)
+    if held is not None:
+        why = f"{journal.name} is damaged" if journal.exists() and other is None else "it is of no set of vhs"
+        raise UsageError(f"{held}: would be written over, and {why}. Name another folder, or move it.")
+    save_journal(out, plan, Written())  # from now on tars here are ours
     return Written()
 
 
@@ -155,6 +162,8 @@ def _encode(
     def attempt(position: int) -> Encoded | InputError:
         try:
             return _sample(split, position)
+        except UnreadableError:
+            raise
         except InputError as error:
             return error
 

@@ -80,10 +80,10 @@ class ShardSet:
         """Raises InputError when there is no complete set."""
         path = folder / MANIFEST
         if isinstance(path, Remote):
-            told = transfers.read_if_there(path, MOST)
-            if told is not None:
-                return cls(folder, _manifest(told, path))
-            raise InputError(f"{folder}: holds no {MANIFEST}, or is not for us. Name the URL of a folder that does.")
+            try:
+                return cls(folder, _manifest(transfers.read(path, MOST), path))
+            except transfers.Lost as error:
+                raise InputError(f"{error} Name the URL of a folder that holds a shard set.") from error
         if path.exists():
             return cls(folder, _manifest(regular.read(path), path))
         assert isinstance(folder, Path)
@@ -107,7 +107,9 @@ class ShardSet:
         """Where its samples lie, for a set whose tars are others' or elsewhere; None where the tars themselves tell."""
         if self.manifest.tars_at is None and isinstance(self.folder, Path):
             return None
-        found = index.read(self.folder, self.manifest.hash, self.manifest.samples)
+        found = index.read(
+            self.folder, self.manifest.hash, self.manifest.samples, [entry.bytes for entry in self.manifest.tars]
+        )
         if found is None and self.manifest.tars_at is not None:
             raise InputError(f"{self.folder}: has no {index.FILE} of this manifest. Run `vhs shard --in-place` again.")
         return found
@@ -261,9 +263,13 @@ def _sets_behind(place: Remote) -> Iterator[ShardSet]:
     if transfers.exists(place / MANIFEST):
         yield ShardSet.open(place)
         return
-    for found in transfers.find(place, MANIFEST) or [place / name for name in SPLITS]:
-        if transfers.exists(found / MANIFEST):
-            yield ShardSet.open(found)
+    for folder in transfers.folders(place) or [place / name for name in SPLITS]:
+        if transfers.exists(folder / MANIFEST):
+            yield ShardSet.open(folder)
+            continue
+        for below in transfers.folders(folder):
+            if transfers.exists(below / MANIFEST):
+                yield ShardSet.open(below)
 
 
 SPLITS = ("train", "val", "test")
@@ -284,6 +290,8 @@ def pick(folder: Place, want: Callable[[Manifest], bool], what: str) -> ShardSet
     if len(found) == 1:
         return found[0]
     if not found:
+        if isinstance(folder, Remote) and not every:
+            return ShardSet.open(folder)  # says what the server answers
         advice = f" Make one with `vhs shard SOURCE {folder}`." if isinstance(folder, Path) else ""
         raise InputError(f"{folder}: holds no {what} shard set.{advice}")
     names = ", ".join(str(item.folder) for item in found)

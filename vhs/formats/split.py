@@ -189,6 +189,7 @@ def sample_ids(paths: Sequence[Path]) -> list[str]:
 def tar_ids(names: Sequence[str]) -> list[str]:
     """Ids of samples of tars that others wrote, `TAR/KEY`: each part as safe as the key of a tar member is."""
     ids = ["/".join(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name.split("/") if part != ".") for name in names]
+    ids = _apart(ids, names)
     ids = [
         found if len(found) <= MAX_KEY else f"{found[: MAX_KEY - 17]}-{sha256(found.encode())[:16]}" for found in ids
     ]
@@ -196,6 +197,15 @@ def tar_ids(names: Sequence[str]) -> list[str]:
         twice, _ = Counter(ids).most_common(1)[0]
         raise InputError(f"two samples would get the id {twice!r}; a key stands twice in one tar. Rename one of them.")
     return ids
+
+
+def _apart(ids: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Ids that several names share get the start of a hash of the name."""
+    counts = Counter(ids)
+    return [
+        found if counts[found] == 1 else f"{found}-{sha256(name.encode('utf-8', 'surrogateescape'))[:16]}"
+        for found, name in zip(ids, names, strict=True)
+    ]
 
 
 def sample_key(name: str) -> str:

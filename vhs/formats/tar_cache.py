@@ -10,21 +10,23 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from vhs.errors import InputError, UsageError, VhsError
+from vhs.errors import UnreadableError, UsageError, VhsError
 from vhs.formats import transfers
-from vhs.formats.atomic import sha256, sha256_file
+from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.places import Remote
 
 FOLDER, LIMIT = "VHS_CACHE", "VHS_CACHE_GB"
 GIGABYTES = 50.0
 GIGABYTE = 10**9
 PART = ".part"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+OURS = re.compile(r"[0-9a-f]{64}\.tar(\.part)?")
 VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "oid")
 """Under what names file systems tell what changes with a file's content."""
 
@@ -38,10 +40,19 @@ class TarCache:
 
     def unhashed(self, place: Remote) -> Path:
         """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version."""
-        told = transfers.stated(place)
-        version = next((str(told[key]) for key in VERSIONS if told.get(key)), "")
-        name = sha256(f"{place}\n{told['size']}\n{version}".encode())
-        return self._path(name, None, int(told["size"]), partial(transfers.fetch, place, int(told["size"])), place)
+        told = _version(place)
+        name = sha256(f"{place.url}\n{told}".encode())
+
+        def fetch(part: Path) -> None:
+            for again in (False, True):
+                transfers.fetch(place, told[0], part)
+                if _version(place) == told:
+                    return
+                os.truncate(part, 0)
+                if again:
+                    raise UnreadableError(f"{place}: changes while it is read. Try again when it is whole.")
+
+        return self._path(name, None, told[0], fetch, place)
 
     def path(
         self, digest: str, size: int, fetch: Callable[[Path], None], what: object, *, known: bool = False
@@ -49,13 +60,18 @@ class TarCache:
         """The tar with this hash and size, fetched if it is not here, or no longer sound.
 
         fetch: appends to a file what it lacks; what: names the tar; known: whether one that is here has been compared
-        with its hash before. Raises InputError where what comes has another hash, twice.
+        with its hash before. Raises UnreadableError where what comes has another hash, twice.
         """
+        assert SHA256.fullmatch(digest)
         path = self.folder / f"{digest}.tar"
-        if not known and _is_there(path, size):
-            with suppress(OSError):
-                if sha256_file(path) != digest:
-                    path.unlink()
+        if not known and _is_there(path, size) and not _is_sound(path, digest):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UnreadableError(
+                    f"{path}: is damaged and cannot be removed: {error.strerror}. Remove it, or name another folder in "
+                    f"${FOLDER}."
+                ) from error
         return self._path(digest, digest, size, fetch, what)
 
     def _path(self, name: str, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> Path:
@@ -65,7 +81,7 @@ class TarCache:
                 os.utime(path)
             return path
         if size > self.limit:
-            raise InputError(
+            raise UnreadableError(
                 f"{what}: has {size / GIGABYTE:.1f} GB, the cache {self.folder} may hold {self.limit / GIGABYTE:g}. "
                 f"Allow more in ${LIMIT}."
             )
@@ -82,20 +98,31 @@ class TarCache:
             ) from error
         return path
 
+    def adopt(self, path: Path, digest: str) -> None:
+        """Keep an `unhashed` file under its hash, too, once that is known."""
+        kept = self.folder / f"{digest}.tar"
+        with suppress(FileExistsError):
+            try:
+                os.link(path, kept)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                write_whole(kept, path.read_bytes())
+
     def _make_room(self, size: int, keep: Path) -> None:
         """Remove what was used longest ago until `size` more bytes fit; what others are fetching counts and stays."""
-        found = []
+        found: dict[int, list[tuple[int, int, Path]]] = {}
         for path in self.folder.glob("*.tar*"):
-            with suppress(OSError):
-                status = path.stat()
-                found.append((status.st_mtime_ns, status.st_size, path))
-        held = sum(bytes_ for _, bytes_, path in found if path != keep)
-        for _, bytes_, path in sorted(found):
+            if OURS.fullmatch(path.name) and path != keep:  # the folder may hold a user's own files
+                with suppress(OSError):
+                    status = path.stat()
+                    found.setdefault(status.st_ino, []).append((status.st_mtime_ns, status.st_size, path))
+        held = sum(names[0][1] for names in found.values())  # a file with two names is one
+        for names in sorted(found.values()):
             if held + size <= self.limit:
                 return
-            if path != keep and not _is_fetched(path):
-                path.unlink(missing_ok=True)
-                held -= bytes_
+            if all(_remove(path) for _, _, path in names):
+                held -= names[0][1]
 
 
 def default() -> TarCache:
@@ -119,7 +146,7 @@ def _is_there(path: Path, size: int) -> bool:
 
 
 def _fetch(part: Path, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> None:
-    """Raises InputError where the content is another one, also when fetched from its start."""
+    """Raises UnreadableError where the content is another one, also when fetched from its start."""
     for again in (False, True):
         fetch(part)
         if digest is None:
@@ -129,7 +156,7 @@ def _fetch(part: Path, digest: str | None, size: int, fetch: Callable[[Path], No
             return
         os.truncate(part, 0)  # what an earlier run left may have been of another file
         if again:
-            raise InputError(
+            raise UnreadableError(
                 f"{what}: its content is not what the manifest says (sha256 {found[:12]}…, expected {digest[:12]}…). "
                 f"Copy the set there again."
             )
@@ -139,10 +166,14 @@ def _fetch(part: Path, digest: str | None, size: int, fetch: Callable[[Path], No
 def _locked(part: Path) -> Iterator[Path]:
     """Hold `part`, made if it is not there. With `flock` threads wait for each other, too."""
     part.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
+    while True:
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         with suppress(OSError):  # a file system without locks: two runs fetch the same, and the hash tells
             fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_still(part, handle) or _is_still(part.with_name(part.name.removesuffix(PART)), handle):
+            break
+        os.close(handle)  # another made room of it between our opening and locking it
+    try:
         yield part
     finally:
         with suppress(OSError):
@@ -150,18 +181,41 @@ def _locked(part: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _is_fetched(path: Path) -> bool:
-    """Whether a process is fetching this part."""
-    if not path.name.endswith(PART):
-        return False
+def _is_still(path: Path, handle: int) -> bool:
+    """Whether the file locked has this name."""
     try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> bool:
+    """Remove a tar, or a part that no process is fetching; whether it is gone."""
+    try:
+        if not path.name.endswith(PART):
+            path.unlink(missing_ok=True)
+            return True
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return True
+        return not path.exists()
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        path.unlink(missing_ok=True)  # while it is held
         return True
+    except OSError:
+        return False
     finally:
         os.close(handle)
-    return False
+
+
+def _is_sound(path: Path, digest: str) -> bool:
+    try:
+        return sha256_file(path) == digest
+    except OSError:
+        return False
+
+
+def _version(place: Remote) -> tuple[int, str]:
+    """A file's size, and what changes with its content."""
+    told = transfers.stated(place)
+    return int(told["size"]), next((str(told[key]) for key in VERSIONS if told.get(key)), "")

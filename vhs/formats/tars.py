@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import NamedTuple
 
-from vhs.errors import InputError, VhsError
+from vhs.errors import InputError, UnreadableError
 from vhs.formats import tar_cache, transfers
 from vhs.formats.manifest import TarEntry
 from vhs.formats.places import Place, Remote
@@ -50,7 +50,7 @@ class LocalTars:
         return self._folder / entry.name
 
     def data(self, entry: TarEntry) -> memoryview:
-        """Raises InputError for a file that cannot be read or has another size."""
+        """Raises UnreadableError for a file that cannot be read or has another size."""
         if entry.name not in self._mapped:
             self._mapped[entry.name] = _mapped(self.path(entry), entry)
         return self._mapped[entry.name]
@@ -69,6 +69,7 @@ class CachedTars:
         self._mapped: OrderedDict[str, memoryview] = OrderedDict()
         self._process = os.getpid()
         self._sound: set[str] = set()
+        self._lock = Lock()
         self.in_order = True
 
     @property
@@ -80,7 +81,7 @@ class CachedTars:
         return str(self._place / entry.name)
 
     def path(self, entry: TarEntry) -> Path:
-        """Raises InputError where it cannot be fetched."""
+        """Raises UnreadableError where it cannot be fetched."""
         there, known = self._place / entry.name, entry.name in self._sound
         fetch = partial(transfers.fetch, there, entry.bytes)
         path = self._cache.path(entry.sha256, entry.bytes, fetch, there, known=known)
@@ -88,15 +89,20 @@ class CachedTars:
         return path
 
     def data(self, entry: TarEntry) -> memoryview:
-        """Raises InputError where it cannot be fetched. Begins to fetch the tar after it."""
-        if entry.name not in self._mapped:
-            self._mapped[entry.name] = self._open(entry)
-            if len(self._mapped) > OPEN:
+        """Raises UnreadableError where it cannot be fetched. Begins to fetch the tar after it."""
+        with self._lock:
+            found = self._mapped.get(entry.name)
+            if found is not None:
+                self._mapped.move_to_end(entry.name)
+                return found
+        found = self._open(entry)
+        with self._lock:
+            self._mapped[entry.name] = found
+            while len(self._mapped) > OPEN:
                 self._mapped.popitem(last=False)
-            if self.in_order and entry.name in self._next:
-                self.fetch([self._entries[self._next[entry.name]]])
-        self._mapped.move_to_end(entry.name)
-        return self._mapped[entry.name]
+        if self.in_order and entry.name in self._next:
+            self.fetch([self._entries[self._next[entry.name]]])
+        return found
 
     def fetch(self, entries: Iterable[TarEntry]) -> None:
         """Begin to fetch tars beside what else is done; what fails is told when the tar is asked for."""
@@ -111,9 +117,9 @@ class CachedTars:
     def _open(self, entry: TarEntry) -> memoryview:
         for _ in range(ATTEMPTS):
             path = self.path(entry)
-            if path.exists():
+            with suppress(UnreadableError):  # evicted before it was opened
                 return _mapped(path, entry)
-        raise VhsError(f"{path}: goes as soon as it is fetched. Allow the cache more in ${tar_cache.LIMIT}.")
+        raise UnreadableError(f"{path}: goes as soon as it is fetched. Allow the cache more in ${tar_cache.LIMIT}.")
 
 
 def of(place: Place, entries: Iterable[TarEntry]) -> LocalTars | CachedTars:
@@ -122,7 +128,10 @@ def of(place: Place, entries: Iterable[TarEntry]) -> LocalTars | CachedTars:
 
 
 def _mapped(path: Path, entry: TarEntry) -> memoryview:
-    data = open_tar(path)
+    try:
+        data = open_tar(path)
+    except InputError as error:
+        raise UnreadableError(str(error)) from error
     if len(data) != entry.bytes:
-        raise InputError(f"{path}: {len(data)} bytes, shards.json says {entry.bytes}; truncated? Shard it again.")
+        raise UnreadableError(f"{path}: {len(data)} bytes, shards.json says {entry.bytes}; truncated? Shard it again.")
     return memoryview(data)

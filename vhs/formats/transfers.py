@@ -13,27 +13,30 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vhs.errors import InputError, UsageError
+from vhs.errors import UnreadableError, UsageError
 from vhs.formats.places import EXTRAS, Remote, redacted
 
 BLOCK = 8 << 20
 """Bytes asked for at once: what a broken connection costs at most."""
 AHEAD = 4
 """Blocks under way at once."""
-TRIES = 8
+TRIES, ASKED = 8, 3
+"""How often a range is asked for without progress; and a size, which a failing server may tell wrongly."""
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the second try, doubled before each further one, up to the longest."""
 SILENCE = 30.0
 """Seconds without a byte after which a connection is given up."""
+FOLDERS = 100
+"""Folders of a folder that are looked into."""
 LOST = (404, 410, 401, 403)
 """Answers of a server that asking again does not change."""
 
 
 def read(place: Remote, most: int) -> bytes:
-    """All of a file of at most `most` bytes. Raises InputError naming the URL without its credentials."""
+    """All of a file of at most `most` bytes. Raises UnreadableError naming the URL without its credentials."""
     size = size_of(place)
     if size > most:
-        raise InputError(f"{place}: has {size:,} bytes; at most {most:,} were expected.")
+        raise UnreadableError(f"{place}: has {size:,} bytes; at most {most:,} were expected.")
     return b"".join(blocks(place, 0, size))
 
 
@@ -46,7 +49,7 @@ def read_if_there(place: Remote, most: int) -> bytes | None:
 
 
 def exists(place: Remote) -> bool:
-    """Whether there is such a file. Raises InputError where nobody could say."""
+    """Whether there is such a file. Raises UnreadableError where nobody could say."""
     try:
         return size_of(place) >= 0
     except Lost:
@@ -54,7 +57,7 @@ def exists(place: Remote) -> bool:
 
 
 def size_of(place: Remote) -> int:
-    """Bytes of a file. Raises InputError, Lost where it is not there."""
+    """Bytes of a file. Raises UnreadableError, Lost where it is not there."""
     return int(stated(place)["size"])
 
 
@@ -70,16 +73,19 @@ def stated(place: Remote) -> dict[str, Any]:
     return _insist(place, ask)
 
 
-def find(place: Remote, name: str) -> list[Remote]:
-    """The folders one or two levels below that hold a file of this name, in order; none where the server lists none."""
+def folders(place: Remote) -> list[Remote]:
+    """The folders in a folder, by name, at most FOLDERS; none where the server lists none."""
     try:
-        system = _system(place.protocol)
-        found = [path for level in ("*", "*/*") for path in system.glob(f"{place.url.rstrip('/')}/{level}/{name}")]
+        listed = _system(place.protocol).ls(place.url, detail=True)
     except Exception:  # what a server says that lists nothing
         return []
-    base = place.url.split("://", 1)[1].rstrip("/")
-    below = sorted(str(path).split("://")[-1] for path in found)
-    return [place / path.rpartition(base + "/")[2].rpartition("/")[0] for path in below if base + "/" in path]
+    base = place.url.split("://", 1)[1].rstrip("/") + "/"
+    names = set()
+    for item in listed:
+        path = str(item["name"]).split("://")[-1]
+        if path.startswith(base) and (item.get("type") == "directory" or path.endswith("/")):
+            names.add(path.removeprefix(base).rstrip("/"))
+    return [place / name for name in sorted(names) if name and "/" not in name and "?" not in name][:FOLDERS]
 
 
 def blocks(place: Remote, start: int, size: int) -> Iterator[bytes]:
@@ -94,7 +100,15 @@ def blocks(place: Remote, start: int, size: int) -> Iterator[bytes]:
 
 
 def fetch(place: Remote, size: int, target: Path) -> None:
-    """Append to `target` what it lacks of a file of `size` bytes; what a broken run left there is kept."""
+    """Append to `target` what it lacks of a file of `size` bytes; what a broken run left there is kept.
+
+    Raises UnreadableError at once for a file of another size.
+    """
+    told = [size_of(place)]
+    while told[-1] != size:
+        if len(told) == ASKED:
+            raise UnreadableError(f"{place}: has {told[-1]:,} bytes, {size:,} were expected. Copy the set there again.")
+        told.append(size_of(place))
     with target.open("ab") as file:
         have = file.tell()
         if have > size:
@@ -103,7 +117,7 @@ def fetch(place: Remote, size: int, target: Path) -> None:
             file.write(block)
 
 
-class Lost(InputError):
+class Lost(UnreadableError):
     """What is asked for is not there, or not for us: asking again does not help."""
 
 
@@ -140,13 +154,15 @@ def _insist(place: Remote, ask: Callable[[], Any], found: Sized = ()) -> Any:
         attempt += 1
         try:
             return ask()
-        except InputError:
+        except UnreadableError:
             raise
         except Exception as error:  # every protocol has kinds of its own
+            if "shutdown" in str(error):  # of this process, which ends
+                raise
             if _is_lost(error):
                 raise Lost(f"{place}: cannot be read: {_reason(error)}.") from error
             if attempt >= TRIES and len(found) == had:
-                raise InputError(
+                raise UnreadableError(
                     f"{place}: cannot be read: {_reason(error)}; given up after {TRIES} tries. Try again later: what "
                     f"has come is kept."
                 ) from error
@@ -167,6 +183,11 @@ def _reason(error: BaseException) -> str:
     """In a few words, without credentials."""
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
+    status, message = getattr(error, "status", None), getattr(error, "message", "")
+    if isinstance(status, int) and isinstance(message, str):
+        return f"the server answers {status} {redacted(message)[:80]}".rstrip()
     words = redacted(" ".join(str(error).split()))[:160].rstrip(".")
     return f"{type(error).__name__}{f': {words}' if words else ''}"
 
@@ -193,7 +214,8 @@ def _options(protocol: str) -> dict[str, Any]:
     """Patience, in the words of each protocol."""
     if protocol in ("http", "https"):
         timeout = importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+        plain = {"Accept-Encoding": "identity"}  # a range of what is compressed is no range
+        return {"client_kwargs": {"timeout": timeout, "trust_env": True, "headers": plain}}
     if protocol == "s3":
         return {"config_kwargs": {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": {"max_attempts": 1}}}
     return {}

@@ -64,12 +64,12 @@ def verify(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int] = (
 
 
 def _checks(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int]) -> list[Callable[[], None]]:
+    if isinstance(data.tars, CachedTars):
+        return []  # compared as they come, and whenever a process first finds them in the cache
     known = data.digests if len(samples) < data.manifest.samples else None
     if known is not None:
         parts = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
         return [partial(_check_samples, part, known) for part in parts]
-    if isinstance(data.tars, CachedTars):
-        return []  # compared as they come, and whenever a process first finds them in the cache
     rank, ranks = share
     return [partial(check_tar, data, entry) for entry in data.manifest.tars[rank::ranks]]
 

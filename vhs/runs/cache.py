@@ -18,7 +18,7 @@ import torch
 
 from vhs.batch import Batch
 from vhs.environment import memory_bytes
-from vhs.errors import InputError, UsageError, VhsError
+from vhs.errors import InputError, UnreadableError, UsageError, VhsError
 from vhs.formats import pixels
 from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import IMAGENET, Geometry
@@ -184,6 +184,8 @@ def _decode_all(
     def attempt(sample: Sample) -> np.ndarray | InputError:
         try:
             return pixels.decode(data, sample, geometry)
+        except UnreadableError:
+            raise
         except InputError as error:
             return error
 
@@ -191,6 +193,8 @@ def _decode_all(
     with ThreadPoolExecutor(threads or 1) as pool:
         for start in range(0, len(samples), CHUNK):
             chunk = samples[start : start + CHUNK]
+            for sample in chunk:
+                sample.tar.data()  # fetched here, where a signal ends it, and not in a thread
             results = pool.map(attempt, chunk) if threads else map(attempt, chunk)
             for sample, result in zip(chunk, results, strict=True):
                 if isinstance(result, InputError):

@@ -13,7 +13,8 @@ from pathlib import Path
 from vhs.errors import InputError
 from vhs.formats import places
 from vhs.formats.places import Place, Remote
-from vhs.formats.shards import MANIFEST
+from vhs.formats.shard_journal import JOURNAL
+from vhs.formats.shards import MANIFEST, ShardSet
 from vhs.sources.folders import SPLITS
 
 SUFFIX = ".tar"
@@ -37,10 +38,29 @@ def is_named(source: str) -> bool:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether a folder holds tars, no folders, and no set of vhs."""
-    if (folder / MANIFEST).exists() or not any(folder.glob(f"*{SUFFIX}")):
+    """Whether a folder holds tars that others wrote, and no folders but those of sets made of them."""
+    if not any(folder.glob(f"*{SUFFIX}")) or _is_ours(folder):
         return False
-    return not any(path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return all(_is_made(path) for path in below)
+
+
+def holds_tars(source: str) -> bool:
+    """Whether a source names tars, or is a folder with some: what can be described where it lies."""
+    place = places.parse(source)
+    return is_named(source) or (isinstance(place, Path) and place.is_dir() and any(place.glob(f"*{SUFFIX}")))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the tars of a folder are a set of vhs, whole or begun."""
+    if (folder / JOURNAL).exists():
+        return True
+    return (folder / MANIFEST).exists() and ShardSet.open(folder).manifest.tars_at is None
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether a folder holds what `vhs shard` writes, itself or one level below."""
+    return any(folder.glob("shards.*")) or any(folder.glob("*/shards.*"))
 
 
 def sets(source: str) -> list[TarSet]:
@@ -68,7 +88,7 @@ def _tars(source: str) -> Sequence[Place]:
         raise InputError(f"{places.redacted(source)}: expected names of tars, such as train-{{0000..0099}}.tar.")
     lacking = next((name for name in named if isinstance(name, Path) and not name.is_file()), None)
     if lacking is not None:
-        raise InputError(f"{lacking}: is not there, one of {len(named)} tars that {source} names.")
+        raise InputError(f"{lacking}: is not there, one of {len(named)} tars that {places.redacted(source)} names.")
     return named
 
 
@@ -80,9 +100,11 @@ def _expanded(source: str) -> list[str]:
     try:
         names = list(islice(braceexpand.braceexpand(source), MOST + 1))
     except ValueError as error:
-        raise InputError(f"{source}: its braces do not match. Expected such as train-{{0000..0099}}.tar.") from error
+        raise InputError(
+            f"{places.redacted(source)}: its braces do not match. Expected such as train-{{0000..0099}}.tar."
+        ) from error
     if len(names) > MOST:
-        raise InputError(f"{source}: stands for more than {MOST} names.")
+        raise InputError(f"{places.redacted(source)}: stands for more than {MOST} names.")
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from vhs.sources.folders import PROBED, channels_of, wordnet
 from vhs.sources.foreign import TarSet
 from vhs.sources.foreign_samples import Foreign, Teller, samples
 
+NUMBER, INDEX = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII), re.compile(r"\d{1,7}", re.ASCII)
+MOST_GAPS, MOST_EMPTY = 100, 22_000
+"""Labels may be this many times as large as there are different ones, or as ImageNet-21k has classes."""
 OPEN = 8
 """Tars mapped at once."""
 
@@ -154,9 +158,21 @@ def _names(told: str | None) -> tuple[list[str] | None, Teller | None]:
 def _classes(every: Sequence[Foreign], names: list[str] | None) -> tuple[tuple[str, ...], dict[str, int]]:
     """(class names in label order, label text -> place)."""
     texts = {sample.label for sample in every}
-    if not all(text.isascii() and text.isdigit() and len(text) < 8 for text in texts):
+    numbers = {text for text in texts if NUMBER.fullmatch(text)}
+    if not numbers or (names and texts <= set(names)):
         classes = names or sorted(texts)
         return tuple(classes), {name: place for place, name in enumerate(classes)}
+    odd = next((sample for sample in every if not INDEX.fullmatch(sample.label)), None)
+    if odd is not None:
+        raise InputError(
+            f"{odd.key}: label {odd.label[:40]!r}, others are whole numbers; expected one from 0 on. Mend it, or name "
+            f"another member with --label."
+        )
+    if names is None and max(map(int, texts)) > max(MOST_GAPS * len(texts), MOST_EMPTY):
+        raise InputError(
+            f"label {max(map(int, texts))} among {len(texts)} different ones: most classes would have no name. Name "
+            f"them all with --class-names FILE, or another member with --label."
+        )
     told: dict[str, str] = {}
     for sample in every:
         if sample.class_name is not None and told.setdefault(sample.label, sample.class_name) != sample.class_name:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError
-from vhs.formats import sharding
-from vhs.formats.atomic import sha256_file
+from vhs.formats import sharding, tar_cache
+from vhs.formats.atomic import sha256, sha256_file
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.index import Row
 from vhs.formats.manifest import Manifest, TarEntry
@@ -38,10 +38,12 @@ def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> M
     that cannot be decoded: nobody could leave it out of tars that stay as they are.
     """
     at = _folder_of(contents.of.tars, out)
-    split = replace(foreign_split.split_of(contents), extra={"tars_at": at})
+    sizes = "\n".join(f"{place.name}:{local(place).stat().st_size}" for place in contents.of.tars)
+    split = replace(foreign_split.split_of(contents), extra={"tars_at": at}, fingerprint=sha256(sizes.encode()))
     plan = sharding.plan_of(split, 0, skip_bad=False)
     done = _finished(out, plan)
     state = Written() if done else resume(out, plan, JOURNAL) or Written()
+    recorded = done.tars if done else tuple(TarEntry(**entry) for entry in state.tars)
     told = Told()
     by_tar = _by_tar(contents)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -49,11 +51,12 @@ def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> M
             progress(f"reading {split.name}/{split.split}", number, len(by_tar))
             data = memoryview(open_tar(local(place)))
             rows = list(_rows(contents, by_tar[number], data))
-            if not done and number >= len(state.tars):
-                state.add(
-                    _entry(place, len(rows)), list(pool.map(partial(_checked, split.channels, data, place), rows))
-                )
+            entry = _entry(place, len(rows))
+            if number >= len(recorded):
+                state.add(entry, list(pool.map(partial(_checked, split.channels, data, place), rows)))
                 save_journal(out, plan, state, JOURNAL)
+            elif recorded[number] != entry:
+                raise UsageError(f"{place}: has changed since {out} was begun. Remove {out}, or name another folder.")
             for row in rows:
                 told.add_row(row, data)
     progress(f"reading {split.name}/{split.split}", len(by_tar), len(by_tar))
@@ -74,7 +77,7 @@ def _finished(out: Path, plan: str) -> Manifest | None:
 
 def _folder_of(tars: tuple[Place, ...], out: Path) -> str:
     """Where the tars lie: a URL, or a path from `out` on. Raises UsageError where they lie in several folders."""
-    folders = {str(place.parent if isinstance(place, Remote) else place.resolve().parent) for place in tars}
+    folders = {str(place.parent if isinstance(place, Remote) else place.parent.resolve()) for place in tars}
     if len(folders) > 1:
         raise UsageError(f"--in-place: {tars[0]} and others lie in {len(folders)} folders; a set's lie in one.")
     first = tars[0]
@@ -84,7 +87,12 @@ def _folder_of(tars: tuple[Place, ...], out: Path) -> str:
                 f"--in-place: {first}: its URL holds credentials, which no file should. Give them in the environment."
             )
         return first.parent.url
-    return os.path.relpath(folders.pop(), out.resolve())
+    at = os.path.relpath(folders.pop(), out.resolve())
+    try:
+        at.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{at!r}: is a name that is not UTF-8, which a manifest cannot hold. Rename it.") from None
+    return at
 
 
 def _by_tar(contents: Contents) -> list[list[int]]:
@@ -121,7 +129,5 @@ def _entry(place: Place, samples: int) -> TarEntry:
     path = local(place)
     digest = sha256_file(path)
     if isinstance(place, Remote):  # where the set's own reading will look for it
-        kept = path.with_name(f"{digest}.tar")
-        if not kept.exists():
-            os.link(path, kept)
+        tar_cache.default().adopt(path, digest)
     return TarEntry(place.name, samples, path.stat().st_size, digest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhs.errors import InputError, UsageError
+from vhs.formats import places
 from vhs.sources import foreign
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def read(source: str, layout: str, columns: str | None = None, *, follow_links: 
 
     path = Path(source)
     if layout != FASHION and not path.exists():
-        raise InputError(f"{source}: is not there.")
+        raise InputError(f"{places.redacted(source)}: is not there.")
     if columns is not None and not LAYOUTS[layout].columns:
         raise UsageError(f"--columns: {source} is of layout {layout}; only metadata has columns, and parquet.")
     if path.is_dir() and not follow_links:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError, check_range, choices
-from vhs.formats import locks
+from vhs.formats import locks, places
 from vhs.formats.places import Place
 from vhs.formats.sharding import PER_TAR, write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import attributes, class_map, foreign_split, in_place, layouts, region_maps
+from vhs.sources import attributes, class_map, foreign, foreign_split, in_place, layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import VAL_SHARE, Dominoes
@@ -177,9 +177,11 @@ def _in_place(source: str, out: Path, asked: Asked, progress: Progress) -> dict[
     given = next((option for option, value in changed.items() if value), None)
     if given is not None:
         raise UsageError(f"--in-place: describes tars as they are; {given} makes others. Drop one of the two.")
-    layout = asked.layout or layouts.detect(source)
+    layout = asked.layout or (layouts.WEBDATASET if foreign.holds_tars(source) else layouts.detect(source))
     if layout != layouts.WEBDATASET:
-        raise UsageError(f"--in-place: {source} is of layout {layout}; only tars are described where they lie.")
+        raise UsageError(
+            f"--in-place: {places.redacted(source)} is of layout {layout}; only tars are described where they lie."
+        )
     found = _contents(source, asked, progress)
     return {out / part.of.split if len(found) > 1 else out: part for part in found}
 
@@ -205,7 +207,7 @@ def _splits(source: str, out: Path, asked: Asked, progress: Progress) -> list[Sp
         return [foreign_split.split_of(part) for part in found]
     given = "--label" if asked.label else "--class-names" if asked.class_names else None
     if given is not None:
-        raise UsageError(f"{given}: is of tars that others wrote; {source} is of layout {layout}.")
+        raise UsageError(f"{given}: is of tars that others wrote; {places.redacted(source)} is of layout {layout}.")
     parts = layouts.read(source, layout, asked.columns, follow_links=asked.follow_links)
     if name is None:
         return parts
@@ -222,6 +224,9 @@ def _check_split(name: str, found: Sequence[str]) -> None:
 
 def _check_apart(found: Sequence[Contents], out: Path) -> None:
     """Raises UsageError where tars would be written beside, and perhaps over, those that are read."""
+    targets = {folder.resolve() for folder in (out, *(out / part.of.split for part in found))}
     for place in (place for part in found for place in part.of.tars):
-        if isinstance(place, Path) and place.resolve().parent == out.resolve():
-            raise UsageError(f"{out}: holds {place.name}, which is read. Name another folder, or take --in-place.")
+        if isinstance(place, Path) and targets & {place.resolve().parent, place.parent.resolve()}:
+            raise UsageError(
+                f"{place.parent}: holds {place.name}, which is read. Name another folder, or take --in-place."
+            )
