@@ -215,3 +215,12 @@ def test_a_part_of_a_table_is_marked_in_the_headline() -> None:
         assert bare.get_suptitle() == ""
         style.mark(bare, "part of a table")
     assert bare.get_suptitle() == "part of a table"
+
+
+def test_a_roll_up_draws_families_not_the_corruptions_that_two_of_them_share() -> None:
+    from vhs.figures.rollup import _order
+
+    shared = ["sparkles (imagenet-c-bar)", "sparkles (cifar-c-bar)"]
+    assert _order(["imagenet-c-bar", "cifar-c-bar", "plasma_noise", *shared]) == ["imagenet-c-bar", "cifar-c-bar"]
+    assert _order(["noise", "noise (imagenet-3dcc)", "fog"]) == ["noise", "noise (imagenet-3dcc)"]
+    assert _order(shared) == shared

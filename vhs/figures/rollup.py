@@ -43,7 +43,7 @@ def heat_maps(table: pl.DataFrame, scale: str = "accuracy") -> Figure:
     for axes, (name, part, column) in zip(places, panels, strict=True):
         image = _heat_map(axes, part, column, factor, norm)
         count = "" if column == "clean" else f"\nmean of {part['n_conditions'][0]}"
-        axes.set_title(words.plain(name) + count, fontsize=paper.small())
+        labels.title(axes, words.plain(name) + count)
     figure.supylabel("layer")
     labels.label_below(places, "head")
     style.colour_bar(image, places, label=f"{label}\n{HELPS}", share=0.06, aspect=35, below=True)
@@ -66,7 +66,7 @@ def _panels(rows: pl.DataFrame, target: str | None, names: list[str]) -> list[tu
 def _order(names: list[str]) -> list[str]:
     """Families, then categories; corruptions only where there is neither."""
     wide = [name for name in (*IMAGENET_C, *FAMILIES) if name in names]
-    others = [name for name in names if name not in wide and name not in STORED_NAMES]
+    others = [name for name in names if name not in wide and name.partition(" (")[0] not in STORED_NAMES]
     return [*wide, *others] or names
 
 
