@@ -498,6 +498,25 @@ def test_hugging_face_urls_are_asked_of_their_own_library(monkeypatch: pytest.Mo
     assert same(decoded("hf://datasets/someone/toy"), decoded(toy_shards))
 
 
+@pytest.mark.parametrize(
+    "url, package, extra",
+    [
+        ("https://h/x", "aiohttp", "vhs-heads[http]"),
+        ("s3://b/x", "s3fs", "vhs-heads[s3]"),
+        ("gs://b/x", "gcsfs", "vhs-heads[gs]"),
+    ],
+)
+def test_a_missing_package_is_told_at_once(vhs, monkeypatch, url: str, package: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    transfers._open_system.cache_clear()
+    code, _, err = vhs("info", url)
+    assert (
+        code == 2
+        and err.count("\n") == 1
+        and f"needs a package that is not here. Install it: pip install '{extra}'" in err
+    )
+
+
 def test_places_are_parsed_and_named_without_credentials() -> None:
     assert places.parse("data/val") == Path("data/val") and places.parse("file:///data/val") == Path("/data/val")
     assert places.parse(Path("s3://b/x")) == Remote("s3://b/x")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vhs.errors import UnreadableError, UsageError
+from vhs.errors import UnreadableError, UsageError, VhsError
 from vhs.formats.places import EXTRAS, Remote, redacted
 
 BLOCK = 8 << 20
@@ -156,7 +156,7 @@ def _insist(place: Remote, ask: Callable[[], Any], found: Sized = ()) -> Any:
         attempt += 1
         try:
             return ask()
-        except UnreadableError:
+        except VhsError:
             raise
         except Exception as error:  # every protocol has kinds of its own
             if "shutdown" in str(error):  # of this process, which ends
@@ -205,7 +205,7 @@ def _open_system(protocol: str, process: int) -> Any:
     except ImportError as error:
         extra = EXTRAS.get(protocol)
         how = f"pip install 'vhs-heads[{extra}]'" if extra else "pip install huggingface_hub"
-        raise UsageError(f"{protocol}://…: needs a package that is not here ({error}). Install it: {how}.") from error
+        raise UsageError(f"{protocol}://…: needs a package that is not here. Install it: {how}.") from error
 
 
 def _system(protocol: str) -> Any:
