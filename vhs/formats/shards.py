@@ -20,7 +20,7 @@ from vhs.formats import digests, index, manifest_checks, places, regular, tar, t
 from vhs.formats.digests import Digests, Statements
 from vhs.formats.images import SUFFIXES, decode
 from vhs.formats.index import Index, Row
-from vhs.formats.manifest import Manifest, TarEntry
+from vhs.formats.manifest import Manifest
 from vhs.formats.places import Place, Remote
 from vhs.formats.tars import CachedTars, LocalTars, Tar
 
@@ -122,30 +122,29 @@ class ShardSet:
         """
         seen: set[str] = set()
         stated = Statements()
-        for entry, row in self._rows():
-            where = self.tars.where(entry)
+        for lies, row in self._rows():
             if row.key in seen:
-                raise InputError(f"{where}: {row.key}: this sample id stands twice in the set.")
+                raise InputError(f"{lies.where}: {row.key}: this sample id stands twice in the set.")
             stated.add(row.key, row.label.encode(errors=ODD), row.json.encode(errors=ODD))
-            yield self._sample(row, Tar(where, partial(self.tars.data, entry)), len(seen))
+            yield self._sample(row, lies, len(seen))
             seen.add(row.key)
         if self.verify and self.digests is not None and stated.value() != self.digests.stated:
             raise InputError(f"{self.folder}: its labels or ids are not what was sharded. Shard it again.")
 
-    def _rows(self) -> Iterator[tuple[TarEntry, Row]]:
+    def _rows(self) -> Iterator[tuple[Tar, Row]]:
         """Every sample with its tar: by the index, or by walking through the tars."""
+        lie = [Tar(self.tars.where(entry), partial(self.tars.data, entry)) for entry in self.manifest.tars]
         if self.index is not None:
             for row in self.index.rows():
-                yield self.manifest.tars[row.tar], row
+                yield lie[row.tar], row
             return
-        for number, entry in enumerate(self.manifest.tars):
+        for number, (entry, lies) in enumerate(zip(self.manifest.tars, lie, strict=True)):
             count = 0
-            for row in rows_of(self.tars.data(entry), self.tars.where(entry), number):
-                yield entry, row
+            for row in rows_of(lies.data(), lies.where, number):
+                yield lies, row
                 count += 1
             if count != entry.samples:
-                where = self.tars.where(entry)
-                raise InputError(f"{where}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
+                raise InputError(f"{lies.where}: {count} samples, {MANIFEST} says {entry.samples}. Shard it again.")
 
     def _sample(self, row: Row, lies: Tar, place: int) -> Sample:
         has_image = any(suffix in row.members for suffix in SUFFIXES)
