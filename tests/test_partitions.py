@@ -288,3 +288,12 @@ def test_functions_of_python_do_as_the_commands(typed, toy_checkpoint: Path, toy
         vhs.evalshift(model, data, summary="mce", normalise_by=whole[0], part="0/2", keep="x", quiet=True)
     with pytest.raises(vhs.MismatchError, match="part 1/3 is missing"):
         vhs.merge("ablate.0", "ablate.2")
+
+
+def test_more_parts_than_tiles_are_said(vhs, toy_checkpoint: Path) -> None:
+    for tile, count, told in ((96, 2, True), (48, 2, False)):
+        code, _, err = vhs("evalshift", toy_checkpoint, "--tile", tile, "--part", f"0/{count}", "-o", f"{tile}.part")
+        assert code == 0 and ("name a smaller --tile to spread them" in err) == told
+    assert "85 samples are 1 tile of 96, shared by 2 parts" in vhs(
+        "evalshift", toy_checkpoint, "--tile", 96, "--part", "1/2", "-o", "x.part"
+    )[2]  # fmt: skip

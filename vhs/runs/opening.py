@@ -188,7 +188,7 @@ def _begin(run: Run, *, may_shrink: bool) -> Run:
     from vhs.runs import remarks
 
     try:
-        for message in (*remarks.geometry(run), *remarks.unsteady(run)):
+        for message in (*remarks.shares(run), *remarks.geometry(run), *remarks.unsteady(run)):
             run.note(message)
         return run
     except (RuntimeError, MemoryError) as error:

@@ -60,6 +60,17 @@ def costs(run: Run) -> list[str]:
     return notes
 
 
+def shares(run: Run) -> list[str]:
+    """That there are fewer tiles than parts, so that some of these have nothing to do."""
+    tiles = -(-run.data.total // run.tile)
+    if run.part.count <= tiles:
+        return []
+    return [
+        f"{run.data.total:,} samples are {tiles} {'tile' if tiles == 1 else 'tiles'} of {run.tile}, shared by "
+        f"{run.part.count} parts; name a smaller --tile to spread them"
+    ]
+
+
 def geometry(run: Run) -> list[str]:
     """What happens to the images before and under the shifts."""
     notes = []
