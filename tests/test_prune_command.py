@@ -339,6 +339,7 @@ def test_fills_go_into_the_file(vhs, toy_checkpoint: Path, more: list[str]) -> N
     assert fill == ("compensate" if more == ["--compensate"] else "mean-flat")
 
 
+@pytest.mark.slow
 def test_two_runs_and_two_processes_give_the_same_bytes(vhs, toy_checkpoint: Path, tmp_path: Path) -> None:
     from tests.shells import torchrun
 

@@ -23,6 +23,7 @@ def test_accumulated_parts_are_one_update(tmp_path: Path, toy_shards: Path) -> N
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_curve_of_one(tmp_path: Path, toy_shards: Path) -> None:
     settings = [x for key in ("mixup=0.8", "cutmix=1.0", "crop=true", "flip=true", "drop_path=0.3", "ema=0.9", "clip=1.0",
                               "erase=0.25", "accumulate=2") for x in ("--set", key)]  # fmt: skip
@@ -39,6 +40,7 @@ def test_two_processes_draw_the_curve_of_one(tmp_path: Path, toy_shards: Path) -
     assert np.allclose(one["loss"], two["loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_more_processes_than_a_batch_can_be_shared_by_is_said(tmp_path: Path, toy_shards: Path) -> None:
     options = ("--patch", 14, "--batch", 6, "--device", "cpu", "-o", tmp_path / "x.safetensors")
     done = torchrun(2, "train", toy_shards, *options)

@@ -35,6 +35,7 @@ class TestSpecialize:
         parts = vhs("specialize", toy_checkpoint)[1]
         assert np.allclose(rows(whole)["value"], rows(parts)["value"], atol=1e-5)
 
+    @pytest.mark.slow  # processes within a part: tests/test_partitions.py
     def test_two_processes_give_the_table_of_one(self, toy_checkpoint: Path, tmp_path: Path) -> None:
         """Tallies are integers and other images the same on both; stored versions find their images before the shift."""
         tables = []

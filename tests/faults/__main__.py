@@ -56,7 +56,7 @@ def _run(part: str, root: Path, report: Report, options: argparse.Namespace) -> 
 
     sample = options.sample
     if part == "kills":
-        kills.kills(root, report, count=options.count or (3 if sample else 200), seed=options.seed, sample=sample)
+        kills.kills(root, report, count=options.count or (2 if sample else 200), seed=options.seed, sample=sample)
     elif part == "disk":
         disk.disk(root, report, count=(options.count or 2) if sample else None)
     elif part == "concurrent":
