@@ -204,8 +204,12 @@ class TestFaults:
             )
             assert any("Authorization" in headers for headers in told.headers)
             told.left = 0
-            code, out, err = vhs("evalshift", toy_checkpoint, "--data", secret, "-o", "t.parquet")
+            monkeypatch.setattr(
+                sys, "argv", ["vhs", "evalshift", str(toy_checkpoint), "--data", secret, "-o", "t.parquet"]
+            )
+            code, out, err = vhs(*sys.argv[1:])
             assert code == 0, err
+            assert "/val" in read_provenance("t.parquet")["command"]
             assert b"sesame" not in Path("t.parquet").read_bytes() and b"hidden" not in Path("t.parquet").read_bytes()
 
     def test_a_missing_set_is_one_line_at_once(self, vhs, toy_shards: Path, toy_checkpoint: Path) -> None:
@@ -534,6 +538,14 @@ def test_places_are_parsed_and_named_without_credentials() -> None:
     for wrong in ("pipe:cat x", "ftp://host/x"):
         with pytest.raises(UsageError):
             places.parse(wrong)
+
+
+def read_provenance(path: str) -> dict:
+    import json
+
+    import polars as pl
+
+    return json.loads(next(value for value in pl.read_parquet_metadata(path).values() if "command" in value))
 
 
 def packed(folder: Path, val: int, train: int = 48) -> Path:

@@ -174,10 +174,10 @@ def command_line() -> str:
 
 def words() -> list[str]:
     """The same, word by word."""
-    import re
+    from vhs.formats.places import redacted
 
     kept = [argument for argument in sys.argv[1:] if argument not in UNRECORDED]
-    return [re.sub(r"(\w+://)[^/@\s]+@", r"\1", word) for word in ("vhs", *kept)]
+    return [redacted(word) for word in ("vhs", *kept)]
 
 
 def without(typed: Sequence[str], options: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
