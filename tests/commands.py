@@ -1,4 +1,4 @@
-"""What tests of commands share: two shifts, and a table as it was printed."""
+"""What tests of commands share: two shifts, a table as it was printed, an image that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -27,3 +27,11 @@ def run_in(folder: Path, commands: Sequence[Sequence[object]]) -> None:
             assert main([*map(str, command), "--quiet"]) == 0, command
     finally:
         os.chdir(before)
+
+
+def damage_an_image(tar: Path) -> None:
+    """Overwrite a few bytes of the second PNG of a tar of toys, `val-00001`."""
+    data = bytearray(tar.read_bytes())
+    start = data.index(b"\x89PNG", 3000)
+    data[start + 45 : start + 60] = bytes(15)
+    tar.write_bytes(data)

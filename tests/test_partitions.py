@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.commands import damage_an_image
 from tests.conftest import CLASSES, toy_images
 from tests.partitions import Typed
+from tests.trainings import training
 from vhs.formats import part_file
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import from_arrays
 from vhs.runs.journal import Journal
+from vhs.training.recipe import Recipe
 
 TILE = ("--tile", 16)
 """85 samples are 6 tiles, the last of 5: of 7 parts one has nothing."""
@@ -35,16 +38,9 @@ CASES = {
 @pytest.fixture(scope="module")
 def other(toy_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another model of the toy shards, of 3 heads a layer."""
-    from vhs.fitting.training import Training
-    from vhs.runs import runtime
-    from vhs.training.recipe import Recipe
-
     path = tmp_path_factory.mktemp("other") / "other.safetensors"
     recipe = Recipe(depth=3, dim=24, heads=3, patch=14, epochs=2, batch=24, lr=1e-2, seed=4)
-    Training(
-        out=path, train=ShardSet.open(toy_shards / "train"), val=ShardSet.open(toy_shards / "val"), recipe=recipe,
-        device=runtime.prepare("cpu", 1, "float32"),
-    ).run(resuming=False)  # fmt: skip
+    training(path.parent, toy_shards, out=path, recipe=recipe).run(resuming=False)
     return path
 
 
@@ -190,11 +186,7 @@ def test_fill_images_are_compared_with_all_that_are_scored(typed, toy_checkpoint
 
 def test_bad_images_are_left_out_of_their_part(typed, toy_checkpoint, toy_shards) -> None:
     shutil.copytree(toy_shards / "val", "val")
-    path = Path("val/000000.tar")
-    data = bytearray(path.read_bytes())
-    start = data.index(b"\x89PNG", 3000)
-    data[start + 45 : start + 60] = bytes(15)
-    path.write_bytes(data)
+    damage_an_image(Path("val/000000.tar"))
     for command in ("evalshift", "ablate"):
         words = [command, toy_checkpoint, "--data", "val", "--skip-bad", "--no-verify", "--shift", "contrast:2", *TILE]
         whole = typed.whole(words)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.commands import rows
+from tests.commands import damage_an_image, rows
 from tests.conftest import toy_images
 
 
@@ -28,11 +28,7 @@ class TestShard:
         self, vhs, toy_checkpoint: Path, toy_shards: Path
     ) -> None:
         shutil.copytree(toy_shards / "val", "val")
-        path = Path("val/000000.tar")
-        data = bytearray(path.read_bytes())
-        start = data.index(b"\x89PNG", 3000)
-        data[start + 45 : start + 60] = bytes(15)
-        path.write_bytes(data)
+        damage_an_image(Path("val/000000.tar"))
         code, _, err = vhs("evalshift", toy_checkpoint, "--data", "val")
         assert code == 3 and "000000.tar: val-00001.png: cannot be decoded" in err and err.count("\n") == 1
         code, _, err = vhs("evalshift", toy_checkpoint, "--data", "val", "--skip-bad")

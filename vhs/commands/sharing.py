@@ -124,7 +124,7 @@ def plan(run: Run, out: Path | None, sbatch: str | None, *, ablating: bool) -> N
     assert out is not None
     facts = Facts(
         tile=run.tile, threads=torch.get_num_threads(), on_gpu=run.device.type == "cuda",
-        tiles=-(-run.data.total // run.tile),
+        tiles=run.tiles,
     )  # fmt: skip
     typed = output.words()
     output.write(array_script.script(typed, array_script.parse(sbatch, typed), out, facts, words).encode())

@@ -77,7 +77,7 @@ def streamed(
     data: ShardSet, recipe: Recipe, size: Size, device: torch.device, workers: int
 ) -> tuple[feed.Streamed, Verification]:  # fmt: skip
     """A feed that reads every image when it is needed, and the check of the set, which runs meanwhile."""
-    ahead = windows.Ahead(data, recipe)
+    ahead = windows.ahead_of(data, recipe)
     chosen = cache.choose(data)
     reading = Verification(data, chosen)
     keys = torch.from_numpy(sample_keys([sample.id for sample in chosen]).view(np.int64)).to(device)
@@ -85,7 +85,8 @@ def streamed(
     samples = feed.Samples(cache.answers(data.manifest, chosen).to(device), keys, tars_N)
     reader = Reader(data, chosen, recipe, (size.height, size.width))
     assert reader.transforms  # a wrong recipe is told now, not by a worker
-    return feed.Streamed(recipe, samples, reader, workers, ahead.coming, ahead.lead), reading
+    coming, lead = (ahead.coming, ahead.lead) if ahead else (None, 0)
+    return feed.Streamed(recipe, samples, reader, workers, coming, lead), reading
 
 
 def _posterize(image: Image.Image, bits: int, resample: object = None, fillcolor: object = None) -> Image.Image:

@@ -29,27 +29,28 @@ def _tars(data: ShardSet, places_N: Tensor) -> Tensor:
     return torch.from_numpy(np.searchsorted(ends, places_N.numpy(), side="right"))
 
 
-class Ahead:
-    """What fetches tars before their samples are read; for a set on disk it has nothing to do.
+def ahead_of(data: ShardSet, recipe: Recipe) -> Ahead | None:
+    """What fetches tars before their samples are read; None for a set on disk.
 
-    lead: updates ahead. Raises UsageError for tars that the cache cannot hold as long as they are drawn from.
+    Raises UsageError for tars that the cache cannot hold as long as they are drawn from.
     """
+    return Ahead(data, data.tars, recipe) if isinstance(data.tars, CachedTars) else None
 
-    def __init__(self, data: ShardSet, recipe: Recipe) -> None:
-        self._data, self._tars = data, data.tars
-        self.lead = 0
+
+class Ahead:
+    """Fetches tars before their samples are read. lead: updates ahead."""
+
+    def __init__(self, data: ShardSet, tars: CachedTars, recipe: Recipe) -> None:
+        self._data, self._tars = data, tars
         self._asked: OrderedDict[int, None] = OrderedDict()
         count = len(data.manifest.tars)
         self._together = min(2 * recipe.tar_window, count) or count  # one window is read, the next one fetched
-        if isinstance(self._tars, CachedTars):
-            self._tars.in_order = False
-            self._check(self._tars.limit)
-            self.lead = max(1, recipe.updates_per_epoch(data.manifest.samples) * self._together // (2 * count))
+        self._check(tars.limit)
+        self.lead = max(1, recipe.updates_per_epoch(data.manifest.samples) * self._together // (2 * count))
+        tars.in_order = False
 
     def coming(self, positions: Sequence[int]) -> None:
         """Begin to fetch the tars of samples that are read soon."""
-        if not isinstance(self._tars, CachedTars):
-            return
         wanted = sorted(set(_tars(self._data, torch.tensor(positions)).tolist()) - set(self._asked))
         for number in wanted:
             self._asked[number] = None

@@ -74,7 +74,7 @@ def _take(path: Path, out: Path, note: Note) -> int | None:
                 f"{out}: another run is writing it{f' (process {holder})' if holder else ''} and holds {path.name}. "
                 f"Wait for it, or name another output."
             ) from None
-        if _is_still(path, handle):
+        if is_still(path, handle):
             with suppress(OSError):  # who holds it helps a reader; a full disk is no reason not to hold it
                 os.truncate(handle, 0)
                 os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
@@ -82,7 +82,7 @@ def _take(path: Path, out: Path, note: Note) -> int | None:
         os.close(handle)  # the run before removed the file between our opening and locking it
 
 
-def _is_still(path: Path, handle: int) -> bool:
+def is_still(path: Path, handle: int) -> bool:
     """Whether the file locked is the one that has the name."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))

@@ -48,7 +48,7 @@ def write_set(
     if split.several and LABELS in split.attributes:
         raise InputError(f"{split.name}: an attribute is called {LABELS}, where all right labels stand. Rename it.")
     plan = plan_of(split, per_tar, skip_bad)
-    done = _finished_manifest(out, plan)
+    done = finished_manifest(out, plan)
     state = Written() if done is not None else _resume(out, plan)
     recorded = done.tars if done is not None else tuple(TarEntry(**entry) for entry in state.tars)
     told = Told()
@@ -102,8 +102,9 @@ class Told:
 
 def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
     """Write what a complete set has beside its tars, the manifest last; what is there already stays untouched."""
-    if digests.read(out, manifest.hash, manifest.samples) != told.digests.digests():
-        digests.write(out, manifest.hash, told.digests.digests())
+    digested = told.digests.digests()
+    if digests.read(out, manifest.hash, manifest.samples) != digested:
+        digests.write(out, manifest.hash, digested)
     if not index.holds(out, manifest.hash, [entry.bytes for entry in manifest.tars], told.index):
         index.write(out, told.index, manifest.hash)
     if not (out / MANIFEST).exists():
@@ -125,7 +126,8 @@ def plan_of(split: Split, per_tar: int, skip_bad: bool) -> str:
     return sha256(repr([*parts, list(split.labels), PIL.__version__]).encode())
 
 
-def _finished_manifest(out: Path, plan: str) -> Manifest | None:
+def finished_manifest(out: Path, plan: str) -> Manifest | None:
+    """That of a complete set of this plan in `out`, None where there is none. Raises UsageError for another set."""
     path = out / MANIFEST
     if not path.exists():
         return None

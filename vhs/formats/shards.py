@@ -26,7 +26,7 @@ from vhs.formats.tars import CachedTars, LocalTars, Tar
 
 MANIFEST = "shards.json"
 MOST = 1 << 28
-"""Bytes of a manifest or of digests behind a URL."""
+"""Bytes of a manifest behind a URL."""
 LABELS = "labels"
 """Key of a sample's .json under which all its right labels stand."""
 FURTHER = ("regions.png", "bare.png")

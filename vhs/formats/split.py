@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -150,6 +150,11 @@ def target_stats(split: Split) -> dict[str, tuple[float, float]]:
     """Mean and deviation of each target, by which it is standardised."""
     numbers = {name: np.array(values, float) for name, values in split.targets.items()}
     return {name: (float(values.mean()), float(values.std()) or 1.0) for name, values in numbers.items()}
+
+
+def train_shares(splits: Iterable[tuple[str, Mapping[str, Sequence[str]]]]) -> dict[str, dict[str, int]]:
+    """How many training samples each value of each attribute has. splits: names of splits with attributes."""
+    return {name: dict(Counter(of)) for split, own in splits if split == "train" for name, of in own.items()}
 
 
 def check_texts(split: Split) -> None:

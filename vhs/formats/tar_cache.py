@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vhs.errors import UnreadableError, UsageError, VhsError
-from vhs.formats import transfers
+from vhs.formats import locks, transfers
 from vhs.formats.atomic import sha256, sha256_file, write_whole
+from vhs.formats.manifest_checks import SHA256
 from vhs.formats.places import Remote
 
 FOLDER, LIMIT = "VHS_CACHE", "VHS_CACHE_GB"
 GIGABYTES = 50.0
 GIGABYTE = 10**9
 PART = ".part"
-SHA256 = re.compile(r"[0-9a-f]{64}")
-OURS = re.compile(r"[0-9a-f]{64}\.tar(\.part)?")
+OURS = re.compile(rf"{SHA256.pattern}\.tar({re.escape(PART)})?")
 VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "oid")
 """Under what names file systems tell what changes with a file's content."""
 
@@ -170,7 +170,7 @@ def _locked(part: Path) -> Iterator[Path]:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         with suppress(OSError):  # a file system without locks: two runs fetch the same, and the hash tells
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if _is_still(part, handle) or _is_still(part.with_name(part.name.removesuffix(PART)), handle):
+        if locks.is_still(part, handle) or locks.is_still(part.with_name(part.name.removesuffix(PART)), handle):
             break
         os.close(handle)  # another made room of it between our opening and locking it
     try:
@@ -179,14 +179,6 @@ def _locked(part: Path) -> Iterator[Path]:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not, where a worker was forked meanwhile
         os.close(handle)
-
-
-def _is_still(path: Path, handle: int) -> bool:
-    """Whether the file locked has this name."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
-    except OSError:
-        return False
 
 
 def _remove(path: Path) -> bool:

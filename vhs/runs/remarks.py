@@ -62,11 +62,10 @@ def costs(run: Run) -> list[str]:
 
 def shares(run: Run) -> list[str]:
     """That there are fewer tiles than parts, so that some of these have nothing to do."""
-    tiles = -(-run.data.total // run.tile)
-    if run.part.count <= tiles:
+    if run.part.count <= run.tiles:
         return []
     return [
-        f"{run.data.total:,} samples are {tiles} {'tile' if tiles == 1 else 'tiles'} of {run.tile}, shared by "
+        f"{run.data.total:,} samples are {run.tiles} {'tile' if run.tiles == 1 else 'tiles'} of {run.tile}, shared by "
         f"{run.part.count} parts; name a smaller --tile to spread them"
     ]
 

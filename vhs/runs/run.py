@@ -74,6 +74,11 @@ class Run:
     def device(self) -> torch.device:
         return self.models[0].device
 
+    @property
+    def tiles(self) -> int:
+        """How many tiles the samples of all parts and processes are."""
+        return -(-self.data.total // self.tile)
+
     def of_folds(self, folds: tuple[int, ...]) -> Run:
         """The same run on the samples of these folds alone."""
         return replace(self, data=self.data.of_folds(folds), folds=folds)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +10,9 @@ from typing import Any
 
 from vhs.errors import InputError, choices
 from vhs.formats import regular
-from vhs.formats.split import Split, sample_key
+from vhs.formats.split import Split, sample_key, train_shares
 from vhs.progress import Note, unheard
+from vhs.sources import csv_rows
 
 FILES = ("file_name", "filename", "img_filename", "path", "file", "image", "image_id", "name", "id")
 """Columns that hold file names or ids, the first that is there."""
@@ -51,10 +49,8 @@ class Attributes:
 
 def read(path: Path) -> Attributes:
     """A `.csv` or `.tsv` with a header, or JSON lines. Raises InputError for neither, or an image with two rows."""
-    text = regular.text(path).removeprefix("\ufeff")
-    rows = _of_table(path, text) if path.suffix in (".csv", ".tsv") else _of_json(path, text)
-    if not rows:
-        raise InputError(f"{path}: has no rows.")
+    mark = {".csv": ",", ".tsv": "\t"}.get(path.suffix)
+    rows: Sequence[Mapping[str, Any]] = _of_json(path) if mark is None else csv_rows.read(path, mark)[0]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = next((name for name in FILES if name in columns), None)
     if file is None:
@@ -85,7 +81,7 @@ def joined(
     if left and not wanted:
         note(f"{table.where}: left out {', '.join(left)}; name columns to take them")
     made = [{name: [row[name] for row in part] for name in columns} for part in rows]
-    shares = _shares(splits, made)
+    shares = train_shares((split.split, own) for split, own in zip(splits, made, strict=True))
     return [
         replace(split, attributes=dict(split.attributes) | own, extra=_with_shares(split.extra, shares))
         for split, own in zip(splits, made, strict=True)
@@ -109,14 +105,6 @@ def _check(table: Attributes, columns: Sequence[str], splits: Sequence[Split]) -
         )
 
 
-def _shares(splits: Sequence[Split], made: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, dict[str, int]]:
-    """How many training samples each value has, where there are some."""
-    pairs = zip(splits, made, strict=True)
-    return {
-        name: dict(Counter(values)) for split, own in pairs if split.split == "train" for name, values in own.items()
-    }
-
-
 def _with_shares(extra: Mapping[str, Any], shares: Mapping[str, Any]) -> dict[str, Any]:
     return dict(extra) | ({"train_groups": extra.get("train_groups", {}) | shares} if shares else {})
 
@@ -138,21 +126,9 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _of_table(path: Path, text: str) -> list[dict[str, Any]]:
-    mark = "\t" if path.suffix == ".tsv" else ","
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, restkey=""))
-    except csv.Error as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from error
-    for number, row in enumerate(rows, start=2):
-        if "" in row or None in row.values():
-            raise InputError(f"{path}: row {number} has more or fewer fields than the header.")
-    return rows
-
-
-def _of_json(path: Path, text: str) -> list[dict[str, Any]]:
+def _of_json(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(regular.text(path).removeprefix("\ufeff").splitlines(), start=1):
         try:
             row = json.loads(line) if line.strip() else {}
         except (ValueError, RecursionError):
@@ -160,4 +136,6 @@ def _of_json(path: Path, text: str) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or any(isinstance(value, (list, dict)) for value in row.values()):
             raise InputError(f"{path}: line {number}: expected a JSON object of plain values, or a .csv with a header.")
         rows += [row] if row else []
+    if not rows:
+        raise InputError(f"{path}: has no rows.")
     return rows

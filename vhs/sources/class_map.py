@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from vhs.errors import InputError, MismatchError, UsageError
 from vhs.formats import regular
 from vhs.formats.atomic import sha256
 from vhs.formats.split import Split, right_labels, subset, with_labels
+from vhs.sources.folders import imagenet
 
 IMAGENET = "imagenet"
 """The map of the numbers 0 to 999, or of 1,000 classes in their order, to ImageNet's classes."""
@@ -23,7 +23,7 @@ HEADS = ({"folder", "superclass", "name"}, {"class", "classes", "wnid", "wnids"}
 """First and second word of a line of titles."""
 WNID = re.compile(r"n\d{8}")
 KNOWN = ("imagenet-1k", "imagenet-22k")
-"""timm's lists of WordNet ids."""
+"""Lists of WordNet ids that a class may be in."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read(source: str) -> ClassMap:
     map, or a WordNet id or number that ImageNet has not.
     """
     if source == IMAGENET:
-        return ClassMap(IMAGENET, {str(number): (name,) for number, name in enumerate(_imagenet())})
+        return ClassMap(IMAGENET, {str(number): (name,) for number, name in enumerate(imagenet())})
     path = Path(source)
     found: dict[str, list[str]] = {}
     for folder, classes in _of_json(path) if path.suffix == ".json" else _of_lines(path):
@@ -146,7 +146,7 @@ def _of_lines(path: Path) -> Iterator[tuple[str, list[Any]]]:
 
 def _name(item: Any, where: str) -> str:
     if type(item) is int:
-        names = _imagenet()
+        names = imagenet()
         if not 0 <= item < len(names):
             raise InputError(f"{where}: class {item}; whole numbers are ImageNet's indices, 0 to {len(names) - 1}.")
         return names[item]
@@ -158,13 +158,6 @@ def _name(item: Any, where: str) -> str:
 def _check_wnids(path: Path, found: Mapping[str, Sequence[str]]) -> None:
     wanted = {name for classes in found.values() for name in classes if WNID.fullmatch(name)}
     for known in KNOWN:
-        wanted -= set(_imagenet(known)) if wanted else set()
+        wanted -= set(imagenet(known)) if wanted else set()
     if wanted:
         raise InputError(f"{path}: class {min(wanted)} is no WordNet id of ImageNet. Is it mistyped?")
-
-
-@lru_cache(maxsize=2)
-def _imagenet(subset: str = KNOWN[0]) -> tuple[str, ...]:
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo(subset).label_names())

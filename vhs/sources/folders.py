@@ -7,7 +7,7 @@ ImageNet-V2 numbers them 0 to 999: these are ImageNet's classes in the order of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from PIL import Image
@@ -87,11 +87,15 @@ def _below(folder: Path) -> list[str]:
 
 def wordnet(names: tuple[str, ...]) -> tuple[str, ...]:
     """ImageNet's ids for folders 0 to 999, other names as they are."""
-    if names != tuple(str(number) for number in range(IMAGENET_CLASSES)):
-        return names
+    return imagenet() if names == tuple(str(number) for number in range(IMAGENET_CLASSES)) else names
+
+
+@lru_cache(maxsize=2)
+def imagenet(known: str = "imagenet-1k") -> tuple[str, ...]:
+    """The WordNet ids of ImageNet's classes in their order, or of another list that timm has."""
     from timm.data import ImageNetInfo
 
-    return tuple(ImageNetInfo().label_names())
+    return tuple(ImageNetInfo(known).label_names())
 
 
 def split_of_paths(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from PIL import Image
 
 from vhs.errors import InputError
 from vhs.formats import regular, tar_cache
+from vhs.formats.atomic import sha256
 from vhs.formats.places import Place, Remote
 from vhs.formats.split import Split, tar_ids
 from vhs.formats.tar import open_tar
@@ -25,6 +25,7 @@ from vhs.sources.folders import PROBED, channels_of, wordnet
 from vhs.sources.foreign import TarSet
 from vhs.sources.foreign_samples import Foreign, Teller, samples
 
+is_folder = foreign.is_folder
 NUMBER, INDEX = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII), re.compile(r"\d{1,7}", re.ASCII)
 MOST_GAPS, MOST_EMPTY = 100, 22_000
 """Labels may be this many times as large as there are different ones, or as ImageNet-21k has classes."""
@@ -39,11 +40,20 @@ class Located(NamedTuple):
     sample: Foreign
 
 
+class State(NamedTuple):
+    """Of a tar that was looked through. version: what changes with its content, as far as is told without reading."""
+
+    size: int
+    version: str
+
+
 @dataclass(frozen=True)
 class Contents:
-    """All samples of a set of tars, in stored order; ids: `TAR/KEY`; labels: places among classes."""
+    """All samples of a set of tars, in stored order. states: of the tars; ids: `TAR/KEY`; labels: places among
+    classes."""
 
     of: TarSet
+    states: Sequence[State]
     samples: Sequence[Located]
     ids: Sequence[str]
     labels: Sequence[int]
@@ -63,19 +73,14 @@ def read(
     names, of_class = _names(class_names)
     found = foreign.sets(source)
     whole = [_samples(one, teller, of_class, progress) for one in found]
-    classes, place = _classes([item.sample for items in whole for item in items], names)
+    classes, place = _classes([item.sample for items, _ in whole for item in items], names)
     return [
         Contents(
-            of=one, samples=items, ids=_ids(one, items), classes=classes,
+            of=one, states=states, samples=items, ids=_ids(one, items), classes=classes,
             labels=[_label(item.sample, place, str(one.tars[item.tar]), len(classes)) for item in items],
         )
-        for one, items in zip(found, whole, strict=True)
+        for one, (items, states) in zip(found, whole, strict=True)
     ]  # fmt: skip
-
-
-def is_folder(folder: Path) -> bool:
-    """Whether a folder holds tars of others, and nothing else of ours."""
-    return foreign.is_folder(folder)
 
 
 def splits(folder: Path) -> list[Split]:
@@ -92,10 +97,11 @@ def split_of(contents: Contents) -> Split:
         tar, sample = items[position]
         return bytes(files.data(tar)[sample.image.offset : sample.image.offset + sample.image.size])
 
-    fingerprint = hashlib.sha256("\n".join(state_of(place) for place in contents.of.tars).encode())
+    told = zip(contents.of.tars, contents.states, strict=True)
+    fingerprint = sha256("\n".join(f"{place.name}:{size}:{version}" for place, (size, version) in told).encode())
     return Split(
         name=contents.of.name, split=contents.of.split, classes=contents.classes, ids=contents.ids,
-        labels=contents.labels, encoded=encoded, fingerprint=fingerprint.hexdigest(), source=contents.of.name,
+        labels=contents.labels, encoded=encoded, fingerprint=fingerprint, source=contents.of.name,
         channels=channels_of([partial(_opened, encoded, position) for position in range(min(PROBED, len(items)))]),
     )  # fmt: skip
 
@@ -103,13 +109,6 @@ def split_of(contents: Contents) -> Split:
 def local(place: Place) -> Path:
     """The file a tar lies in here, fetched into the cache where it lies elsewhere."""
     return tar_cache.default().unhashed(place) if isinstance(place, Remote) else place
-
-
-def state_of(place: Place) -> str:
-    """What changes when a tar does."""
-    path = local(place)
-    status = path.stat()
-    return f"{place.name}:{status.st_size}:{path.name if isinstance(place, Remote) else status.st_mtime_ns}"
 
 
 def _opened(encoded: Callable[[int], bytes], position: int) -> Image.Image:
@@ -132,15 +131,21 @@ class _Opened:
         return found
 
 
-def _samples(one: TarSet, label: Teller | None, class_name: Teller | None, progress: Progress) -> list[Located]:
-    found = []
+def _samples(
+    one: TarSet, label: Teller | None, class_name: Teller | None, progress: Progress
+) -> tuple[list[Located], list[State]]:
+    """Every sample, and what is told of each tar while it is here: the cache may not hold all of them."""
+    found, states = [], []
     for number, place in enumerate(one.tars):
         progress(f"looking through {one.name}/{one.split}", number, len(one.tars))
-        found += [Located(number, sample) for sample in samples(local(place), str(place), label, class_name)]
+        path = local(place)
+        status = path.stat()
+        states.append(State(status.st_size, path.name if isinstance(place, Remote) else str(status.st_mtime_ns)))
+        found += [Located(number, sample) for sample in samples(path, str(place), label, class_name)]
     progress(f"looking through {one.name}/{one.split}", len(one.tars), len(one.tars))
     if not found:
         raise InputError(f"{one.tars[0]}: no sample of its tars has an image (.jpg, .png or .webp).")
-    return found
+    return found, states
 
 
 def _names(told: str | None) -> tuple[list[str] | None, Teller | None]:

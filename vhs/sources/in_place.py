@@ -22,7 +22,6 @@ from vhs.formats.manifest import Manifest, TarEntry
 from vhs.formats.places import Place, Remote
 from vhs.formats.shard_journal import Encoded, Written, resume, save_journal
 from vhs.formats.sharding import Told
-from vhs.formats.shards import MANIFEST, ShardSet
 from vhs.formats.tar import Member, open_tar
 from vhs.progress import Progress, silent
 from vhs.sources import foreign_split
@@ -38,10 +37,11 @@ def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> M
     that cannot be decoded: nobody could leave it out of tars that stay as they are.
     """
     at = _folder_of(contents.of.tars, out)
-    sizes = "\n".join(f"{place.name}:{local(place).stat().st_size}" for place in contents.of.tars)
+    looked_at = zip(contents.of.tars, contents.states, strict=True)
+    sizes = "\n".join(f"{place.name}:{state.size}" for place, state in looked_at)
     split = replace(foreign_split.split_of(contents), extra={"tars_at": at}, fingerprint=sha256(sizes.encode()))
     plan = sharding.plan_of(split, 0, skip_bad=False)
-    done = _finished(out, plan)
+    done = sharding.finished_manifest(out, plan)
     state = Written() if done else resume(out, plan, JOURNAL) or Written()
     recorded = done.tars if done else tuple(TarEntry(**entry) for entry in state.tars)
     told = Told()
@@ -49,9 +49,10 @@ def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> M
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, place in enumerate(contents.of.tars):
             progress(f"reading {split.name}/{split.split}", number, len(by_tar))
-            data = memoryview(open_tar(local(place)))
+            path = local(place)
+            data = memoryview(open_tar(path))
             rows = list(_rows(contents, by_tar[number], data))
-            entry = _entry(place, len(rows))
+            entry = _entry(place, path, len(rows))
             if number >= len(recorded):
                 state.add(entry, list(pool.map(partial(_checked, split.channels, data, place), rows)))
                 save_journal(out, plan, state, JOURNAL)
@@ -63,15 +64,6 @@ def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> M
     manifest = done or sharding.manifest_of(split, state, plan)
     sharding.complete(out, manifest, told)
     (out / JOURNAL).unlink(missing_ok=True)
-    return manifest
-
-
-def _finished(out: Path, plan: str) -> Manifest | None:
-    if not (out / MANIFEST).exists():
-        return None
-    manifest = ShardSet.open(out).manifest
-    if manifest.extra.get("plan") != plan:
-        raise UsageError(f"{out}: already holds another shard set, or its tars have changed. Name another folder.")
     return manifest
 
 
@@ -125,8 +117,7 @@ def _checked(channels: int, data: memoryview, place: Place, row: Row) -> Encoded
     return Encoded([], *sharding.sums(pixels), pixels.shape[:2])
 
 
-def _entry(place: Place, samples: int) -> TarEntry:
-    path = local(place)
+def _entry(place: Place, path: Path, samples: int) -> TarEntry:
     digest = sha256_file(path)
     if isinstance(place, Remote):  # where the set's own reading will look for it
         tar_cache.default().adopt(path, digest)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError, choices
-from vhs.formats import regular
-from vhs.formats.split import Split, target_stats
+from vhs.formats.split import Split, target_stats, train_shares
+from vhs.sources import csv_rows
+from vhs.sources.csv_rows import Row
 from vhs.sources.folders import SPLITS, split_of_paths
 
 FILE = "metadata.csv"
@@ -27,7 +25,6 @@ NUMBERED = {"0": "train", "1": "val", "2": "test"}
 
 Columns = dict[str, list[str]]
 """Role -> columns; `attr` and `target` may have several, and `group` several that are joined by `+`."""
-Row = dict[str, str]
 
 
 def parse_columns(text: str) -> Columns:
@@ -54,36 +51,17 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
     Every manifest carries how many training samples each group value has, for re-weighting.
     """
     path = folder / FILE if folder.is_dir() else folder
-    rows, header = _rows(path)
+    rows, header = csv_rows.read(path)
     places = _resolve(path, header, parse_columns(columns) if columns else {})
     classes = () if "target" in places else _class_names({row[places["label"][0]] for row in rows})
     parts: dict[str, list[Row]] = {}
     for number, row in enumerate(rows, start=2):
         parts.setdefault(_split_name(row, places, f"{path}: row {number}"), []).append(row)
     made = [_split(path, name, parts[name], places, classes) for name in ("train", "val", "test") if name in parts]
-    shares = {
-        name: dict(Counter(values))
-        for part in made
-        if part.split == "train"
-        for name, values in part.attributes.items()
-    }
+    shares = train_shares((part.split, part.attributes) for part in made)
     stats = target_stats(next((part for part in made if part.split == "train"), made[0]))
     extra = ({"train_groups": shares} if shares else {}) | ({"target_stats": stats} if stats else {})
     return [replace(part, extra=extra) for part in made]
-
-
-def _rows(path: Path) -> tuple[list[Row], list[str]]:
-    try:
-        table = csv.DictReader(io.StringIO(regular.read(path).decode("utf-8-sig"), newline=""), restkey="")
-        rows, header = list(table), list(table.fieldnames or ())
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from error
-    if not rows:
-        raise InputError(f"{path}: has no rows below its header.")
-    for number, row in enumerate(rows, start=2):
-        if "" in row or None in row.values():
-            raise InputError(f"{path}: row {number} has more or fewer fields than the header's {len(header)}.")
-    return rows, header
 
 
 def _resolve(path: Path, header: list[str], named: Columns) -> Columns:
