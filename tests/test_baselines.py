@@ -147,3 +147,13 @@ def test_the_command_takes_them_and_its_table_is_drawn_and_told(tmp_path: Path, 
     assert code == 4 and "--baselines takes published ones" in err
     code, out, err = vhs("compare", "shift.parquet", "--summary", "effective", "--baselines", "missing.csv")
     assert code == 3 and "missing.csv: cannot be read" in err
+
+
+def test_one_model_alone_has_ticks_around_it_and_a_dash_for_what_is_expected() -> None:
+    from vhs.figures import models
+
+    row = {"model": "m.safetensors", "model_id": "0" * 12, "recipe": "m", "step": None, "seed": 0, "data": "d/val", "shift": "imagenet-sketch", "corruption": None, "severity": 0,
+           "clean": 0.8, "shifted": 0.3, "expected": 0.31, "effective": -0.01, "effective_lo": -0.02, "effective_hi": 0.01, "n_models": 24, "n": 100}  # fmt: skip
+    (axes,) = models.effective(pl.DataFrame([row])).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["20", "30", "40"]
+    assert [line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1].count("_") == 1

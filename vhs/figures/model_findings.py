@@ -88,10 +88,11 @@ def _effective(table: pl.DataFrame) -> str:
     if not len(known):
         return f"Of {len(rows)} models none has {who} around its clean accuracy: no effective robustness."
     low, high = known.row(0, named=True), known.row(-1, named=True)
-    told = [_beyond(row, "over seeds" if len(mean) else "over those") for row in (low, high)]
+    least, most = (_beyond(row, "over seeds" if len(mean) else "over those") for row in (low, high))
+    told = f"from {least} to {most}" if len(known) > 1 else least
     return (
         f"Beyond what clean accuracy gives, {len(known)} of {len(rows)} models can be compared ({who} "
-        f"around them): from {told[0]} to {told[1]} under {under}."
+        f"around them): {told} under {under}."
     )
 
 

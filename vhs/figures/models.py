@@ -14,6 +14,8 @@ PRIMARY, PREDICTS = "jsd_layer", "predicts"
 MOST = 16
 TICKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
 """Percent."""
+SPAN = 0.35
+"""Of the axes around one model alone, on each side, in deviations: 12 points at an accuracy of 70 %."""
 
 
 def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
@@ -39,6 +41,8 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
     if len(line):
         axes.plot(_probit(line["clean"].to_numpy()), _probit(line["expected"].to_numpy()), color="0.5", lw=0.8,
                   label="expected")  # fmt: skip
+    if len(rows) == 1:
+        _of_one(axes, rows)
     for set_ticks, limits in ((axes.set_xticks, axes.get_xlim), (axes.set_yticks, axes.get_ylim)):
         low, high = limits()
         shares = [share for share in TICKS
@@ -46,11 +50,22 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
         set_ticks([float(_probit(np.array(share / 100))) for share in shares], [f"{share}" for share in shares])
     axes.set_xlabel("clean accuracy (%, probit scale)")
     told = "mean accuracy under shift" if under == "mean" else f"accuracy under {under}"
-    axes.set_ylabel(f"{told} (%, probit scale)")
+    axes.set_ylabel(labels.wrapped(f"{told} (%, probit scale)", 2.8))
     handles, _ = axes.get_legend_handles_labels()
     labels.footer(figure, [], handles=handles)
-    labels.headline(figure, f"{len(rows)} models on {rows['data'][0]}, by recipe")
+    models = f"{len(rows)} models" if len(rows) > 1 else style.short(rows["model"][0])
+    labels.headline(figure, f"{models} on {rows['data'][0]}, by recipe")
     return figure
+
+
+def _of_one(axes: Axes, rows: pl.DataFrame) -> None:
+    """One model alone: what is expected is a dash instead of a line, and the axes span what can be told apart."""
+    x, y = (float(_probit(rows[name].to_numpy())[0]) for name in ("clean", "shifted"))
+    expected = rows["expected"][0]
+    if expected is not None:
+        axes.plot(x, _probit(np.array(expected)), "_", ms=14, color="0.5")
+    axes.set_xlim(x - SPAN, x + SPAN)
+    axes.set_ylim(y - SPAN, y + SPAN)
 
 
 def _probit(share: np.ndarray) -> np.ndarray:

@@ -37,7 +37,8 @@ function axes({ width, height, xs, ys, title = "", xlabel = "", ylabel = "", xti
   }
   const plot = s("g", {});
   svg.append(rules, marks, plot);
-  if (title) svg.append(s("text", { x: left, y: 13, class: "title" }, title));
+  const room = width - left - right, fits = title && title.length * 6.8 <= room;
+  if (title) svg.append(s("text", { x: left, y: 13, class: "title", ...(fits ? {} : { textLength: room, lengthAdjust: "spacingAndGlyphs" }) }, title));
   if (xlabel) svg.append(s("text", { x: (left + width - right) / 2, y: height - 4, class: "axis", "text-anchor": "middle" }, xlabel));
   if (ylabel) {
     const middle = (top + height - bottom) / 2;

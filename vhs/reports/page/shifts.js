@@ -80,9 +80,10 @@ function rollupOf(run, scale) {
   const q = benjaminiHochberg(parts.flatMap((part) => part.effect.diffP || part.effect.p.map(() => NaN)));
   parts.forEach((part, i) => { part.q = q.slice(i * run.heads.length, (i + 1) * run.heads.length); });
   const columns = [...(clean ? [{ name: "clean", effect: clean, q: [] }] : []), ...parts];
-  const most = mostOf(columns.map((part) => part.effect), scale), size = run.heads.length > 48 ? 9 : 16, left = 46, top = 92;
+  const most = mostOf(columns.map((part) => part.effect), scale), size = run.heads.length > 48 ? 9 : 16, left = 46;
+  const longest = Math.max(...columns.map((part) => part.name.length)), top = Math.max(92, 16 + 5 * longest);
   const place = placesAcross(columns, left);
-  const svg = s("svg", { width: place[place.length - 1] + 84, height: top + run.heads.length * size + 6, class: "matrix", role: "img", "aria-label": `Heads of ${runName(run)} by kind of shift` });
+  const svg = s("svg", { width: place[place.length - 1] + Math.max(84, 24 + 3.6 * longest), height: top + run.heads.length * size + 6, class: "matrix", role: "img", "aria-label": `Heads of ${runName(run)} by kind of shift` });
   columns.forEach((part, j) => {
     svg.append(s("text", { transform: `translate(${place[j] + 15} ${top - 6}) rotate(-55)` }, part.name));
     run.heads.forEach((head, u) => {
