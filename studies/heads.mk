@@ -1,0 +1,36 @@
+# Do heads specialise, does that predict robustness, does their number matter? The proposal's models, made small.
+H := $(S)/heads
+HEADS_SEEDS ?= 0 1 2 3 4
+HEADS_ARMS := 3h 6h wide
+HEADS_SIZES ?= --patch 7 --dim 48 --epochs 8 --batch 128 --lr 2e-3 $(foreach key,lr_batch=0 warmup_epochs=1 resized_crop=false randaug= flip=false repeats=1 mixup=0 cutmix=0 erase=0 drop_path=0,--set $(key))
+HEADS_WIDE ?= --head-width 16
+HEADS_SNAPSHOTS ?= 1,40,80,160,320
+HEADS_SHIFT ?= --shift imagenet-c:3 --shift imagenet-c-extra:3
+HEADS_IMAGES ?= 500
+HEADS_FEW ?= --shift gaussian_noise:3 --shift contrast:3 --shift fog:3
+heads-of = $(foreach arm,$(HEADS_ARMS),$(HEADS_SEEDS:%=$H/$1$(arm)-%$2))
+HEADS_RUNS := $(call heads-of,,.safetensors)
+snapshots = $(foreach step,$(subst $(comma), ,$(HEADS_SNAPSHOTS)),$(1:.safetensors=.snapshots)/step-$(shell printf %06d $(step)).safetensors)
+comma := ,
+
+$H/3h-%.safetensors: | $(S)/data/val/shards.json
+	$(VHS) train $(S)/data --recipe proposal-3h $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
+$H/6h-%.safetensors: | $(S)/data/val/shards.json
+	$(VHS) train $(S)/data --recipe proposal-6h $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
+$H/wide-%.safetensors: | $(S)/data/val/shards.json
+	$(VHS) train $(S)/data --recipe proposal-6h-wide $(HEADS_WIDE) $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
+
+# every head of every run, clean and under every corruption at severity 3
+$H/ablate-%.csv: $H/%.safetensors
+	$(VHS) ablate $< $(HEADS_SHIFT) --max-samples $(HEADS_IMAGES) --resume $(RUN) $(QUIET) -o $@
+# what heads look at, and accuracy: of the end of each run and its snapshots
+$H/looks-%.csv: $H/%.safetensors
+	$(VHS) specialize $(call snapshots,$<) $< --max-samples $(HEADS_IMAGES) --within-layer --resume $(RUN) $(QUIET) -o $@
+$H/shift-%.csv: $H/%.safetensors
+	$(VHS) evalshift $(call snapshots,$<) $< $(HEADS_SHIFT) --max-samples 1000 --resume $(RUN) $(QUIET) -o $@
+# when roles appear: every head in the snapshots
+$H/early-%.csv: $H/%.safetensors
+	$(VHS) ablate $(call snapshots,$<) $< $(HEADS_FEW) --max-samples 300 --resume $(RUN) $(QUIET) -o $@
+# how many heads can go one at a time, and together
+$H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
+	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 5 --resume $(RUN) $(QUIET) --curve $@
