@@ -64,6 +64,9 @@ $(D)/report.html: $(D)/heads.csv $(D)/shift.csv $(D)/attention.csv $(D)/agreemen
 demo-page: demo  ## docs/demo.md and its figures, from the demo's tables and a few more (minutes)
 	$(PYTHON) -m tests.demo_page
 
+# --- the studies: docs/studies; a file each ---
+include studies/common.mk studies/heads.mk
+
 # --- checks ---
 test: $(READY)  ## the tests
 	$(PYTHON) -m pytest -q -n $(JOBS) --dist worksteal

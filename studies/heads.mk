@@ -34,3 +34,6 @@ $H/early-%.csv: $H/%.safetensors
 # how many heads can go one at a time, and together
 $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
 	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 5 --resume $(RUN) $(QUIET) --curve $@
+
+HEADS_TABLES := $(foreach kind,ablate looks shift early prune,$(call heads-of,$(kind)-,.csv))
+study-heads-tables: $(HEADS_TABLES)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "vhs"
 LEVELS = (
-    ("cli", "__main__"), ("commands",), ("notebook",), ("notebook_figures",), ("notebook_maps", "notebook_heads", "notebook_parts", "notebook_pruning"), ("options", "completion", "accepted"), ("console", "output"), ("fitting",), ("viewing", "pruning", "reports"), ("runs",), ("records",), ("summary",), ("figures",), ("roles",), ("summaries",), ("sources",),
+    ("cli", "__main__"), ("commands",), ("notebook",), ("notebook_figures",), ("notebook_maps", "notebook_heads", "notebook_parts", "notebook_pruning"), ("options", "completion", "accepted"), ("console", "output"), ("fitting",), ("viewing", "pruning", "reports"), ("runs",), ("records",), ("summary",), ("figures",), ("arms",), ("roles",), ("summaries",), ("sources",),
     ("formats",), ("training",), ("measures",), ("models",), ("shifts",),
     ("errors", "batch", "grid", "counts", "seeds", "progress", "world", "environment", "__init__"),
 )  # fmt: skip
@@ -88,7 +88,7 @@ def test_the_middle_of_the_house_stays_small() -> None:
 
 
 def test_summaries_and_records_do_not_import_torch() -> None:
-    names = [module(path) for path in FILES if path.parent.name in ("summaries", "roles", "records")]
+    names = [module(path) for path in FILES if path.parent.name in ("summaries", "roles", "arms", "records")]
     code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
     assert done.stdout == "False\n"

@@ -17,6 +17,7 @@ from torch import Tensor
 from vhs import accepted, notebook_parts
 from vhs import summary as summaries
 from vhs.accepted import Ablated, Data, Models, Names, Shifted, Specialized
+from vhs.arms.table import Study
 from vhs.console import Talk, spoken
 from vhs.errors import UsageError
 from vhs.fitting import opening as fitting
@@ -163,8 +164,9 @@ def _run(
 
 def compare(
     *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
-    baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (), seed: int = 0,
-    progress: Progress | None = None, quiet: bool = False,
+    baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (),
+    group_by: str | None = None, reference: str | None = None, effect: Names = (), what: Names = (),
+    paired: bool = False, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 
@@ -178,6 +180,10 @@ def compare(
             summary=summary, scales=accepted.names(scale),
             tolerance=tolerance, normalise_by=normalise_by, baselines=baselines, against=against,
             exact=exact, seed=seed, attributes=accepted.names(attributes),
+            study=Study(
+                group_by=group_by, reference=reference, effects=tuple(accepted.names(effect)),
+                what=tuple(accepted.names(what)), paired=paired,
+            ),
         ).check()  # fmt: skip
         folds = summaries.of(asked).takes_folds
         found = [accepted.source(source, folds=folds) for source in sources]

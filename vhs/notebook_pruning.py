@@ -34,7 +34,8 @@ def prune(
     model: Loaded | str | Path, data: Data = None, *, tables: Sequence[Any] = (), order: Names = "effect",
     select: str | None = None, keep: int | None = None, flops: float | None = None, tolerance: float | None = None,
     certify: float | None = None, over: str = "worst", confidence: float = 0.95, shift: Names = (),
-    choose_on: Names = (), every: int | None = None, again: bool = False, random_orders: int = 20, fill: str = "zero",
+    choose_on: Names = (), every: int | None = None, again: bool = False, among: str | None = None,
+    random_orders: int = 20, fill: str = "zero",
     compensate: bool = False, ridge: float = pruning_options.RIDGE, fill_data: Data = None, speed: bool = False,
     out: str | Path | None = None, max_samples: int | None = None, seed: int = 0, tile: int | None = None,
     device: str = "auto", threads: int | None = None, precision: str = "float32", skip_bad: bool = False,
@@ -50,7 +51,7 @@ def prune(
             orders=pruning_options.orders_of(accepted.names(order)), listed=pruning_options.heads_of(select),
             fill=pruning_options.fill_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
             tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again, random=random_orders,
-            speed=speed,
+            speed=speed, among=pruning_options.layers_of(among),
         ).checked(tables=bool(len(tables)), saving=out is not None)  # fmt: skip
         options = Options(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,

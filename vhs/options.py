@@ -61,10 +61,9 @@ Shifts = Annotated[
         "--shift",
         metavar="SHIFT",
         autocompletion=completion.shifts,
-        help="imagenet-c, imagenet-c-extra, imagenet-c-bar, cifar-c-bar, a category (noise, blur, weather, digital), a "
-        "corruption (contrast), with "
-        "severities (contrast:3,5), clean_own (the model's own transform), or a shard set. Repeats; clean is always "
-        "measured.",
+        help="imagenet-c, imagenet-c-extra, imagenet-c-bar, cifar-c-bar, a category (noise, blur, weather, digital) or "
+        "a corruption (contrast), each also with severities (imagenet-c:3, contrast:3,5), clean_own (the model's own "
+        "transform), or a shard set. Repeats; clean is always measured.",
     ),
 ]
 Out = Annotated[

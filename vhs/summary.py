@@ -8,6 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from vhs.arms import readings
+from vhs.arms import table as arms_table
+from vhs.arms.table import Study
 from vhs.errors import MismatchError, UsageError, check_range, choices
 from vhs.formats import schemas
 from vhs.formats.schemas import Schema
@@ -28,7 +31,7 @@ class Asked:
     summary: one of SUMMARIES; baselines: a table of published models, or `published`; attributes: a robust and a
     spurious one; against, exact: a further table, which decides
     what is made; classes, folds, shares: what a run knows beside its shift table (worst_groups.Shares, mce.Folds);
-    beside: rows of other tables that were named.
+    study: what arms are compared, and how; beside: rows of other tables that were named.
     """
 
     summary: str | None = None
@@ -43,6 +46,7 @@ class Asked:
     classes: int | None = None
     folds: mce.Folds | None = None
     shares: worst_groups.Shares | None = None
+    study: Study | None = None
     beside: pl.DataFrame | None = None
 
     def check(self, *, of_shift: bool = False) -> Asked:
@@ -61,6 +65,8 @@ class Asked:
         if further and (self.summary is not None or len(further) > 1):
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
+        if self.study not in (None, Study()) and self.summary != "arms":
+            raise UsageError("--group-by, --reference, --effect, --what and --paired: belong to --summary arms.")
         if self.attributes and self.summary != "exclusivity":
             raise UsageError("--attributes: belongs to --summary exclusivity.")
         check_range("tolerance", self.tolerance, 0, 1)
@@ -73,18 +79,20 @@ class Asked:
 @dataclass(frozen=True)
 class Summary:
     """schema: of what it gives; of: of what it takes, None for folds; make: from those rows; beside: other tables that
-    it takes, which stand among the first and come to `make` in `Asked.beside`; optional: whether it does without."""
+    it takes, which stand among the first and come to `make` in `Asked.beside`; optional: whether it does without;
+    any_kind: whether it takes the readings of any tables."""
 
     schema: Schema
     of: Schema | None
     make: Callable[[pl.DataFrame, Asked, Read, Progress], pl.DataFrame]
     beside: tuple[Schema, ...] = ()
     optional: bool = False
+    any_kind: bool = False
 
     @property
     def takes_folds(self) -> bool:
         """Whether it is made of folds, or of something beside folds."""
-        return self.of is None or schemas.FOLDS in self.beside
+        return (self.of is None and not self.any_kind) or schemas.FOLDS in self.beside
 
 
 def of(asked: Asked) -> Summary:
@@ -101,6 +109,12 @@ def join(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFr
     if wanted is None:
         return comparison.read_folds(sources, read)
     return _joined([(source, read(source)) for source in sources], wanted)
+
+
+def _readings(source: Any, read: Read, asked: Asked) -> pl.DataFrame:
+    """What one table of any kind says of its models in single numbers."""
+    table = read(source)
+    return readings.readings(table.rows, table.schema, asked.tolerance)
 
 
 def _joined(tables: Sequence[tuple[Any, Table]], wanted: Schema) -> pl.DataFrame:
@@ -120,6 +134,8 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     Raises UsageError where these are missing.
     """
     wanted = of(asked)
+    if wanted.any_kind:
+        return pl.concat(_readings(source, read, asked) for source in sources), asked
     if not wanted.beside:
         return join(sources, wanted.of, read), asked
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
@@ -193,6 +209,10 @@ SUMMARIES = {
         schemas.MODELS, schemas.HEADS,
         lambda rows, asked, _read, _progress: models.models(rows, beside(asked), seed=asked.seed),
         (schemas.EVALSHIFT,),
+    ),
+    "arms": Summary(
+        schemas.ARMS, None, lambda rows, asked, _read, _progress: arms_table.arms(rows, asked.study or Study()),
+        any_kind=True,
     ),
     "trajectory": Summary(
         schemas.TRAJECTORY, None,

@@ -42,7 +42,8 @@ Summary = Annotated[
         "(how many are dispensable), shifts (which shifts the same heads serve), routing (where a head looks or what "
         "it passes on), trajectory (snapshots). Of shift tables: mce, groups, effective (robustness at equal clean "
         "accuracy). Of a heads table and an ablation: metrics (which measure goes with importance), roles (a name for "
-        "each head), kinds (regions). Of heads and shift tables: models (recipes, seeds). Of probes: exclusivity.",
+        "each head), kinds (regions). Of heads and shift tables: models (recipes, seeds). Of probes: exclusivity. Of "
+        "any tables of several seeds: arms (means over seeds, differences, and what so few seeds could have shown).",
     ),
 ]  # fmt: skip
 Baselines = Annotated[
@@ -70,7 +71,8 @@ Tolerance = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Of --summary redundancy, kinds, routing and roles: drop in accuracy, or share of squared error added "
+        help="Of --summary redundancy, kinds, routing, roles and arms (of prune tables): drop in accuracy, or "
+        "share of squared error added "
         "(.005: half a point or percent), below which a head is dispensable.",
     ),
 ]
@@ -80,6 +82,30 @@ Attributes = Annotated[
         "--attributes", metavar="A,B", help="Of --summary exclusivity: the robust and the spurious attribute.  "
         "[default: robust,spurious]",
     ),
+]  # fmt: skip
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by", metavar="REGEX", help="Of --summary arms: which part of a model's name is its arm (the first "
+        "bracket); (?P<seed>…) or the rest is its seed.  [default: told-3 is seed 3 of told]",
+    ),
+]  # fmt: skip
+Reference = Annotated[
+    str | None, typer.Option("--reference", metavar="ARM", help="Of --summary arms: compare every other arm with it.")
+]
+Effect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--effect", metavar="EXPR", help="Of --summary arms: 'told - alone', 'a - b - c + d', 'gain = 0.5 a + 0.5 b - "
+        "c'; repeats.  [default: every two arms]",
+    ),
+]  # fmt: skip
+What = Annotated[
+    list[str] | None, typer.Option("--what", metavar="NAME", help="Of --summary arms: only this; repeats.")
+]
+Paired = Annotated[
+    bool, typer.Option("--paired", help="Of --summary arms: runs of one seed belong together (their beginning and the "
+                       "order of their images are the same).")
 ]  # fmt: skip
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random halves and permutations.")]
 
@@ -99,6 +125,11 @@ def compare(
     against: Against = None,
     exact: Exact = None,
     attributes: Attributes = None,
+    group_by: GroupBy = None,
+    reference: Reference = None,
+    effect: Effect = None,
+    what: What = None,
+    paired: Paired = False,
     seed: Seed = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -122,9 +153,12 @@ def compare(
 
     Example: vhs compare shift.csv --summary mce --normalise-by baseline.csv -o mce.csv
 
+    Example: vhs compare shift.csv --summary arms --reference alone -o arms.csv
+
     Example: vhs compare sketch.csv --summary effective --baselines published
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
+    from vhs.arms.table import Study
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
@@ -135,6 +169,9 @@ def compare(
         summary="contrast" if instead and summary is None else summary, scales=scale or [], tolerance=tolerance,
         normalise_by=normalise_by, baselines=baselines, against=against, exact=exact, seed=seed,
         attributes=attributes.split(",") if attributes else (),
+        study=Study(
+            group_by=group_by, reference=reference, effects=tuple(effect or ()), what=tuple(what or ()), paired=paired
+        ),
     ).check()  # fmt: skip
     wanted = of(asked)
     main = output.TableOutput(wanted.schema, out, form, in_words)

@@ -106,6 +106,10 @@ FillData = Annotated[
 RandomOrders = Annotated[
     int, typer.Option("--random", metavar="N", min=0, max=1000, help="Random orders beside it, the control.")
 ]
+Among = Annotated[
+    str | None,
+    typer.Option("--among", metavar="LAYER,…|last", help="Only heads of these layers may go.  [default: all]"),
+]
 Speed = Annotated[bool, typer.Option("--speed", help="Measure images a second, too.")]
 Curve = Annotated[
     str | None,
@@ -134,6 +138,7 @@ def prune(
     choose_on: ChooseOn = None,
     every: Every = None,
     again: Again = False,
+    among: Among = None,
     random_orders: RandomOrders = 20,
     fill: Fill = "zero",
     compensate: Compensate = False,
@@ -177,7 +182,7 @@ def prune(
         orders=pruning_options.orders_of(order or ["effect"]), listed=pruning_options.heads_of(select),
         fill=pruning_options.fill_of(fill, compensate=compensate, ridge=ridge), over=over, keep=keep, flops=flops,
         tolerance=tolerance, certify=certify, confidence=confidence, every=every, again=again, random=random_orders,
-        speed=speed,
+        speed=speed, among=pruning_options.layers_of(among),
     ).checked(tables=bool(tables), saving=out is not None)  # fmt: skip
     table = _curve(out, curve, form, summary)
     check_outputs([out, table.out if table else None], [model, *(tables or [])])

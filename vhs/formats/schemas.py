@@ -715,6 +715,37 @@ MODELS = Schema(
     "compare --summary models",
 )  # fmt: skip
 
+ARMS = Schema(
+    "arms",
+    "one number of an arm of a study, averaged over its training seeds, or an effect: a difference of arms",
+    (
+        _text("question", "`mean` of an arm, or `effect`"),
+        _text("arm", "arm (runs that differ in their seed only), or the effect: `told - alone`"),
+        _text("data", "data set; empty where the table read does not tell", nullable=True),
+        _text("condition", "`clean`, a shift, `mean` over shifted conditions, or `mean of` those of a category; empty "
+              "where the table read has none", nullable=True),
+        _text("what", "what was averaged: a column or metric of the table read (docs/methods.md, section 10)"),
+        _text("of", "what that is of: a target, region, unit, or order of heads and heads left", nullable=True),
+        _count("layer", "block, 0-based; empty for all", "", nullable=True),
+        _real("value", "of what", "mean over seeds, or effect"),
+        _real("lo", "of what", "lower 95 % bound over seeds; empty of one run, or of runs that are all alike",
+              nullable=True),
+        _real("hi", "of what", "upper 95 % bound", nullable=True),
+        _real("deviation", "of what", "standard deviation over seeds, of a paired effect that of the differences",
+              nullable=True),
+        _text("how", "`seeds`: t of one arm; `welch`: arms that share nothing; `paired`: differences by seed"),
+        _real("p", "probability", "two-sided, of an effect of 0", nullable=True),
+        _real("q", "probability", "p after Benjamini-Hochberg over all effects of the table", nullable=True),
+        _real("detectable", "of what", "the smallest true effect that so many runs, as unlike as these, find with odds "
+              "of 80 % (two-sided, .05)", nullable=True),
+        _real("together", "", "correlation over shared seeds of the two arms of an effect: above .3 pairing pays",
+              nullable=True),
+        _count("n_runs", "runs behind it", "runs"),
+    ),
+    ("question", "arm", "detectable"),
+    "compare --summary arms",
+)  # fmt: skip
+
 ROLES = Schema(
     "roles",
     "one head and one role that it surely has by a declared rule, or `none`",
@@ -1015,6 +1046,7 @@ SCHEMAS = {
         TRAJECTORY,
         EFFECTIVE,
         MODELS,
+        ARMS,
         CONTRAST,
         ROUTING,
         TRAIN_REGRESSION,

@@ -78,6 +78,7 @@ class Pruning:
     over: str = "worst"
     confidence: float = 0.95
     speed: bool = False
+    among: tuple[int, ...] = ()
 
     def checked(self, *, tables: bool, saving: bool) -> Pruning:
         """Itself. tables: whether some are given to order by; saving: whether a model is to be saved.
@@ -93,6 +94,8 @@ class Pruning:
             raise UsageError(f"--select and --{given[0]}: both say which heads go. Drop one of them.")
         if saving and not given and not self.listed:
             raise UsageError("-o: how many heads shall go? Give --keep, --flops, --tolerance, --certify or --select.")
+        if self.listed and self.among:
+            raise UsageError("--select and --among: both say which heads may go. Drop one of them.")
         if tables and ("effect" not in self.orders or self.listed):
             raise UsageError("tables of effects are what --order effect goes by. Ask for it, or drop them.")
         if tables and self.again:
@@ -132,6 +135,16 @@ def orders_of(names: Sequence[str]) -> tuple[str, ...]:
         if name not in ORDERS and name != RANDOM:
             raise UsageError(f"--order {name}: expected {choices((*ORDERS, RANDOM))}.")
     return found or ("effect",)
+
+
+def layers_of(among: str | None) -> tuple[int, ...]:
+    """`last`, or numbers of layers with commas between. Raises UsageError."""
+    if among is None:
+        return ()
+    words = [word.strip() for word in among.split(",")]
+    if not all(word.isdecimal() or word == "last" for word in words):
+        raise UsageError(f"--among {among}: expected layers by number from 0, or last: --among 2,3.")
+    return tuple(dict.fromkeys(-1 if word == "last" else int(word) for word in words))
 
 
 def heads_of(select: str | None) -> tuple[Place, ...]:

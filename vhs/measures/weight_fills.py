@@ -59,10 +59,14 @@ class Calibration:
 class Pruner:
     """Makes the networks of one model without some heads; a layer that several of them have is made once.
 
-    calibration: for fills other than `zero`. Raises MismatchError for a model none of whose heads can be taken out.
+    calibration: for fills other than `zero`; among: layers whose heads may go, counted from the end below 0, empty for
+    all. Raises MismatchError for a model none of whose heads can be taken out, and for layers that it does not have.
     """
 
-    def __init__(self, model: Model, fill: WeightFill = ZERO, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self, model: Model, fill: WeightFill = ZERO, calibration: Calibration | None = None,
+        *, among: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.model, self._fill, self._calibration = model, fill, calibration
         self._grid, self._seams = model.engine.grid, model.engine.seams
         self._made: dict[tuple[int, tuple[int, ...]], nn.Module] = {}
@@ -70,7 +74,11 @@ class Pruner:
         if [place.path for place in self._seams] != list(known):
             raise MismatchError(f"{model.name}: its attention modules run in another order than they are listed in.")
         reasons = {place.path: surgery.refusal(place.path, known[place.path]) for place in self._seams}
-        self.heads = [(head.layer, head.head) for head in self._grid if reasons[self._seams[head.layer].path] is None]
+        layers = _layers(model.name, among, len(self._seams))
+        self.heads = [
+            (head.layer, head.head) for head in self._grid
+            if head.layer in layers and reasons[self._seams[head.layer].path] is None
+        ]  # fmt: skip
         self.left_alone = next((reason for reason in reasons.values() if reason), None)
         if not self.heads:
             raise MismatchError(f"{model.name}: no head of it can be taken out: {self.left_alone or 'none are left'}.")
@@ -125,3 +133,11 @@ def _features(heads: Sequence[int], width: int, device: torch.device) -> Tensor:
     """Places of the heads' features in what the projection receives."""
     starts = torch.tensor(heads, dtype=torch.int64, device=device)[:, None] * width
     return (starts + torch.arange(width, device=device)).flatten()
+
+
+def _layers(name: str, among: Sequence[int], depth: int) -> set[int]:
+    """The layers that were named, of all without a name."""
+    missing = next((layer for layer in among if not -depth <= layer < depth), None)
+    if missing is not None:
+        raise MismatchError(f"--among {missing}: {name} has layers 0 to {depth - 1}.")
+    return {layer % depth for layer in among} or set(range(depth))

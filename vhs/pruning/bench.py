@@ -112,7 +112,7 @@ class Bench:
         calibration = None
         if images is not None:
             calibration = Calibration(self.model, [batch.to(self.run.device) for batch in images.batches])
-        return Pruner(self.model, self.asked.fill, calibration)
+        return Pruner(self.model, self.asked.fill, calibration, among=self.asked.among)
 
     def in_words(self) -> str:
         """For --dry-run: what would be measured."""

@@ -92,9 +92,9 @@ def parse(shifts: Sequence[str], *, rejpeg: bool = False) -> list[Condition]:
     """The conditions `shifts` name, clean first, each once, in a fixed order.
 
     A shift is `clean`, `clean_own` (at each model's own transform), a family (`imagenet-c`, `imagenet-c-bar`), a
-    category (`noise`), a corruption (`contrast`), one with severities (`contrast:3,5`; `patch_shuffle:4` cuts 4 x 4
-    patches) or the path of a shard set. A corruption that two families have is of the one that is asked, by its own
-    name of the first.
+    category (`noise`), a corruption (`contrast`), each of these with severities (`imagenet-c:3`, `contrast:3,5`;
+    `patch_shuffle:4` cuts 4 x 4 patches) or the path of a shard set. A corruption that two families have is of the one
+    that is asked, by its own name of the first.
     rejpeg: made images go through JPEG, and so does a second clean condition, `clean_c`.
     Raises UsageError listing the legal names.
     """
@@ -127,10 +127,10 @@ def _parse_one(text: str) -> list[Condition]:
         return []
     if text == CLEAN_OWN:
         return [Condition(shift=CLEAN_OWN)]
-    if text in families:
-        family = text if text in FAMILIES else None
-        return [_corruption(name, severity, family) for name in families[text] for severity in SEVERITIES]
     name, _, wanted = text.partition(":")
+    if name in families:
+        family, severities = name if name in FAMILIES else None, _severities(text, name, wanted)
+        return [_corruption(own, severity, family) for own in families[name] for severity in severities]
     if name in EVERY_NAME:
         return [_corruption(name, severity) for severity in _severities(text, name, wanted)]
     place = places.parse(text)
@@ -141,8 +141,6 @@ def _parse_one(text: str) -> list[Condition]:
     )
     if below:
         return sorted(below, key=_published_order)
-    if name in families:
-        raise UsageError(f"--shift {text}: a family is taken whole; single severities are asked as contrast:3,5.")
     legal = [CLEAN, CLEAN_OWN, *families, *EVERY_NAME]
     near = get_close_matches(name, legal, 1)
     hint = f" Did you mean {near[0]}?" if near else ""

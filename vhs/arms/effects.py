@@ -1,0 +1,73 @@
+"""A comparison of arms as it is typed: `told - alone`, `gain = told-wide - alone-wide - told + alone`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from vhs.errors import MismatchError, UsageError
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A weighted sum of arms. name: what it is called in the table."""
+
+    name: str
+    weights: dict[str, float]
+
+
+def parse(text: str) -> Effect:
+    """Arms with + and - between them, numbers before them as weights, blanks around everything; NAME = before it names
+    it. Raises UsageError."""
+    name, equals, right = text.partition(" = ")
+    words = (right if equals else text).split()
+    weights: dict[str, float] = {}
+    sign, weight, expects = 1.0, 1.0, True
+    for place, word in enumerate(words):
+        if word in ("+", "-"):
+            if expects and place:
+                raise _wrong(text, f"{word} stands where an arm was expected")
+            sign, weight, expects = (1.0 if word == "+" else -1.0), 1.0, True
+        elif not expects:
+            raise _wrong(text, f"no + or - before {word}")
+        elif weight == 1.0 and (number := _number(word)) is not None:
+            weight = number
+        else:
+            weights[word] = weights.get(word, 0.0) + sign * weight
+            expects = False
+    if expects or not weights:
+        raise _wrong(text, "it ends without an arm")
+    return Effect(name.strip() if equals else " ".join(words), weights)
+
+
+def chosen(typed: Sequence[str], reference: str | None, arms: Sequence[str]) -> list[Effect]:
+    """The effects asked for: those typed, and every arm less the reference; of neither, the later of every two arms
+    less the earlier. Raises UsageError, or MismatchError for an arm that there is not."""
+    found = [parse(text) for text in typed]
+    if reference is not None:
+        _check(reference, arms, "--reference")
+        found += [Effect(f"{arm} - {reference}", {arm: 1.0, reference: -1.0}) for arm in arms if arm != reference]
+    if not typed and reference is None:
+        found = [Effect(f"{b} - {a}", {b: 1.0, a: -1.0}) for a, b in combinations(arms, 2)]
+    for effect in found:
+        for arm in effect.weights:
+            _check(arm, arms, f"--effect {effect.name}")
+    return found
+
+
+def _check(arm: str, arms: Sequence[str], where: str) -> None:
+    if arm not in arms:
+        told = ", ".join(arms[:12]) + (f" and {len(arms) - 12} more" if len(arms) > 12 else "")
+        raise MismatchError(f"{where}: no model is of the arm {arm}; there are {told}.")
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _wrong(text: str, why: str) -> UsageError:
+    return UsageError(f"--effect '{text}': {why}. Expected arms between + and -, with blanks: 'told - alone'.")

@@ -1,0 +1,43 @@
+"""Which arm of a study a model is of, and which of its seeds: told by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from vhs.errors import UsageError
+from vhs.roles.recipes import run_of
+
+NUMBERED = re.compile(r"(.+?)[-_.](?:seed[-_]?|s)?(?P<seed>\d+)$")
+
+
+class Named(NamedTuple):
+    """arm: what runs of other seeds share; seed: what tells these apart, as it is written."""
+
+    arm: str
+    seed: str
+
+
+def pattern(text: str | None) -> re.Pattern[str] | None:
+    """The regular expression of --group-by. Raises UsageError for one that is none."""
+    if text is None:
+        return None
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"--group-by {text}: is no regular expression ({error}).") from error
+
+
+def named(model: str, by: re.Pattern[str] | None) -> Named | None:
+    """By an expression: its first bracket is the arm, the bracket `seed`, or what it leaves of the run's name, the
+    seed; without: `runs/told-3` is seed 3 of the arm `told`, and a name without a number at its end an arm of one run.
+
+    Only names are looked at, which all tables have. None for a model that the expression does not fit.
+    """
+    run = run_of(model)
+    found = (by or NUMBERED).search(run if by else run.rsplit("/", 1)[-1])
+    if found is None:
+        return None if by else Named(run.rsplit("/", 1)[-1], "")
+    arm = found[1] if found.re.groups and found[1] is not None else found[0]
+    told = found.groupdict().get("seed")
+    return Named(arm, told if told is not None else run.replace(arm, "", 1))

@@ -1,0 +1,122 @@
+"""From readings of models to the arms table: means over seeds, and effects with what so few seeds could have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vhs.arms import effects, naming
+from vhs.arms.effects import Effect
+from vhs.errors import MismatchError, UsageError
+from vhs.formats import schemas
+from vhs.formats.tables import frame
+from vhs.measures import replicates
+from vhs.measures.intervals import benjamini_hochberg
+from vhs.summaries.tallied import Row, number
+
+KEYS = ["data", "condition", "what", "of", "layer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """group_by: what tells arms, None for names that end in a seed; reference: the arm that others are compared with;
+    effects: comparisons as typed; what: the readings wanted, empty for all; paired: whether runs of one seed share
+    their beginning and the order of their images."""
+
+    group_by: str | None = None
+    reference: str | None = None
+    effects: Sequence[str] = ()
+    what: Sequence[str] = ()
+    paired: bool = False
+
+
+def arms(readings: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """The arms table: means of every arm first, then effects, q over all effects together.
+
+    readings: as arms/readings gives them, of any number of tables. Raises UsageError or MismatchError for arms and
+    readings that there are not, and for a run that says two things of one.
+    """
+    told = _of_arms(_wanted(readings, study.what), naming.pattern(study.group_by))
+    known = told["arm"].unique(maintain_order=True).to_list()
+    asked = effects.chosen(study.effects, study.reference, known)
+    means, found = [], []
+    for names, part in told.group_by(KEYS, maintain_order=True):
+        keys = dict(zip(KEYS, names, strict=True))
+        samples = {arm: _by_seed(own) for (arm,), own in part.group_by("arm", maintain_order=True)}
+        means += [keys | _mean(arm, runs) for arm, runs in samples.items()]
+        found += [keys | row for row in _effects(asked, samples, paired=study.paired)]
+    tested = [row for row in found if row["p"] is not None]
+    for row, q in zip(tested, benjamini_hochberg([row["p"] for row in tested]).tolist(), strict=True):
+        row["q"] = q
+    return frame(schemas.ARMS, [*means, *found])
+
+
+def _wanted(readings: pl.DataFrame, what: Sequence[str]) -> pl.DataFrame:
+    held = readings["what"].unique(maintain_order=True).to_list()
+    missing = next((name for name in what if name not in held), None)
+    if missing is not None:
+        raise UsageError(f"--what {missing}: the tables say nothing of that; they have {', '.join(held)}.")
+    return readings.filter(pl.col("what").is_in(list(what))) if what else readings
+
+
+def _of_arms(readings: pl.DataFrame, by: Any) -> pl.DataFrame:
+    """With the columns `arm` and `run`; what an expression does not fit is left out."""
+    models = readings["model"].unique(maintain_order=True).to_list()
+    known = [(model, found) for model in models if (found := naming.named(model, by)) is not None]
+    if not known:
+        raise MismatchError(f"--group-by: fits none of the models {', '.join(models[:6])}.")
+    told = pl.DataFrame(
+        [(model, found.arm, found.seed) for model, found in known], schema=["model", "arm", "run"], orient="row"
+    )
+    joined = readings.unique(maintain_order=True).join(told, on="model", how="inner", maintain_order="left")
+    twice = joined.filter(pl.struct("arm", "run", *KEYS).is_duplicated())
+    if len(twice):
+        row = twice.row(0, named=True)
+        others = twice.filter((pl.col("arm") == row["arm"]) & (pl.col("run") == row["run"]))["model"].unique().sort()
+        raise MismatchError(
+            f"{' and '.join(others[:2])}: both are seed {row['run'] or '(none)'} of the arm {row['arm']}, or were "
+            f"measured twice with unlike results ({row['what']}). Say with --group-by which part of a name is the arm."
+        )
+    return joined
+
+
+def _by_seed(rows: pl.DataFrame) -> dict[str, float]:
+    return dict(zip(rows["run"].to_list(), rows["value"].to_list(), strict=True))
+
+
+def _mean(arm: str, runs: Mapping[str, float]) -> Row:
+    return _row("mean", arm, replicates.mean(np.array(list(runs.values()))), "seeds", len(runs)) | {"p": None}
+
+
+def _effects(asked: Sequence[Effect], samples: Mapping[str, Mapping[str, float]], *, paired: bool) -> Iterator[Row]:
+    """What can be had of the effects: arms that this reading lacks leave theirs out."""
+    for effect in asked:
+        if not set(effect.weights) <= set(samples):
+            continue
+        runs = [samples[arm] for arm in effect.weights]
+        shared = [seed for seed in runs[0] if all(seed in other for other in runs[1:])]
+        weights = list(effect.weights.values())
+        pairs = [np.array([own[seed] for seed in shared]) for own in runs]
+        if paired:
+            if not shared:
+                raise MismatchError(
+                    f"--paired: the arms of {effect.name} share no seed. Name runs alike but for the arm."
+                )
+            found, how, count = replicates.paired(pairs, weights), "paired", len(shared)
+        else:
+            found = replicates.welch([np.array(list(own.values())) for own in runs], weights)
+            how, count = "welch", sum(map(len, runs))
+        alike = replicates.together(*pairs) if len(pairs) == 2 else float("nan")
+        yield _row("effect", effect.name, found, how, count) | {"together": number(alike)}
+
+
+def _row(question: str, arm: str, found: replicates.Estimate, how: str, count: int) -> Row:
+    return {
+        "question": question, "arm": arm, "value": found.value, "lo": number(found.lo), "hi": number(found.hi),
+        "deviation": number(found.deviation), "how": how, "n_runs": count, "p": number(found.p), "q": None,
+        "detectable": number(found.detectable) if question == "effect" else None, "together": None,
+    }  # fmt: skip
