@@ -65,7 +65,8 @@ demo-page: demo  ## docs/demo.md and its figures, from the demo's tables and a f
 	$(PYTHON) -m tests.demo_page
 
 # --- the studies: docs/studies; a file each ---
-include studies/common.mk studies/heads.mk
+include studies/common.mk
+include $(STUDIES:%=studies/%.mk)
 
 # --- checks ---
 test: $(READY)  ## the tests

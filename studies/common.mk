@@ -4,7 +4,7 @@
 # A killed run goes on where it was: every file is written whole, and commands resume.
 S ?= study
 THREADS ?= 1
-DEVICE ?= cpu
+DEVICE ?= auto
 RUN = --threads $(THREADS) --device $(DEVICE)
 QUIET ?= -q
 DATA ?= fashion-mnist

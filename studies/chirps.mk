@@ -1,0 +1,39 @@
+# Which heads read the chirp, and which the furniture around it?
+#   make -j2 study-chirps
+#   make study-chirps CHIRPS_BASE=timm:vit_base_patch16_224 CHIRPS_FINE='--recipe finetune --lora 8' CHIRPS_COUNT=100000 \
+#     CHIRPS_SIDE=224 DEVICE=cuda     the source's own model, from the hub
+C := $(S)/chirps
+CHIRPS_SEEDS ?= 0 1 2 3 4
+CHIRPS_COUNT ?= 6000
+CHIRPS_SIDE ?= 128
+CHIRPS_SIZES ?= --patch 16 --depth 12 --dim 48 --heads 3 --batch 32 --lr 1e-3 --epochs 8 --set pool=avg --set positions=sincos --set patch_norm=true --set clip=1.0
+CHIRPS_FINE ?= --recipe finetune --epochs 5 --batch 32 --set layer_decay=1 --set drop_path=0
+# the model that is fine-tuned: of each seed its own, or one that is named
+CHIRPS_BASE ?= $C/base-$*.safetensors
+CHIRPS_SHIFT = --shift $C/data/val-bare
+
+$C/data/train/shards.json: | $(READY)
+	$(VHS) shard chirps $C/data --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE)
+$C/bare/train/shards.json: | $(READY)
+	$(VHS) shard chirps $C/bare --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE) --distort none --seed 1
+$C/base-%.safetensors: | $C/bare/train/shards.json
+	$(VHS) train $C/bare $(CHIRPS_SIZES) --seed $* --resume $(RUN) $(QUIET) -o $@
+$C/fine-%.safetensors: $(if $(findstring $C,$(CHIRPS_BASE)),$C/base-%.safetensors) | $C/data/train/shards.json
+	$(VHS) train $C/data $(CHIRPS_FINE) --init $(CHIRPS_BASE) --seed $* --resume $(RUN) $(QUIET) -o $@
+CHIRPS_RUNS := $(CHIRPS_SEEDS:%=$C/fine-%.safetensors)
+
+# errors with furniture and without, before fine-tuning and after
+$C/r2.csv: $(CHIRPS_RUNS)
+	$(VHS) evalshift $(if $(findstring $C,$(CHIRPS_BASE)),$(CHIRPS_SEEDS:%=$C/base-%.safetensors)) $^ --data $C/data $(CHIRPS_SHIFT) $(RUN) $(QUIET) -o $@
+$C/heads-%.csv: $C/fine-%.safetensors
+	$(VHS) ablate $< $(CHIRPS_SHIFT) --resume $(RUN) $(QUIET) -o $@
+$C/regions-%.csv: $C/fine-%.safetensors
+	$(VHS) specialize $< $(CHIRPS_SHIFT) --regions --within-layer --resume $(RUN) $(QUIET) -o $@
+$C/kinds-%.csv: $C/regions-%.csv $C/heads-%.csv
+	$(VHS) compare $^ --summary kinds $(QUIET) -o $@
+# the interaction: does a head matter more with furniture or without?
+$C/contrast-%.csv: $C/heads-%.csv
+	$(VHS) compare $< --summary contrast $(QUIET) -o $@
+$C/maps.safetensors: $C/fine-0.safetensors
+	$(VHS) specialize $< $(CHIRPS_SHIFT) --max-samples 5 $(RUN) $(QUIET) --maps $@
+study-chirps-tables: $C/r2.csv $C/maps.safetensors $(foreach kind,kinds contrast,$(CHIRPS_SEEDS:%=$C/$(kind)-%.csv))

