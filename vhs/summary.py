@@ -66,7 +66,9 @@ class Asked:
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
         if self.study not in (None, Study()) and self.summary != "arms":
-            raise UsageError("--group-by, --reference, --effect, --what and --paired: belong to --summary arms.")
+            raise UsageError(
+                "--group-by, --reference, --effect, --what, --choose-by and --paired: belong to --summary arms."
+            )
         if self.attributes and self.summary != "exclusivity":
             raise UsageError("--attributes: belongs to --summary exclusivity.")
         check_range("tolerance", self.tolerance, 0, 1)
@@ -135,7 +137,9 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     """
     wanted = of(asked)
     if wanted.any_kind:
-        return pl.concat(_readings(source, read, asked) for source in sources), asked
+        by = asked.study.choose_by if asked.study else None
+        beside = _readings(by, read, asked) if by is not None else None
+        return pl.concat(_readings(source, read, asked) for source in sources), replace(asked, beside=beside)
     if not wanted.beside:
         return join(sources, wanted.of, read), asked
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe
@@ -176,6 +180,10 @@ def beside(asked: Asked) -> pl.DataFrame:
     return asked.beside
 
 
+def _arms(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
+    return arms_table.arms(rows, asked.study or Study(), asked.beside)
+
+
 def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
     return mce.summarise(rows, mce.normaliser(asked.normalise_by, rows, classes=asked.classes), asked.folds)
 
@@ -211,8 +219,7 @@ SUMMARIES = {
         (schemas.EVALSHIFT,),
     ),
     "arms": Summary(
-        schemas.ARMS, None, lambda rows, asked, _read, _progress: arms_table.arms(rows, asked.study or Study()),
-        any_kind=True,
+        schemas.ARMS, None, _arms, any_kind=True,
     ),
     "trajectory": Summary(
         schemas.TRAJECTORY, None,

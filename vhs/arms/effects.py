@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import combinations
 
 from vhs.errors import MismatchError, UsageError
@@ -41,10 +42,33 @@ def parse(text: str) -> Effect:
     return Effect(name.strip() if equals else " ".join(words), weights)
 
 
-def chosen(typed: Sequence[str], reference: str | None, arms: Sequence[str]) -> list[Effect]:
+def tuned(effect: Effect, scores: Mapping[str, float] | None) -> Effect:
+    """With every arm that has a * in it replaced by the best of those that fit, which the name then tells.
+
+    scores: arm -> what it is chosen by, the higher the better. Raises UsageError or MismatchError where none can be.
+    """
+    if not any("*" in arm for arm in effect.weights):
+        return effect
+    if scores is None:
+        raise UsageError(f"--effect {effect.name}: an arm with a * is chosen by a table: --choose-by VALIDATION.")
+    weights = {}
+    for arm, weight in effect.weights.items():
+        fit = [name for name in scores if fnmatchcase(name, arm)] if "*" in arm else [arm]
+        if not fit:
+            raise MismatchError(
+                f"--effect {effect.name}: no arm of --choose-by is {arm}; there are {', '.join(scores)}."
+            )
+        weights[max(fit, key=lambda name: scores.get(name, 0.0))] = weight
+    told = " ".join(f"{'-' if weight < 0 else '+'} {arm}" for arm, weight in weights.items()).removeprefix("+ ")
+    return Effect(f"{effect.name} ({told})", weights)
+
+
+def chosen(
+    typed: Sequence[str], reference: str | None, arms: Sequence[str], scores: Mapping[str, float] | None = None
+) -> list[Effect]:
     """The effects asked for: those typed, and every arm less the reference; of neither, the later of every two arms
     less the earlier. Raises UsageError, or MismatchError for an arm that there is not."""
-    found = [parse(text) for text in typed]
+    found = [tuned(parse(text), scores) for text in typed]
     if reference is not None:
         _check(reference, arms, "--reference")
         found += [Effect(f"{arm} - {reference}", {arm: 1.0, reference: -1.0}) for arm in arms if arm != reference]

@@ -176,7 +176,7 @@ def _pairs(rows: pl.DataFrame) -> pl.DataFrame:
 def _matches(rows: pl.DataFrame) -> pl.DataFrame:
     """Divergence from the assigned head of the other model, by who answers right; `same`: how often head h of a layer
     is assigned head h of it."""
-    paired = rows.filter(pl.col("assigned") if "assigned" in rows.columns else pl.lit(True)).drop_nulls("head_b")
+    paired = rows.filter(pl.col("assigned").fill_null("yes") == "yes").drop_nulls("head_b")
     told = paired.with_columns(
         same=((pl.col("layer") == pl.col("layer_b")) & (pl.col("head") == pl.col("head_b"))).cast(pl.Float64)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,25 +25,31 @@ KEYS = ["data", "condition", "what", "of", "layer"]
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """group_by: what tells arms, None for names that end in a seed; reference: the arm that others are compared with;
-    effects: comparisons as typed; what: the readings wanted, empty for all; paired: whether runs of one seed share
+    effects: comparisons as typed; what: the readings wanted, empty for all; choose_by: a table of
+    validation by which arms with a * are chosen; paired: whether runs of one seed share
     their beginning and the order of their images."""
 
     group_by: str | None = None
     reference: str | None = None
     effects: Sequence[str] = ()
     what: Sequence[str] = ()
+    choose_by: Any = None
     paired: bool = False
 
 
-def arms(readings: pl.DataFrame, study: Study) -> pl.DataFrame:
+def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None = None) -> pl.DataFrame:
     """The arms table: means of every arm first, then effects, q over all effects together.
 
-    readings: as arms/readings gives them, of any number of tables. Raises UsageError or MismatchError for arms and
+    readings: as arms/readings gives them, of any number of tables; validation: those of choose_by.
+    Raises UsageError or MismatchError for arms and
     readings that there are not, and for a run that says two things of one.
     """
-    told = _of_arms(_wanted(readings, study.what), naming.pattern(study.group_by))
+    by = naming.pattern(study.group_by)
+    told = _of_arms(_wanted(readings, study.what), by)
     known = told["arm"].unique(maintain_order=True).to_list()
-    asked = effects.chosen(study.effects, study.reference, known)
+    asked = effects.chosen(
+        study.effects, study.reference, known, None if validation is None else _scores(validation, by)
+    )
     means, found = [], []
     for names, part in told.group_by(KEYS, maintain_order=True):
         keys = dict(zip(KEYS, names, strict=True))
@@ -55,6 +62,15 @@ def arms(readings: pl.DataFrame, study: Study) -> pl.DataFrame:
     return frame(schemas.ARMS, [*means, *found])
 
 
+def _scores(validation: pl.DataFrame, by: re.Pattern[str] | None) -> dict[str, float]:
+    """Arm -> mean over seeds of accuracy, or R², on the clean images of a validation table."""
+    scored = validation.filter(pl.col("what").is_in(["top1", "r2"]) & (pl.col("condition") == "clean"))
+    if not len(scored):
+        raise MismatchError("--choose-by: expected a table of evalshift, with accuracy or R² on clean images.")
+    means = _of_arms(scored, by).group_by("arm", maintain_order=True).agg(pl.col("value").mean())
+    return dict(means.iter_rows())
+
+
 def _wanted(readings: pl.DataFrame, what: Sequence[str]) -> pl.DataFrame:
     held = readings["what"].unique(maintain_order=True).to_list()
     missing = next((name for name in what if name not in held), None)
@@ -63,7 +79,7 @@ def _wanted(readings: pl.DataFrame, what: Sequence[str]) -> pl.DataFrame:
     return readings.filter(pl.col("what").is_in(list(what))) if what else readings
 
 
-def _of_arms(readings: pl.DataFrame, by: Any) -> pl.DataFrame:
+def _of_arms(readings: pl.DataFrame, by: re.Pattern[str] | None) -> pl.DataFrame:
     """With the columns `arm` and `run`; what an expression does not fit is left out."""
     models = readings["model"].unique(maintain_order=True).to_list()
     known = [(model, found) for model in models if (found := naming.named(model, by)) is not None]

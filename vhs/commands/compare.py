@@ -103,6 +103,14 @@ Effect = Annotated[
 What = Annotated[
     list[str] | None, typer.Option("--what", metavar="NAME", help="Of --summary arms: only this; repeats.")
 ]
+ChooseBy = Annotated[
+    str | None,
+    typer.Option(
+        "--choose-by", metavar="TABLE", help="Of --summary arms: in 'told-* - alone-*' each arm is the best of those "
+        "that fit, by accuracy (or R²) in this table of validation.",
+        autocompletion=completion.files(completion.TABLES),
+    ),
+]  # fmt: skip
 Paired = Annotated[
     bool, typer.Option("--paired", help="Of --summary arms: runs of one seed belong together (their beginning and the "
                        "order of their images are the same).")
@@ -129,6 +137,7 @@ def compare(
     reference: Reference = None,
     effect: Effect = None,
     what: What = None,
+    choose_by: ChooseBy = None,
     paired: Paired = False,
     seed: Seed = 0,
     quiet: options.Quiet = False,
@@ -170,7 +179,8 @@ def compare(
         normalise_by=normalise_by, baselines=baselines, against=against, exact=exact, seed=seed,
         attributes=attributes.split(",") if attributes else (),
         study=Study(
-            group_by=group_by, reference=reference, effects=tuple(effect or ()), what=tuple(what or ()), paired=paired
+            group_by=group_by, reference=reference, effects=tuple(effect or ()), what=tuple(what or ()),
+            choose_by=choose_by, paired=paired,
         ),
     ).check()  # fmt: skip
     wanted = of(asked)
@@ -178,7 +188,7 @@ def compare(
     beside = output.companion(CONTRAST, out, contrast, "contrast") if wanted.schema is COMPARE else None
     check_outputs(
         [out, beside.out if beside else None],
-        [*(tables or []), *(name for name in (normalise_by, baselines, against, exact) if name)],
+        [*(tables or []), *(name for name in (normalise_by, baselines, against, exact, choose_by) if name)],
     )  # fmt: skip
     read = options.reader(console, partial=partial, whole=whole)
     rows, asked = read_all(sources, asked, read)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vhs.errors import InputError, UsageError, choices
 from vhs.figures import (
     agreement,
+    arms,
     calibration,
     conditions,
     curves,
@@ -41,6 +42,9 @@ from vhs.figures import (
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "relative_error", "error")
 BY_LOSS = ("loss", *(name for name in SCALES if name != "loss"))
 Draw = Callable[..., Figure]
+
+ANY: tuple[str, ...] = ()
+"""Metrics that the table itself names."""
 
 FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "ablate": {
@@ -82,6 +86,7 @@ FIGURES: dict[str, dict[str, tuple[Draw, tuple[str, ...]]]] = {
     "metrics": {"metrics": (metrics.by_condition, BY_LOSS)},
     "trajectory": {"trajectory": (trajectory.summary, BY_LOSS)},
     "effective": {"effective": (models.effective, ("effective",))},
+    "arms": {"arms": (arms.rows, ANY), "layers": (arms.layers, ANY)},
     "models": {"answers": (models.answers, ("value",))},
     "probes": {"heads": (probes.accuracies, ("output", "direct"))},
     "exclusivity": {"heads": (probes.exclusivity, ("direct", "output"))},
@@ -108,11 +113,11 @@ def draw(
     if kind is not None and kind not in kinds:
         raise UsageError(f"--kind {kind}: {_a(name)} {name} table can be drawn as {choices(kinds)}.")
     function, drawn = kinds[kind or next(iter(kinds))]
-    if metric is not None and metric not in drawn:
+    if metric is not None and drawn and metric not in drawn:
         raise UsageError(f"--metric {metric}: this figure draws {choices(drawn)}.")
     try:
         with style.house_style():
-            chosen = metric or _usual(drawn, table)
+            chosen = metric or (_usual(drawn, table) if drawn else None)
             figure = function(table, chosen, folds) if function in WITH_FOLDS else function(table, chosen)
             _check_asked()
             return figure

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from vhs.figures import effects, words
+from vhs.figures import arms, effects, words
 from vhs.figures.matches import assigned
 from vhs.figures.style import short
 
@@ -162,10 +162,32 @@ def _seeds(row: dict[str, float]) -> str:
     return f"95 % over {row['over']} {row['lo']:+.3f} to {row['hi']:+.3f}" if row["lo"] is not None else "one seed"
 
 
+def _arms(table: pl.DataFrame) -> str | None:
+    """The first effect that was asked for, and what so few runs could have shown; how many others are told from 0."""
+    found = table.filter(pl.col("question") == "effect").drop_nulls("p")
+    if not len(found):
+        return None
+    row = found.row(0, named=True)
+    share = row["what"] in arms.SHARES
+    value, lo, hi, least = (row[name] * (100 if share else 1) for name in ("value", "lo", "hi", "detectable"))
+    unit = f"points of {words.plain(row['what'])}" if share else words.plain(row["what"])
+    under = {None: "", "clean": " on clean images", "mean": " under shift"}.get(
+        row["condition"], f" under {words.named(row['condition'] or '')}"
+    )
+    sure = (found["q"] < effects.ALPHA).sum()
+    digits = 1 if share else 3
+    return (
+        f"{row['arm']}: {value:+.{digits}f} {unit}{under} (95 % over {row['n_runs']} runs {lo:+.{digits}f} to "
+        f"{hi:+.{digits}f}, p = {row['p']:.2g}); so many runs find {least:.{digits}f} in four of five cases. Of "
+        f"{len(found)} effects {sure} {'is' if sure == 1 else 'are'} told from 0 (q < 0.05)."
+    )
+
+
 SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = {
     "metrics": _metrics,
     "matches": _matches,
     "trajectory": _trajectory,
     "effective": _effective,
     "models": _models,
+    "arms": _arms,
 }
