@@ -10,7 +10,9 @@ from pathlib import Path
 from vhs.formats.schemas import SCHEMAS, Schema
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("shard", "train", "ablate", "evalshift", "specialize", "merge", "compare", "plot", "info")
+COMMANDS = (
+    "shard", "train", "ablate", "evalshift", "specialize", "merge", "compare", "prune", "plot", "report", "info",
+)  # fmt: skip
 
 
 def help_text(*words: str) -> str:

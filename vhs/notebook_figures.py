@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from vhs import accepted
-from vhs.accepted import Ablated
+from vhs.accepted import Ablated, Shifted, Specialized
 from vhs.console import spoken
 from vhs.errors import UsageError
 from vhs.figures import behind as texts
@@ -21,7 +21,7 @@ from vhs.formats.map_file import MapFile
 from vhs.notebook_maps import Heads, drawn
 from vhs.options import is_pictured
 from vhs.progress import unheard
-from vhs.reports import model_card, opening, page
+from vhs.reports import filled, model_card, named_tables, opening, page
 from vhs.viewing import contact
 
 
@@ -71,13 +71,18 @@ def behind(
 
 
 def report(
-    *sources: Any, out: str | Path | None = None, card: str | Path | None = None, title: str | None = None
+    *sources: Any, out: str | Path | None = None, card: str | Path | None = None, title: str | None = None,
+    template: str | Path | None = None,
 ) -> str:  # fmt: skip
     """The page of tables of any kinds, maps and a checkpoint, as `vhs report`: its HTML, written to `out` if named.
 
-    sources: frames, files, or what the other functions gave. card: where a model card goes too.
+    sources: frames, files, or what the other functions gave. card: where a model card goes too. template: the text of
+    the page, into which the tables go instead; frames have names then, {"arms": frame}.
     """
     with spoken():
+        if template is not None:
+            filled.check_alone(card, title)
+            return _filled(Path(template), sources, accepted.path(out))
         things = [thing for source in sources for thing in _things(source)]
         named = opening.open_named(things, accepted.table, unheard)
         paths = [thing for thing in things if isinstance(thing, str)]
@@ -89,6 +94,31 @@ def report(
         if out is not None:
             write_whole(Path(out), made)
         return made.decode()
+
+
+def _filled(template: Path, sources: Sequence[Any], out: Path | None) -> str:
+    tables = named_tables.named([pair for source in sources for pair in _pairs(source)])
+    files = [source for source in tables.values() if isinstance(source, str)]
+    check_outputs([out], [str(template), *files])
+    made = filled.render(template, named_tables.NamedTables(tables, accepted.table, unheard))
+    if out is not None:
+        write_whole(out, made)
+    return made.decode()
+
+
+def _pairs(source: Any) -> list[Any]:
+    """Files, and tables with their names. Raises UsageError for a table without one."""
+    if isinstance(source, Mapping):
+        return [pair for name, given in source.items() for pair in _parts(str(name), given)]
+    if not isinstance(source, str | Path):
+        raise UsageError("a table has no name for the template. Give it one, such as {'heads': table}.")
+    return [str(source)]
+
+
+def _parts(name: str, given: Any) -> list[tuple[str, Any]]:
+    """A table by its name, and what came with it by names that begin so: heads, heads.folds."""
+    beside = list(given._asdict().items())[1:] if isinstance(given, Ablated | Shifted | Specialized) else []
+    return [(name, accepted.source(given)), *((f"{name}.{part}", rows) for part, rows in beside if len(rows))]
 
 
 def _things(source: Any) -> list[Any]:

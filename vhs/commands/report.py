@@ -1,34 +1,48 @@
-"""`vhs report`: tables and maps to one page, or to a model card."""
+"""`vhs report`: tables and maps to one page, to a model card, or into a template."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vhs import completion, options, output
+from vhs.console import Console
 from vhs.errors import UsageError
+
+if TYPE_CHECKING:
+    from vhs.reports.opening import Read
 
 Things = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[FILE]...",
         help="Tables of any kinds, maps, and for --card a checkpoint; stdin when none is named. Folds and outcomes "
-        "beside an ablation table come along.",
+        "beside an ablation table come along. For --template tables, each named by its file or by NAME=FILE.",
         show_default=False,
         autocompletion=completion.files((*completion.TABLES, ".safetensors")),
     ),
 ]
 Page = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="FILE", help="The page; - for stdout.  [default: report.html, without --card]"),
-]
+    typer.Option(
+        "-o", "--out", metavar="FILE",
+        help="The page; - for stdout.  [default: report.html, without --card; of --template its name without .jinja]",
+    ),
+]  # fmt: skip
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Of the page.  [default: by models]")]
 Card = Annotated[
     Path | None,
     typer.Option("--card", metavar="FILE", help="Write a model card in Hugging Face's format, README.md."),
 ]
+Template = Annotated[
+    Path | None,
+    typer.Option(
+        "--template", metavar="FILE", autocompletion=completion.files((".jinja", ".j2")),
+        help="Text of any format, with {{ … }} for what comes from the tables: write that page.",
+    ),
+]  # fmt: skip
 
 
 def report(
@@ -36,6 +50,7 @@ def report(
     out: Page = None,
     card: Card = None,
     title: Title = None,
+    template: Template = None,
     partial: options.Partial = False,
     whole: options.Whole = False,
     quiet: options.Quiet = False,
@@ -46,8 +61,16 @@ def report(
     Example: vhs report heads.csv shift.csv looks.csv maps.safetensors -o report.html
 
     Example: vhs report vit.safetensors heads.csv shift.csv --card README.md
+
+    Example: vhs report heads.csv wide=wide/heads.csv --template paper.md.jinja -o paper.md
     """
     console = options.console("report", quiet=quiet, verbose=False, debug=debug)
+    if template is not None:
+        from vhs.reports import filled
+
+        filled.check_alone(card, title)
+        read = options.reader(console, partial=partial, whole=whole)
+        return _fill(template, things or ["-"], out, console=console, read=read)
     from vhs.formats.atomic import check_outputs, write_whole
     from vhs.reports import model_card, opening, page
 
@@ -65,6 +88,21 @@ def report(
     if target is None:
         return
     data = page.render(named, title, output.command_line())
+    if target == Path("-"):
+        return output.write(data)
+    write_whole(target, data)
+    output.name_product(target)
+
+
+def _fill(template: Path, things: list[str], out: Path | None, *, console: Console, read: Read) -> None:
+    """The page of a template. read: what reads its tables."""
+    from vhs.formats.atomic import check_outputs, write_whole
+    from vhs.reports import filled, named_tables
+
+    target = out or filled.name_of_page(template)
+    sources = named_tables.named(things)
+    check_outputs([target], [str(template), *sources.values()])
+    data = filled.render(template, named_tables.NamedTables(sources, read, console.note))
     if target == Path("-"):
         return output.write(data)
     write_whole(target, data)

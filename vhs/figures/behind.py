@@ -22,6 +22,7 @@ FORMATS = ("tex", "md")
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "²": "$^2$", "√": r"$\surd$", "±": r"$\pm$",
+    "<": "$<$", ">": "$>$",
 }  # fmt: skip
 UNTOLD = ("model_id", "origin", "step", "fill_data", "rescale", "precision", "preprocess", "size", "module")
 
@@ -171,23 +172,29 @@ def _p(value: float | None) -> str:
 
 
 def _markdown(made: Behind) -> str:
+    return "\n".join([made.caption, "", *markdown(made.columns, made.rows)]) + "\n"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+
     def line(cells: Sequence[str]) -> str:
         plain = (" ".join(cell.split()) for cell in cells)
         return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in plain) + " |"
 
-    body = [line(made.columns), "|" + "---|" * len(made.columns), *(line(row) for row in made.rows)]
-    return "\n".join([made.caption, "", *body]) + "\n"
+    return [line(columns), "|" + "---|" * len(columns), *(line(row) for row in rows)]
 
 
 def _latex(made: Behind) -> str:
-    body = [" & ".join(map(_tex, row)) + r" \\" for row in made.rows]
-    head = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(made.caption)}}}"]
-    names = " & ".join(map(_tex, made.columns)) + r" \\"
+    body = [" & ".join(map(tex, row)) + r" \\" for row in made.rows]
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{tex(made.caption)}}}"]
+    names = " & ".join(map(tex, made.columns)) + r" \\"
     head += [rf"\begin{{tabular}}{{{'l' * len(made.columns)}}}", r"\toprule", names]
     return "\n".join([*head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Words as LaTeX has them, on one line."""
     return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 

@@ -76,13 +76,13 @@ def open_named(things: Sequence[Any], read: Read, note: Callable[[str], None]) -
                 continue
             maps.append(item)
             sources.append(
-                Source(item.where, "maps", len(item.info.samples), _hash(path), versions=dict(item.info.versions))
+                Source(item.where, "maps", len(item.info.samples), hashed(path), versions=dict(item.info.versions))
             )
             continue
         schema, rows, part = read(thing)
         found.setdefault(schema.name, []).append(rows)
-        digest = _hash(path)
-        made = _made_by(path, digest)
+        digest = hashed(path)
+        made = made_by(path, digest)
         command, versions = str(made.get("command", "")), made.get("versions", {})
         sources.append(Source(path or "a frame", schema.name, len(rows), digest, command, versions, part))
     if not found and not maps and not models:
@@ -133,7 +133,7 @@ def _joined(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
     return joined
 
 
-def _made_by(path: str, digest: str) -> dict[str, Any]:
+def made_by(path: str, digest: str) -> dict[str, Any]:
     """What the table's own metadata, or that of a file written beside it, which names its hash, says of its making."""
     if not path or path == "-":
         return {}
@@ -147,5 +147,5 @@ def _made_by(path: str, digest: str) -> dict[str, Any]:
     return {}
 
 
-def _hash(path: str) -> str:
+def hashed(path: str) -> str:
     return sha256_file(Path(path)) if path and path != "-" and Path(path).is_file() else ""
