@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shells import environment
-from vhs.errors import InputError, VhsError
+from vhs.errors import InputError, UsageError, VhsError
 from vhs.formats import tables
 from vhs.progress import unheard
 from vhs.reports import filled, named_tables, sandbox, telling
@@ -447,3 +447,16 @@ def test_the_example_of_the_docs(vhs) -> None:
     assert Path("page.md").read_text() == page
     for name in (*filled.FUNCTIONS, *telling.FILTERS, "tex"):
         assert re.search(rf"^\| `{name}\b", section, re.M), name
+
+
+def test_what_is_defined_has_its_name(tmp_path: Path) -> None:
+    template = tmp_path / "page.txt.jinja"
+    template.write_text("{{ seeds }} seeds, {{ rate }}")
+    import vhs
+
+    assert vhs.report(SHIFT, template=template, define={"seeds": 5, "rate": "1e-3=x"}) == "5 seeds, 1e-3=x"
+    for wrong in ({"row": 1}, {"no name": 1}):
+        with pytest.raises(UsageError, match="define"):
+            vhs.report(SHIFT, template=template, define=wrong)
+    with pytest.raises(UsageError, match="define"):
+        vhs.report(SHIFT, define={"a": 1})

@@ -72,17 +72,20 @@ def behind(
 
 def report(
     *sources: Any, out: str | Path | None = None, card: str | Path | None = None, title: str | None = None,
-    template: str | Path | None = None,
+    template: str | Path | None = None, define: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """The page of tables of any kinds, maps and a checkpoint, as `vhs report`: its HTML, written to `out` if named.
 
     sources: frames, files, or what the other functions gave. card: where a model card goes too. template: the text of
-    the page, into which the tables go instead; frames have names then, {"arms": frame}.
+    the page, into which the tables go instead; frames have names then, {"arms": frame}; define: values that it has by name.
     """
     with spoken():
         if template is not None:
             filled.check_alone(card, title)
-            return _filled(Path(template), sources, accepted.path(out))
+            defined = filled.definitions([f"{name}={value}" for name, value in (define or {}).items()])
+            return _filled((Path(template), defined), sources, accepted.path(out))
+        if define:
+            raise UsageError("--define: is of --template, which is not given.")
         things = [thing for source in sources for thing in _things(source)]
         named = opening.open_named(things, accepted.table, unheard)
         paths = [thing for thing in things if isinstance(thing, str)]
@@ -96,11 +99,12 @@ def report(
         return made.decode()
 
 
-def _filled(template: Path, sources: Sequence[Any], out: Path | None) -> str:
+def _filled(page: tuple[Path, dict[str, str]], sources: Sequence[Any], out: Path | None) -> str:
+    template, defined = page
     tables = named_tables.named([pair for source in sources for pair in _pairs(source)])
     files = [source for source in tables.values() if isinstance(source, str)]
     check_outputs([out], [str(template), *files])
-    made = filled.render(template, named_tables.NamedTables(tables, accepted.table, unheard))
+    made = filled.render(template, named_tables.NamedTables(tables, accepted.table, unheard), defined)
     if out is not None:
         write_whole(out, made)
     return made.decode()

@@ -43,6 +43,13 @@ Template = Annotated[
         help="Text of any format, with {{ … }} for what comes from the tables: write that page.",
     ),
 ]  # fmt: skip
+Define = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--define", metavar="NAME=VALUE", help="Of --template: a value that it has by this name, such as how many seeds "
+        "there were. Repeats.",
+    ),
+]  # fmt: skip
 
 
 def report(
@@ -51,6 +58,7 @@ def report(
     card: Card = None,
     title: Title = None,
     template: Template = None,
+    define: Define = None,
     partial: options.Partial = False,
     whole: options.Whole = False,
     quiet: options.Quiet = False,
@@ -70,7 +78,10 @@ def report(
 
         filled.check_alone(card, title)
         read = options.reader(console, partial=partial, whole=whole)
-        return _fill(template, things or ["-"], out, console=console, read=read)
+        defined = filled.definitions(define or [])
+        return _fill((template, defined), things or ["-"], out, console=console, read=read)
+    if define:
+        raise UsageError("--define: is of --template, which is not given.")
     from vhs.formats.atomic import check_outputs, write_whole
     from vhs.reports import model_card, opening, page
 
@@ -94,15 +105,18 @@ def report(
     output.name_product(target)
 
 
-def _fill(template: Path, things: list[str], out: Path | None, *, console: Console, read: Read) -> None:
-    """The page of a template. read: what reads its tables."""
+def _fill(
+    page: tuple[Path, dict[str, str]], things: list[str], out: Path | None, *, console: Console, read: Read
+) -> None:
+    """The page of a template and of what is defined for it. read: what reads its tables."""
+    template, defined = page
     from vhs.formats.atomic import check_outputs, write_whole
     from vhs.reports import filled, named_tables
 
     target = out or filled.name_of_page(template)
     sources = named_tables.named(things)
     check_outputs([target], [str(template), *sources.values()])
-    data = filled.render(template, named_tables.NamedTables(sources, read, console.note))
+    data = filled.render(template, named_tables.NamedTables(sources, read, console.note), defined)
     if target == Path("-"):
         return output.write(data)
     write_whole(target, data)

@@ -33,8 +33,8 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
         ("effects", own.filter(pl.col("question") == "effect")),
     ]
     parts = paper.keep([part for part in parts if len(part[1])], lambda part: part[0])
-    heights = [0.26 * part["arm"].n_unique() + 0.5 for _, part in parts]
-    figure = style.new(5.4, sum(heights) + 0.9)
+    heights = [0.26 * part["arm"].n_unique() + 0.7 for _, part in parts]
+    figure = style.new(5.4, sum(heights) + 1.2)
     panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, part) in zip(panels, parts, strict=True):
         _dots(axes, part, shown, _factor(what))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,26 @@ def name_of_page(template: Path) -> Path:
     return Path(template.stem)
 
 
-def render(template: Path, tables: NamedTables) -> bytes:
-    """The page. Raises InputError naming the line of the template for whatever does not work there."""
+def definitions(typed: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE words as values a template has by name. Raises UsageError for names that are none, or are functions."""
+    found = {}
+    for word in typed:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--define {word}: expected NAME=VALUE, with a name of letters, digits and _.")
+        if name in FUNCTIONS or name in found:
+            why = "is a function of templates" if name in FUNCTIONS else "is defined twice"
+            raise UsageError(f"--define {word}: {name} {why}. Take another name.")
+        found[name] = value
+    return found
+
+
+def render(template: Path, tables: NamedTables, defined: Mapping[str, str] | None = None) -> bytes:
+    """The page. defined: values that the template has by name, beside what its tables say. Raises InputError naming the line of the template for whatever does not work there."""
     text = _read(template)
     with _at_its_line(str(template)):
         sandbox = Sandbox()
-        sandbox.globals |= functions(tables, sandbox)
+        sandbox.globals |= dict(defined or {}) | functions(tables, sandbox)
         sandbox.filters |= telling.FILTERS | {"tex": lambda value: behind.tex(told(value)), CELL: _cell}
         pieces: list[str] = []
         length = 0
