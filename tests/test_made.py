@@ -222,3 +222,19 @@ def test_targets_standardised_otherwise_are_refused(vhs, chirps: Path) -> None:
     assert vhs("shard", "chirps", "other", "--count", 16, "--seed", 5)[0] == 0
     code, _, err = vhs("train", chirps, "--val", "other/val", "--patch", 32, "-o", "x.safetensors")
     assert code == 4 and "standardised otherwise" in err
+
+
+def test_digits_of_scikit_learn_are_enlarged() -> None:
+    from sklearn.datasets import load_digits
+
+    from vhs.formats.images import decode
+    from vhs.sources import digits, layouts
+
+    assert layouts.detect("digits") == "digits"
+    (split,) = layouts.read("digits", "digits")
+    known = load_digits()
+    assert len(split.ids) == 1797 and list(split.classes) == [str(digit) for digit in range(10)]
+    assert list(split.labels) == known.target.tolist()
+    last = np.asarray(decode(split.encoded(1796))).reshape(28, 28)
+    assert (last[2:26:3, 3:26:3] == np.rint(known.images[-1] * 255 / digits.LEVELS)).all()
+    assert not last[:2].any() and not last[:, 26:].any()

@@ -77,7 +77,8 @@ def report(
     """The page of tables of any kinds, maps and a checkpoint, as `vhs report`: its HTML, written to `out` if named.
 
     sources: frames, files, or what the other functions gave. card: where a model card goes too. template: the text of
-    the page, into which the tables go instead; frames have names then, {"arms": frame}; define: values that it has by name.
+    the page, into which the tables go instead; frames have names then, {"arms": frame}; define: values that it has
+    by name.
     """
     with spoken():
         if template is not None:

@@ -46,8 +46,8 @@ Template = Annotated[
 Define = Annotated[
     list[str] | None,
     typer.Option(
-        "--define", metavar="NAME=VALUE", help="Of --template: a value that it has by this name, such as how many seeds "
-        "there were. Repeats.",
+        "--define", metavar="NAME=VALUE", help="Of --template: a value that it has by this name, such as how many "
+        "seeds there were. Repeats.",
     ),
 ]  # fmt: skip
 

@@ -42,7 +42,7 @@ def name_of_page(template: Path) -> Path:
 
 
 def definitions(typed: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE words as values a template has by name. Raises UsageError for names that are none, or are functions."""
+    """NAME=VALUE words as values by name. Raises UsageError for names that are none, or are functions."""
     found = {}
     for word in typed:
         name, equals, value = word.partition("=")
@@ -60,7 +60,7 @@ def render(template: Path, tables: NamedTables, defined: Mapping[str, str] | Non
     text = _read(template)
     with _at_its_line(str(template)):
         sandbox = Sandbox()
-        sandbox.globals |= dict(defined or {}) | functions(tables, sandbox)
+        sandbox.globals |= {**(defined or {}), **functions(tables, sandbox)}
         sandbox.filters |= telling.FILTERS | {"tex": lambda value: behind.tex(told(value)), CELL: _cell}
         pieces: list[str] = []
         length = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, UsageError, choices
 from vhs.formats import places
 from vhs.sources import foreign
 
@@ -42,11 +42,14 @@ class Layout:
         return getattr(importlib.import_module(f"vhs.sources.{self.module}"), name)
 
 
-FASHION, WEBDATASET = "fashion-mnist", "webdataset"
+FASHION, DIGITS, WEBDATASET = "fashion-mnist", "digits", "webdataset"
+NAMED = (FASHION, DIGITS)
+"""Sources that no path is needed for."""
 LAYOUTS = {
     layout.name: layout
     for layout in (
         Layout(FASHION, "the embedded subset of Fashion-MNIST, no path needed", "fashion", None),
+        Layout(DIGITS, "the 1,797 digits of scikit-learn, enlarged; no path needed", "digits", None),
         Layout("idx", "a folder of IDX files (MNIST, Fashion-MNIST), plain or .gz", "idx"),
         Layout(
             "imagenet-c", "CORRUPTION/SEVERITY/CLASS/IMAGE: ImageNet-C, Tiny-ImageNet-C, -3DCC, -C-bar, LAION-C",
@@ -101,9 +104,9 @@ def detect(source: str) -> str:
     if foreign.is_named(source):
         return WEBDATASET
     if not path.exists():
-        if source == FASHION:
-            return FASHION
-        raise InputError(f"{source}: is not there. Name a folder, a .npz file or {FASHION}.")
+        if source in NAMED:
+            return source
+        raise InputError(f"{source}: is not there. Name a folder, a .npz file, {choices(NAMED)}.")
     if path.is_file():
         if path.suffix == ".npz":
             return "npz"
@@ -123,7 +126,7 @@ def read(source: str, layout: str, columns: str | None = None, *, follow_links: 
     from vhs.sources import links
 
     path = Path(source)
-    if layout != FASHION and not path.exists():
+    if layout not in NAMED and not path.exists():
         raise InputError(f"{places.redacted(source)}: is not there.")
     if columns is not None and not LAYOUTS[layout].columns:
         raise UsageError(f"--columns: {source} is of layout {layout}; only metadata has columns, and parquet.")
