@@ -235,6 +235,6 @@ def test_digits_of_scikit_learn_are_enlarged() -> None:
     known = load_digits()
     assert len(split.ids) == 1797 and list(split.classes) == [str(digit) for digit in range(10)]
     assert list(split.labels) == known.target.tolist()
-    last = np.asarray(decode(split.encoded(1796))).reshape(28, 28)
+    last = np.asarray(decode(split.encoded(1796), 1, "digit")).reshape(28, 28)
     assert (last[2:26:3, 3:26:3] == np.rint(known.images[-1] * 255 / digits.LEVELS)).all()
     assert not last[:2].any() and not last[:, 26:].any()

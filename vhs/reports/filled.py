@@ -56,7 +56,10 @@ def definitions(typed: Sequence[str]) -> dict[str, str]:
 
 
 def render(template: Path, tables: NamedTables, defined: Mapping[str, str] | None = None) -> bytes:
-    """The page. defined: values that the template has by name, beside what its tables say. Raises InputError naming the line of the template for whatever does not work there."""
+    """The page. defined: values that the template has by name, beside what its tables say.
+
+    Raises InputError naming the line of the template for whatever does not work there.
+    """
     text = _read(template)
     with _at_its_line(str(template)):
         sandbox = Sandbox()

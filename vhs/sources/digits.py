@@ -1,6 +1,7 @@
 """The handwritten digits that come with scikit-learn (UCI's optical recognition test set), enlarged to 28 px.
 
-In the place of MNIST where that is not at hand: 8 x 8 px of 17 grey levels, each pixel made 3 x 3, and 2 px of black around.
+In the place of MNIST where that is not at hand: 8 x 8 px of 17 grey levels, each pixel made 3 x 3, and 2 px of black
+around.
 """
 
 from __future__ import annotations
