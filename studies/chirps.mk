@@ -37,3 +37,31 @@ $C/contrast-%.csv: $C/heads-%.csv
 $C/maps.safetensors: $C/fine-0.safetensors
 	$(VHS) specialize $< $(CHIRPS_SHIFT) --max-samples 5 $(RUN) $(QUIET) --maps $@
 study-chirps-tables: $C/r2.csv $C/maps.safetensors $(foreach kind,kinds contrast,$(CHIRPS_SEEDS:%=$C/$(kind)-%.csv))
+
+# --- what they say, over seeds ---
+CP = $(PAGES)/chirps
+$(CP)/r2.csv: $C/r2.csv
+	$(COMPARE) $< --summary arms --what r2 --paired -o $@
+$(CP)/layers.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
+	$(COMPARE) $^ --summary arms -o $@
+# within every run: the primary comparison, then each layer less the first three
+CHIRPS_FIRST := - 0.33333333 L0 - 0.33333333 L1 - 0.33333333 L2
+$(CP)/within.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
+	$(COMPARE) $^ --summary arms --what dmse_rel --across layer --paired --effect 'sixth = L5 $(CHIRPS_FIRST)' $(foreach layer,3 4 6 7 8 9 10 11,--effect 'L$(layer) $(CHIRPS_FIRST)') -o $@
+# with furniture less without: the same head, layer by layer
+$(CP)/furniture.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
+	$(COMPARE) $^ --summary arms --what dmse_rel --across condition --paired -o $@
+$(CP)/kinds.csv: $(CHIRPS_SEEDS:%=$C/kinds-%.csv)
+	$(COMPARE) $^ --summary arms -o $@
+$(CP)/contrast.csv: $(CHIRPS_SEEDS:%=$C/contrast-%.csv)
+	$(COMPARE) $^ --summary arms -o $@
+CHIRPS_SUMMARIES := $(foreach name,r2 layers within furniture kinds contrast,$(CP)/$(name).csv)
+$(CP)/layers.png: $(CP)/layers.csv
+	$(PLOT) $< --kind layers --metric dmse_rel -o $@
+$(CP)/kinds.png: $(CHIRPS_SEEDS:%=$C/kinds-%.csv)
+	$(PLOT) $^ -o $@
+$(CP)/maps.png: $C/maps.safetensors $C/heads-0.csv
+	$(PLOT) $< --kind conditions --head $(word 2,$^) -o $@
+$(PAGES)/chirps.md: studies/chirps.md.jinja $(CHIRPS_SUMMARIES) $(foreach name,layers kinds maps,$(CP)/$(name).png)
+	$(call page-of,minutes=$(CHIRPS_MINUTES))
+study-chirps: $(PAGES)/chirps.md  ## which heads read the chirp, and which the furniture around it?

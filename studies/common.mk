@@ -9,7 +9,6 @@ RUN = --threads $(THREADS) --device $(DEVICE)
 QUIET ?= -q
 DATA ?= fashion-mnist
 STUDIES := heads diversity distill chirps pruning
-PAGES ?= docs/studies
 
 study: $(STUDIES:%=study-%)  ## all five studies (hours)
 .PHONY: study $(STUDIES:%=study-%)
@@ -18,3 +17,11 @@ study: $(STUDIES:%=study-%)  ## all five studies (hours)
 # The embedded images, or the user's: any layout that `vhs shard` reads.
 $(S)/data/val/shards.json: | $(READY)
 	$(VHS) shard $(DATA) $(S)/data
+
+# The small tables behind the pages and the pages themselves: docs/studies, or $(S)/pages where something was given.
+OVERRIDDEN := $(filter-out S=% THREADS=% DEVICE=% QUIET=% PYTHON=% VENV=% BASE=% JOBS=%,$(MAKEOVERRIDES))
+PAGES ?= $(if $(OVERRIDDEN),$(S)/pages,docs/studies)
+COMPARE = $(VHS) compare $(QUIET)
+PLOT = $(VHS) plot $(QUIET) --width page
+# page-of NAME: the page from its template, the tables in its folder and what is defined beside them
+page-of = $(VHS) report $(filter %.csv,$^) --template $(filter %.jinja,$^) $(foreach pair,$1,--define $(pair)) $(QUIET) -o $@

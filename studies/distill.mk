@@ -47,3 +47,22 @@ $T/looks.csv: $(DISTILL_RUNS)
 $T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teacher-%.safetensors
 	$(VHS) specialize $(filter-out %/teacher-$*.safetensors,$^) --against $T/teacher-$*.safetensors $(DISTILL_LOOKS) --resume $(RUN) $(QUIET) -o $@
 study-distill-tables: $T/shift.csv $T/looks.csv $(DISTILL_SEEDS:%=$T/against-%.csv)
+
+# --- what they say, over seeds ---
+TP = $(PAGES)/distill
+DISTILL_EFFECTS := --reference alone --effect 'wider gain = wider-encoder-kl-0.5 - wider-alone - encoder-kl-0.5 + alone' \
+  --effect 'adaptive - adaptive-control'
+$(TP)/accuracy.csv: $T/shift.csv
+	$(COMPARE) $< --summary arms --what top1 $(DISTILL_EFFECTS) -o $@
+$(TP)/looks.csv: $T/looks.csv
+	$(COMPARE) $< --summary arms --what jsd_layer --reference alone -o $@
+$(TP)/against.csv: $(DISTILL_SEEDS:%=$T/against-%.csv)
+	$(COMPARE) $^ --summary arms --reference alone -o $@
+DISTILL_SUMMARIES := $(foreach name,accuracy looks against,$(TP)/$(name).csv)
+$(TP)/accuracy.png: $(TP)/accuracy.csv
+	$(PLOT) $< -o $@
+$(TP)/matches.png: $T/against-$(firstword $(DISTILL_SEEDS)).csv
+	$(PLOT) $< --model encoder-kl-0.5-$(firstword $(DISTILL_SEEDS)) -o $@
+$(PAGES)/distill.md: studies/distill.md.jinja $(DISTILL_SUMMARIES) $(TP)/accuracy.png $(TP)/matches.png
+	$(call page-of,minutes=$(DISTILL_MINUTES))
+study-distill: $(PAGES)/distill.md  ## what comes across when a student is told its teacher's attention?

@@ -60,3 +60,34 @@ $V/probes-%.csv: $V/%.safetensors
 DIVERSITY_HEADED := $(foreach rate,$(DIVERSITY_RATES),$(foreach lambda,0 100,$(DIVERSITY_SEEDS:%=$V/heads-l$(lambda)-$(rate)-%.csv)))
 DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv))
 study-diversity-tables: $V/val.csv $V/shift.csv $V/looks.csv $(DIVERSITY_HEADED) $(DIVERSITY_PROBED)
+
+# --- what they say, over seeds ---
+VP = $(PAGES)/diversity
+DIVERSITY_EFFECTS := --effect 'tuned = l100-* - l0-*' --choose-by $V/val.csv \
+  $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') \
+  $(foreach lambda,$(DIVERSITY_LAMBDAS),--effect 'l$(lambda)-$(DIVERSITY_RATE) - l0-$(DIVERSITY_RATE)') \
+  $(foreach kind,depth2 residual narrow,--effect '$(kind)-l100 - $(kind)-l0')
+# the primary comparison first: its p stands alone, all others have q
+$(VP)/heads.csv: $(DIVERSITY_HEADED) $V/val.csv
+	$(COMPARE) $(DIVERSITY_HEADED) --summary arms --what top1 $(DIVERSITY_EFFECTS) -o $@
+$(VP)/accuracy.csv: $V/shift.csv $V/val.csv
+	$(COMPARE) $< --summary arms --what top1 $(DIVERSITY_EFFECTS) -o $@
+# equal rates share beginnings and the order of images: by seed
+$(VP)/paired.csv: $V/shift.csv $(DIVERSITY_HEADED)
+	$(COMPARE) $^ --summary arms --what top1 --paired $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') -o $@
+$(VP)/validation.csv: $V/val.csv
+	$(COMPARE) $< --summary arms --what top1 -o $@
+$(VP)/looks.csv: $V/looks.csv
+	$(COMPARE) $V/looks.pairs.csv --summary arms --what gradients --what disagreement --what jsd $(DIVERSITY_EFFECTS) -o $@
+$V/exclusivity.csv: $(DIVERSITY_PROBED)
+	$(COMPARE) $^ --summary exclusivity -o $@
+$(VP)/exclusivity.csv: $V/exclusivity.csv
+	$(COMPARE) $^ --summary arms -o $@
+DIVERSITY_SUMMARIES := $(foreach name,heads accuracy paired validation looks exclusivity,$(VP)/$(name).csv)
+$(VP)/accuracy.png: $(VP)/accuracy.csv
+	$(PLOT) $< -o $@
+$(VP)/dominoes.png: $V/data/train/shards.json
+	$(PLOT) $(DIVERSITY_ALIGNED) $(DIVERSITY_SHIFTED) -o $@
+$(PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
+	$(call page-of,minutes=$(DIVERSITY_MINUTES))
+study-diversity: $(PAGES)/diversity.md  ## do heads that are made to differ generalise better?

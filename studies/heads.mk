@@ -37,3 +37,50 @@ $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
 
 HEADS_TABLES := $(foreach kind,ablate looks shift early prune,$(call heads-of,$(kind)-,.csv))
 study-heads-tables: $(HEADS_TABLES)
+
+# --- what they say, over seeds ---
+HP = $(PAGES)/heads
+$(HP)/models.csv: $(call heads-of,looks-,.csv) $(call heads-of,shift-,.csv)
+	$(COMPARE) $^ --summary models -o $@
+$(HP)/accuracy.csv: $(call heads-of,shift-,.csv)
+	$(COMPARE) $^ --summary arms --what top1 --what ece -o $@
+$(HP)/effects.csv: $(call heads-of,ablate-,.csv)
+	$(COMPARE) $^ --summary arms --what drop --what matters -o $@
+# heads that matter more, or less, under shift than on clean images
+$H/contrast.csv: $(call heads-of,ablate-,.csv)
+	$(COMPARE) $^ --summary contrast -o $@
+$(HP)/contrast.csv: $H/contrast.csv
+	$(COMPARE) $^ --summary arms -o $@
+$H/agreement.csv: $(call heads-of,ablate-,.csv)
+	$(COMPARE) $^ -o $@
+$(HP)/agreement.csv: $H/agreement.csv
+	$(COMPARE) $^ --summary arms -o $@
+$(HP)/redundancy.csv: $(call heads-of,prune-,.csv)
+	$(COMPARE) $^ --summary arms --what removable --what needed -o $@
+# does one head serve several shifts?
+$H/shifts.csv: $(call heads-of,ablate-,.csv)
+	$(COMPARE) $^ --summary shifts -o $@
+$(HP)/shifts.csv: $H/shifts.csv
+	$(COMPARE) $^ --summary arms -o $@
+# when roles appear
+$H/trajectory-%.csv: $H/early-%.csv
+	$(COMPARE) $< --summary trajectory -o $@
+$(HP)/trajectory.csv: $(call heads-of,trajectory-,.csv)
+	$(COMPARE) $^ --summary arms -o $@
+# what goes with importance: what critical heads look at
+$H/metrics-%.csv: $H/looks-%.csv $H/ablate-%.csv
+	$(COMPARE) $^ --summary metrics -o $@
+$(HP)/metrics.csv: $(call heads-of,metrics-,.csv)
+	$(COMPARE) $^ --summary arms --what r --what r_within --what reliability -o $@
+HEADS_SUMMARIES := $(foreach name,models accuracy effects contrast agreement redundancy shifts trajectory metrics,$(HP)/$(name).csv)
+$(HP)/models.png $(HP)/accuracy.png $(HP)/redundancy.png: $(HP)/%.png: $(HP)/%.csv
+	$(PLOT) $< -o $@
+# what the head looks at that matters most in the first run
+$H/maps.safetensors: $H/6h-$(firstword $(HEADS_SEEDS)).safetensors
+	$(VHS) specialize $< $(HEADS_FEW) --max-samples 6 $(RUN) $(QUIET) --maps $@
+$(HP)/maps.png: $H/maps.safetensors $H/ablate-6h-$(firstword $(HEADS_SEEDS)).csv
+	$(PLOT) $< --kind conditions --head $(word 2,$^) -o $@
+HEADS_FIGURES := $(foreach name,models accuracy redundancy maps,$(HP)/$(name).png)
+$(PAGES)/heads.md: studies/heads.md.jinja $(HEADS_SUMMARIES) $(HEADS_FIGURES)
+	$(call page-of,minutes=$(HEADS_MINUTES))
+study-heads: $(PAGES)/heads.md  ## do heads specialise, and does that carry a model through a shift?

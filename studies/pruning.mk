@@ -16,3 +16,23 @@ $P/certified-%.csv: $H/$(PRUNING_ARM)-%.safetensors
 $P/speed.csv: $H/$(PRUNING_ARM)-$(firstword $(PRUNING_SEEDS)).safetensors
 	$(VHS) prune $< --order effect --every 12 --random 0 --max-samples 200 --speed $(RUN) $(QUIET) --curve $@
 study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $(PRUNING_SEEDS:%=$P/certified-%.csv) $P/speed.csv
+
+# --- what they say, over seeds ---
+PP = $(PAGES)/pruning
+$(PP)/curves.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
+	$(COMPARE) $^ --summary arms -o $@
+# within every model: the primary comparison, then every order at half of the heads less a random one
+PRUNING_HALF ?= 24
+$(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
+	$(COMPARE) $^ --summary arms --what top1 --what ece --across of --paired --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
+	  $(foreach order,$(subst $(comma), ,$(PRUNING_ORDERS)),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') -o $@
+$(PP)/certified.csv: $(PRUNING_SEEDS:%=$P/certified-%.csv)
+	$(COMPARE) $^ --summary arms --what certified --what removable -o $@
+$(PP)/speed.csv: $P/speed.csv
+	$(COMPARE) $< --summary arms --what images_per_s -o $@
+PRUNING_SUMMARIES := $(foreach name,curves within certified speed,$(PP)/$(name).csv)
+$(PP)/curves.png: $(PRUNING_SEEDS:%=$P/curve-%.csv)
+	$(PLOT) $^ -o $@
+$(PAGES)/pruning.md: studies/pruning.md.jinja $(PRUNING_SUMMARIES) $(PP)/curves.png
+	$(call page-of,minutes=$(PRUNING_MINUTES))
+study-pruning: $(PAGES)/pruning.md  ## how many heads does a model need, and who says which?

@@ -230,3 +230,19 @@ def test_every_reading_is_of_a_kind_of_table_and_notebook_and_command_agree(
         equal = found.filter((pl.col("question") == "mean") & (pl.col("n_runs") == 2))
         assert name == "prune" or len(equal), name
         assert (equal["deviation"].drop_nulls() < 1e-12).all(), "equal weights are equal"
+
+
+def test_layers_of_a_run_are_compared_within_it(tmp_path: Path) -> None:
+    values = {(seed, layer): layer**2 + RNG.normal() for seed in range(4) for layer in range(3)}
+    rows = [
+        (f"fine-{seed}.safetensors", "toy", "clean", "drop", "head", layer, x) for (seed, layer), x in values.items()
+    ]
+    table = pl.DataFrame(rows, schema=list(readings.COLUMNS), orient="row")
+    study = Study(across="layer", effects=("late = L2 - 0.5 L0 - 0.5 L1",), paired=True)
+    row = arms(table, study).filter(pl.col("question") == "effect").row(0, named=True)
+    apart = [values[seed, 2] - (values[seed, 0] + values[seed, 1]) / 2 for seed in range(4)]
+    assert row["value"] == pytest.approx(np.mean(apart)) and row["p"] == pytest.approx(
+        stats.ttest_1samp(apart, 0).pvalue
+    )
+    with pytest.raises(UsageError, match="expected layer, of or condition"):
+        arms(table, Study(across="head"))

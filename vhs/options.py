@@ -23,6 +23,7 @@ else:
     Place = Path  # Typer takes no unions; what it parses by places.parse is either
 
 FORMATS, DEVICES, PRECISIONS = ("csv", "parquet", "jsonl"), ("auto", "cpu", "cuda"), ("float32", "tf32", "bf16")
+ACROSS = ("layer", "of", "condition")
 SCALES = ("accuracy", "lost_rate", "loss", "log_odds", "error", "relative_error")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 OF_FOLDS, OF_SHIFT = (

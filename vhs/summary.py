@@ -67,7 +67,7 @@ class Asked:
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
         if self.study not in (None, Study()) and self.summary != "arms":
             raise UsageError(
-                "--group-by, --reference, --effect, --what, --choose-by and --paired: belong to --summary arms."
+                "--group-by, --reference, --effect, --what, --choose-by, --across and --paired: belong to --summary arms."
             )
         if self.attributes and self.summary != "exclusivity":
             raise UsageError("--attributes: belongs to --summary exclusivity.")

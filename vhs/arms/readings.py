@@ -6,7 +6,7 @@ one, a condition, and a value. Heads and pairs are averaged, since head 3 of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
@@ -106,7 +106,7 @@ def _mean_of(rows: pl.DataFrame, name: pl.Expr) -> pl.DataFrame:
 def _heads_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Of an ablation: units but the sham, named with their fill where there are several."""
     units = rows.filter(pl.col("unit") != "none")
-    of = pl.col("unit") if units["fill"].n_unique() < 2 else pl.format("{}, {}", "unit", "fill")
+    of = pl.col("unit") if units["fill"].n_unique() < 2 else pl.format("{},{}", "unit", "fill")
     return units.with_columns(of=of)
 
 
@@ -204,13 +204,13 @@ def _exclusivity(rows: pl.DataFrame) -> pl.DataFrame:
 def _pruned(rows: pl.DataFrame) -> pl.DataFrame:
     """Accuracy and calibration by order and heads left, on the images that report; random orders averaged; `removable`:
     the largest share of heads whose loss stays surely below the tolerance, `certified` the largest certified share."""
-    held = rows.filter((pl.col("used_for") == "report") & (pl.col("order") != "single"))
-    held = held.with_columns(
+    held = rows.filter(pl.col("used_for") == "report").with_columns(
         order=pl.col("order").str.replace(r"^random-\d+$", "random"),
         all_heads=pl.col("heads_left").max().over("model"),
         condition=pl.when(pl.col("over") == "mean").then(pl.lit(MEAN)).otherwise("condition"),
     ).filter(pl.col("over") != "corruption")  # fmt: skip
-    steps = held.with_columns(of=pl.format("{}, {} left", "order", "heads_left"))
+    alone, held = held.filter(pl.col("order") == "single"), held.filter(pl.col("order") != "single")
+    steps = held.with_columns(of=pl.format("{}@{}", "order", "heads_left"))
     ends = held.with_columns(of=pl.col("order"), gone=1 - pl.col("heads_left") / pl.col("all_heads")).with_columns(
         removable=pl.when(pl.col("drop_hi") < pl.col("tolerance")).then("gone").otherwise(0.0),
         certified=pl.when(pl.col("certified").fill_null(value=False)).then("gone").otherwise(0.0),
@@ -221,19 +221,29 @@ def _pruned(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("value").max()
     )
     reached = _averaged(_long(steps, ("top1", "drop", "ece", "images_per_s"), "of").drop("shift", "category"))
-    return pl.concat([reached, furthest])
+    return pl.concat([reached, furthest, *_alone(alone)])
+
+
+def _alone(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Shares of heads that can surely go one at a time, and that surely cannot."""
+    told = rows.filter(pl.col("heads_left") < pl.col("all_heads")).with_columns(
+        of=pl.lit("alone"), removable=(pl.col("drop_hi") < pl.col("tolerance")).cast(pl.Float64),
+        needed=(pl.col("drop_lo") > pl.col("tolerance")).cast(pl.Float64),
+    )  # fmt: skip
+    if len(told):
+        yield _averaged(_long(told, ("removable", "needed"), "of").drop("shift", "category"))
 
 
 def _shifts(rows: pl.DataFrame) -> pl.DataFrame:
     """How alike the importances of heads are between two shifts, noise taken out: within and across categories."""
     pairs = rows.filter(~pl.col("within_layer") & (pl.col("a") != pl.col("b"))).drop_nulls("disattenuated")
-    told = pairs.with_columns(what=pl.lit("shared"), of=pl.format("{}, {}", "level", "metric"))
+    told = pairs.with_columns(what=pl.lit("shared"), of=pl.format("{},{}", "level", "metric"))
     return _averaged(told.select("model", "condition", "what", "of", value="disattenuated"))
 
 
 def _agreement(rows: pl.DataFrame) -> pl.DataFrame:
     told = rows.with_columns(
-        of=pl.when(pl.col("within_layer")).then(pl.format("{}, within layers", "metric")).otherwise("metric"),
+        of=pl.when(pl.col("within_layer")).then(pl.format("{},within-layers", "metric")).otherwise("metric"),
         ceiling=(pl.col("reliability_a") * pl.col("reliability_b")).clip(0).sqrt(), condition=pl.lit(MEAN),
     )  # fmt: skip
     return _averaged(_long(told, ("r", "disattenuated", "ceiling"), "of"))
@@ -243,12 +253,12 @@ def _importance(rows: pl.DataFrame) -> pl.DataFrame:
     of = pl.concat_str(
         "metric", "of", pl.when(pl.col("query") != "none").then("query"), separator=" ", ignore_nulls=True
     )
-    told = rows.filter(pl.col("weighting") == "attention").with_columns(of=pl.format("{}, {}", of, "scale"))
+    told = rows.filter(pl.col("weighting") == "attention").with_columns(of=pl.format("{},{}", of, "scale"))
     return _with_means(_averaged(_long(told, ("r", "r_within", "reliability"), "of")))
 
 
 def _trajectory(rows: pl.DataFrame) -> pl.DataFrame:
-    told = rows.with_columns(of=pl.format("update {}, {}", "step", "scale"))
+    told = rows.with_columns(of=pl.format("{}@{}", "scale", "step"))
     return _with_means(_averaged(_long(told, ("gini", "r", "disattenuated"), "of")))
 
 

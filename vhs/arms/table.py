@@ -12,7 +12,7 @@ import polars as pl
 
 from vhs.arms import effects, naming
 from vhs.arms.effects import Effect
-from vhs.errors import MismatchError, UsageError
+from vhs.errors import MismatchError, UsageError, choices
 from vhs.formats import schemas
 from vhs.formats.tables import frame
 from vhs.measures import replicates
@@ -20,13 +20,15 @@ from vhs.measures.intervals import benjamini_hochberg
 from vhs.summaries.tallied import Row, number
 
 KEYS = ["data", "condition", "what", "of", "layer"]
+ACROSS = ("layer", "of", "condition")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """group_by: what tells arms, None for names that end in a seed; reference: the arm that others are compared with;
     effects: comparisons as typed; what: the readings wanted, empty for all; choose_by: a table of
-    validation by which arms with a * are chosen; paired: whether runs of one seed share
+    validation by which arms with a * are chosen; across: a column of ACROSS whose values are compared
+    within every run, in place of arms; paired: whether runs of one seed share
     their beginning and the order of their images."""
 
     group_by: str | None = None
@@ -34,6 +36,7 @@ class Study:
     effects: Sequence[str] = ()
     what: Sequence[str] = ()
     choose_by: Any = None
+    across: str | None = None
     paired: bool = False
 
 
@@ -46,6 +49,8 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     """
     by = naming.pattern(study.group_by)
     told = _of_arms(_wanted(readings, study.what), by)
+    if study.across is not None:
+        told = _across(told, study.across)
     known = told["arm"].unique(maintain_order=True).to_list()
     asked = effects.chosen(
         study.effects, study.reference, known, None if validation is None else _scores(validation, by)
@@ -60,6 +65,18 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     for row, q in zip(tested, benjamini_hochberg([row["p"] for row in tested]).tolist(), strict=True):
         row["q"] = q
     return frame(schemas.ARMS, [*means, *found])
+
+
+def _across(told: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The values of a column as arms, `L5`, `fog@..`; beside the arm's own name where there are several."""
+    if column not in ACROSS:
+        raise UsageError(f"--across {column}: expected {choices(ACROSS)}.")
+    kept = told.drop_nulls(column)
+    if not len(kept):
+        raise UsageError(f"--across {column}: the tables tell nothing by {column}.")
+    name = pl.format("L{}", column) if column == "layer" else pl.col(column).str.replace_all(" ", "-", literal=True)
+    arm = name if told["arm"].n_unique() == 1 else pl.format("{}/{}", "arm", name)
+    return kept.with_columns(arm=arm, **{column: pl.lit(None, kept.schema[column])})
 
 
 def _scores(validation: pl.DataFrame, by: re.Pattern[str] | None) -> dict[str, float]:

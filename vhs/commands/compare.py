@@ -180,7 +180,7 @@ def compare(
         attributes=attributes.split(",") if attributes else (),
         study=Study(
             group_by=group_by, reference=reference, effects=tuple(effect or ()), what=tuple(what or ()),
-            choose_by=choose_by, paired=paired,
+            choose_by=choose_by, across=across, paired=paired,
         ),
     ).check()  # fmt: skip
     wanted = of(asked)
