@@ -11,6 +11,7 @@ from scipy import stats
 
 import vhs
 from vhs.arms import effects, naming, readings
+from vhs.arms.table import Study, arms
 from vhs.cli import main
 from vhs.errors import MismatchError, UsageError
 from vhs.formats import schemas, tables

@@ -166,7 +166,8 @@ def compare(
     *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
     baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (),
     group_by: str | None = None, reference: str | None = None, effect: Names = (), what: Names = (),
-    choose_by: Any = None, across: str | None = None, paired: bool = False, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
+    choose_by: Any = None,
+    across: str | None = None, paired: bool = False, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 

@@ -66,9 +66,7 @@ class Asked:
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
         if self.study not in (None, Study()) and self.summary != "arms":
-            raise UsageError(
-                "--group-by, --reference, --effect, --what, --choose-by, --across and --paired: belong to --summary arms."
-            )
+            raise UsageError("--group-by, --reference, --effect and their like: belong to --summary arms.")
         if self.attributes and self.summary != "exclusivity":
             raise UsageError("--attributes: belongs to --summary exclusivity.")
         check_range("tolerance", self.tolerance, 0, 1)

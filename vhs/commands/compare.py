@@ -111,6 +111,14 @@ ChooseBy = Annotated[
         autocompletion=completion.files(completion.TABLES),
     ),
 ]  # fmt: skip
+Across = Annotated[
+    str | None,
+    typer.Option(
+        "--across", metavar="COLUMN", autocompletion=completion.words(options.ACROSS),
+        help="Of --summary arms: compare layer, of or condition within every run instead of arms: --across layer "
+        "--effect 'L5 - L0' --paired.",
+    ),
+]  # fmt: skip
 Paired = Annotated[
     bool, typer.Option("--paired", help="Of --summary arms: runs of one seed belong together (their beginning and the "
                        "order of their images are the same).")
@@ -138,6 +146,7 @@ def compare(
     effect: Effect = None,
     what: What = None,
     choose_by: ChooseBy = None,
+    across: Across = None,
     paired: Paired = False,
     seed: Seed = 0,
     quiet: options.Quiet = False,

@@ -138,7 +138,8 @@ class Bench:
     def _controls(self) -> list[Route]:
         """Every head alone, and random orders."""
         heads = self.pruner.heads
-        points = _points(len(heads), -(-len(heads) // RANDOM_STEPS))
+        every = self.asked.every or 1  # so that random orders stand at points that the others have
+        points = _points(len(heads), every * -(-len(heads) // (RANDOM_STEPS * every)))
         drawn = [orders.random_path(heads, self.run.seed, draw) for draw in range(self.asked.random)]
         return [Route(SINGLE, heads, ()), *(Route(f"{RANDOM}-{draw}", path, points) for draw, path in enumerate(drawn))]
 
