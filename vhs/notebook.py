@@ -167,7 +167,8 @@ def compare(
     baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (),
     group_by: str | None = None, reference: str | None = None, effect: Names = (), what: Names = (),
     choose_by: Any = None,
-    across: str | None = None, paired: bool = False, seed: int = 0, progress: Progress | None = None, quiet: bool = False,
+    across: str | None = None, paired: bool = False, seed: int = 0, progress: Progress | None = None,
+    quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Do the same heads matter there? As `vhs compare`.
 
