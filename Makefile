@@ -66,7 +66,7 @@ demo-page: demo  ## docs/demo.md and its figures, from the demo's tables and a f
 
 # --- the studies: docs/studies; a file each ---
 include studies/common.mk
-include $(STUDIES:%=studies/%.mk)
+include $(STUDIES:%=studies/%.mk) studies/proposal.mk
 
 # --- checks ---
 test: $(READY)  ## the tests

@@ -2,7 +2,8 @@
 H := $(S)/heads
 HEADS_SEEDS ?= 0 1 2 3 4
 HEADS_ARMS := 3h 6h wide
-HEADS_SIZES ?= --patch 7 --dim 48 --epochs 8 --batch 128 --lr 2e-3 $(foreach key,lr_batch=0 warmup_epochs=1 resized_crop=false randaug= flip=false repeats=1 mixup=0 cutmix=0 erase=0 drop_path=0,--set $(key))
+HEADS_PLAIN := $(foreach key,lr_batch=0 warmup_epochs=1 resized_crop=false randaug= flip=false repeats=1 mixup=0 cutmix=0 erase=0 drop_path=0,--set $(key))
+HEADS_SIZES ?= --patch 7 --dim 48 --epochs 8 --batch 128 --lr 2e-3 $(HEADS_PLAIN)
 HEADS_WIDE ?= --head-width 16
 HEADS_SNAPSHOTS ?= 1,40,80,160,320
 HEADS_SHIFT ?= --shift imagenet-c:3 --shift imagenet-c-extra:3

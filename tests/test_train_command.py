@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 
 class TestTrain:
@@ -87,3 +88,15 @@ def test_mistakes_are_one_line(vhs, toy_shards: Path, squares: Path, toy_checkpo
         found, _, err = vhs("train", toy_shards, *options, "-o", "x.safetensors")
         assert found == code and told in err and "Traceback" not in err, (options, err)
     assert vhs("train", toy_shards, "--patch", 14, "--set", "mixup=.5", "--dry-run", "-o", "x.safetensors")[0] == 0
+
+
+def test_dry_run_tells_the_products_of_a_run(vhs, toy_shards: Path) -> None:
+    """Three passes forward an image, a linear layer's product being 2 FLOPs a weight and token; a teacher's one."""
+    sizes = ("--depth", 2, "--dim", 20, "--heads", 2, "--patch", 14, "--epochs", 3, "--batch", 24, "--dry-run")
+    code, out, _ = vhs("train", toy_shards, *sizes, "-o", "x.safetensors")
+    told = dict(line.split(None, 1) for line in out.splitlines())
+    tokens, dim = 7, 20
+    block = tokens * (4 * dim**2 + 2 * dim * 40) + 2 * tokens**2 * dim
+    forward = 2 * (6 * dim * 14**2 + 2 * block + dim * 5)
+    assert code == 0 and float(told["FLOPs"]) == pytest.approx(3 * forward * 3 * 120, rel=0.01)
+    assert told["time"].startswith("about 1 s on c")

@@ -232,7 +232,7 @@ def train(
         like_teacher=like_teacher,
     )  # fmt: skip
     if dry_run:
-        return output.write(plan.in_words().encode())
+        return output.write(plan.in_words(device).encode())
     stop = StopSignals()
     means = opening.Means(
         device=device, threads=threads, minutes=minutes, workers=workers, compiled=compiled, skip_bad=skip_bad,

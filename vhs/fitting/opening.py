@@ -39,11 +39,11 @@ class Plan:
     teacher: Loaded | None = None
     notes: tuple[str, ...] = ()
 
-    def in_words(self) -> str:
-        """For --dry-run; raises what the run would raise of its sizes."""
+    def in_words(self, device: str = "auto") -> str:
+        """For --dry-run; raises what the run would raise of its sizes. device: whose time is told."""
         import torch
 
-        from vhs.fitting import likeness, teaching
+        from vhs.fitting import cost, likeness, teaching
         from vhs.fitting.start import beginning, preprocess_of
         from vhs.models.building import build, parameter_shapes
         from vhs.models.spec import ViTSpec
@@ -57,7 +57,8 @@ class Plan:
             regression=manifest.regression, teacher=self.teacher,
         ))  # fmt: skip
         with torch.device("meta"):
-            optimization.freeze(build(spec), self.recipe)
+            net = build(spec)
+            optimization.freeze(net, self.recipe)
         parameters = sum(prod(shape) for shape in parameter_shapes(spec).values())
         sizes = f"{spec.name}, " if not isinstance(spec, ViTSpec) else (
             f"depth {spec.depth}, {spec.heads_in_words} heads of {spec.head_width}, {spec.tokens} tokens, "
@@ -69,10 +70,17 @@ class Plan:
         taught += "".join(f"note     {line}\n" for line in lines)
         per_epoch = self.recipe.updates_per_epoch(self.train.manifest.samples)
         epochs, batch = self.recipe.epochs, min(self.recipe.batch, self.train.manifest.samples)
+        took = cost.in_words(
+            net,
+            (spec.channels, spec.height, spec.width),
+            epochs * per_epoch * batch,
+            teacher=self.teacher,
+            device=device,
+        )
         return (
             f"data     {self.train.manifest.samples} samples of {self.train.folder}, {self.val.manifest.samples} to "
             f"validate\nmodel    {sizes}{parameters:,} parameters{f', from {self.init}' if self.init else ''}\n"
-            f"{taught}updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n"
+            f"{taught}updates  {epochs * per_epoch}: {epochs} epochs of {per_epoch}, {batch} samples each\n{took}"
             f"writes   {self.out}\n"
         )
 

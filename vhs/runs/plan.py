@@ -36,10 +36,14 @@ class Cost:
 
     @property
     def duration(self) -> str:
-        """In words: 40 s, 12 min, 3.5 h."""
-        if self.seconds < 90:
-            return f"{max(self.seconds, 1):.0f} s"
-        return f"{self.seconds / 60:.0f} min" if self.seconds < 5400 else f"{self.seconds / 3600:.1f} h"
+        return duration(self.seconds)
+
+
+def duration(seconds: float) -> str:
+    """In words: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def cost_of(run: Run, model: Model, *, ablating: bool) -> Cost | None:
