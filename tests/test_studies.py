@@ -36,7 +36,9 @@ def defined(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_what_its_tables_say(name: str) -> None:
     sources = named_tables.named([str(path) for path in sorted((DOCS / name).glob("*.csv"))])
-    made = filled.render(STUDIES / f"{name}.md.jinja", named_tables.NamedTables(sources, tables.read, unheard), defined(name))
+    made = filled.render(
+        STUDIES / f"{name}.md.jinja", named_tables.NamedTables(sources, tables.read, unheard), defined(name)
+    )
     assert made.decode() == (DOCS / f"{name}.md").read_text()
 
 

@@ -16,6 +16,23 @@ from vhs.figures import effects, labels, paper, style, words
 SHARES = ("top1", "ece", "drop", "redundant", "needed", "undecided", "matters", "same", "removable", "certified",
           "more_under_shift", "less_under_shift", "worst_top1", "adjusted_top1", "dmse_rel")  # fmt: skip
 """What is drawn in percent."""
+WORDS = {
+    "top1": "accuracy",
+    "drop": "accuracy lost without a head",
+    "dloss": "loss added without a head",
+    "dmse_rel": "squared error added without a head, of the intact error",
+    "ece": "calibration error",
+    "removable": "heads that can go",
+    "needed": "heads that cannot go alone",
+    "certified": "heads certified to go",
+    "jsd_layer": "divergence of maps within layers",
+    "matters": "heads that matter (q < 0.05)",
+    "jsd_both": "divergence from the other model's maps, both right",
+    "r2": "R²",
+    "more_under_shift": "heads that matter more under shift",
+    "less_under_shift": "heads that matter less under shift",
+}
+"""Readings as they are written on figures, where their name does not say it."""
 UNITS = {"loss": "nats", "dloss": "nats", "jsd_layer": "nats", "jsd_both": "nats", "jsd_other": "nats"}
 MOST = 3
 """Conditions told apart by colour; clean, means and shard sets come first."""
@@ -39,7 +56,7 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
     for axes, (name, part) in zip(panels, parts, strict=True):
         _dots(axes, part, shown, _factor(what))
         labels.title(axes, name)
-        axes.set_xlabel(_label(what), fontsize=paper.small())
+        axes.set_xlabel(_label(what, effect=name == "effects"), fontsize=paper.small())
     colours = dict(zip([_told(name) for name in shown], style.colours(len(shown)), strict=True))
     left = own["condition"].n_unique() - len(shown)
     more = [f"{left} more conditions are in the table"] if left > 0 else []
@@ -88,10 +105,11 @@ def _of(table: pl.DataFrame, metric: str | None) -> tuple[str, pl.DataFrame]:
 
 
 def _conditions(own: pl.DataFrame) -> list[str | None]:
-    """The conditions that are drawn: clean, the mean over shifts, shard sets, single corruptions."""
+    """The conditions that are drawn: clean, the mean over shifts and shard sets; of none of these single corruptions."""
     known = own["condition"].unique(maintain_order=True).to_list()
+    first = [name for name in known if name is None or not (":" in name or name.startswith("mean of "))]
     ranks = {"clean": 0, "mean": 1}
-    return sorted(known, key=lambda name: ranks.get(str(name), 2 if ":" not in str(name) else 3))[:MOST]
+    return sorted(first or known, key=lambda name: ranks.get(str(name), len(ranks)))[:MOST]
 
 
 def _dots(axes: Axes, part: pl.DataFrame, shown: Sequence[str | None], factor: float) -> None:
@@ -116,21 +134,25 @@ def _factor(what: str) -> float:
     return 100.0 if what in SHARES else 1.0
 
 
-def _label(what: str) -> str:
-    unit = "%" if what in SHARES else UNITS.get(what)
-    return words.plain(what) + (f" ({unit})" if unit else "")
+def _label(what: str, *, effect: bool = False) -> str:
+    unit = ("points" if effect else "%") if what in SHARES else UNITS.get(what)
+    return WORDS.get(what, words.plain(what)) + (f" ({unit})" if unit else "")
 
 
 def _told(condition: str | None) -> str:
+    if condition == "mean":
+        return "mean of shifts"
     return words.named(condition) if condition else "all"
 
 
 def _headline(own: pl.DataFrame, what: str, shown: Sequence[str | None]) -> str:
     first = own["of"].to_list()[0]
-    of = f", {first}" if first else ""
+    of = f", {first}" if first and first != "head" else ""
     under = f", {_told(shown[0])}" if len(shown) == 1 and shown[0] else ""
     runs = own.filter(pl.col("question") == "mean")["n_runs"].to_list()
-    return f"{words.plain(what)}{of}{under} by arm{_seeds(runs)}"
+    arms = own["arm"].filter(own["question"] == "mean").unique(maintain_order=True).to_list()
+    whose = f": {style.short(arms[0])}" if len(arms) == 1 else " by arm"
+    return f"{WORDS.get(what, words.plain(what))}{of}{under}{whose}{_seeds(runs)}"
 
 
 def _seeds(runs: Sequence[int]) -> str:
