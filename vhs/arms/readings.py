@@ -221,7 +221,11 @@ def _pruned(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("value").max()
     )
     reached = _averaged(_long(steps, ("top1", "drop", "ece", "images_per_s"), "of").drop("shift", "category"))
-    return pl.concat([reached, furthest, *_alone(alone)])
+    shifted = steps.filter((pl.col("over") == "condition") & ~pl.col("shift").is_in(UNSHIFTED))
+    calibrated = _averaged(
+        _long(shifted.with_columns(condition=pl.lit(MEAN)), ("ece",), "of").drop("shift", "category")
+    )
+    return pl.concat([reached, calibrated, furthest, *_alone(alone)])
 
 
 def _alone(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
