@@ -13,6 +13,7 @@ import polars as pl
 from vhs.errors import MismatchError, choices
 from vhs.formats.schemas import SCHEMAS, Schema
 from vhs.formats.tables import condition_name
+from vhs.shifts.names import CATEGORY
 
 COLUMNS = ("model", "data", "condition", "what", "of", "layer", "value")
 MEAN = "mean"
@@ -106,7 +107,7 @@ def _mean_of(rows: pl.DataFrame, name: pl.Expr) -> pl.DataFrame:
 def _heads_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Of an ablation: units but the sham, named with their fill where there are several."""
     units = rows.filter(pl.col("unit") != "none")
-    of = pl.col("unit") if units["fill"].n_unique() < 2 else pl.format("{},{}", "unit", "fill")
+    of = pl.col("unit") if units["fill"].n_unique() < 2 else pl.format("{}/{}", "unit", "fill")
     return units.with_columns(of=of)
 
 
@@ -239,15 +240,23 @@ def _alone(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _shifts(rows: pl.DataFrame) -> pl.DataFrame:
-    """How alike the importances of heads are between two shifts, noise taken out: within and across categories."""
+    """How alike the importances of heads are under two shifts, noise taken out: `shared`, mean over pairs; of single
+    corruptions apart for pairs of one category, of two, and with clean images."""
     pairs = rows.filter(~pl.col("within_layer") & (pl.col("a") != pl.col("b"))).drop_nulls("disattenuated")
-    told = pairs.with_columns(what=pl.lit("shared"), of=pl.format("{},{}", "level", "metric"))
-    return _averaged(told.select("model", "condition", "what", "of", value="disattenuated"))
+    a, b = (pl.col(name).replace_strict(CATEGORY, default=None, return_dtype=pl.String) for name in ("a", "b"))
+    single = pl.col("level") == "corruption"
+    clean = single & (pl.col("a").is_in(UNSHIFTED) | pl.col("b").is_in(UNSHIFTED))
+    kind = pl.when(clean).then(pl.lit("with clean")).when(a == b).then(pl.lit("one category")).when(a != b)
+    told = pairs.with_columns(
+        what=pl.lit("shared"), value="disattenuated",
+        of=pl.format("{}/{}", kind.then(pl.lit("two categories")).otherwise("level"), "metric"),
+    )  # fmt: skip
+    return _averaged(told.select("model", "condition", "what", "of", "value"))
 
 
 def _agreement(rows: pl.DataFrame) -> pl.DataFrame:
     told = rows.with_columns(
-        of=pl.when(pl.col("within_layer")).then(pl.format("{},within-layers", "metric")).otherwise("metric"),
+        of=pl.when(pl.col("within_layer")).then(pl.format("{}/within-layers", "metric")).otherwise("metric"),
         ceiling=(pl.col("reliability_a") * pl.col("reliability_b")).clip(0).sqrt(), condition=pl.lit(MEAN),
     )  # fmt: skip
     return _averaged(_long(told, ("r", "disattenuated", "ceiling"), "of"))
@@ -257,7 +266,7 @@ def _importance(rows: pl.DataFrame) -> pl.DataFrame:
     of = pl.concat_str(
         "metric", "of", pl.when(pl.col("query") != "none").then("query"), separator=" ", ignore_nulls=True
     )
-    told = rows.filter(pl.col("weighting") == "attention").with_columns(of=pl.format("{},{}", of, "scale"))
+    told = rows.filter(pl.col("weighting") == "attention").with_columns(of=pl.format("{}/{}", of, "scale"))
     return _with_means(_averaged(_long(told, ("r", "r_within", "reliability"), "of")))
 
 

@@ -105,7 +105,7 @@ def _of(table: pl.DataFrame, metric: str | None) -> tuple[str, pl.DataFrame]:
 
 
 def _conditions(own: pl.DataFrame) -> list[str | None]:
-    """The conditions that are drawn: clean, the mean over shifts and shard sets; of none of these single corruptions."""
+    """The conditions that are drawn: clean, the mean over shifts, shard sets; of none of these single corruptions."""
     known = own["condition"].unique(maintain_order=True).to_list()
     first = [name for name in known if name is None or not (":" in name or name.startswith("mean of "))]
     ranks = {"clean": 0, "mean": 1}
