@@ -25,3 +25,8 @@ COMPARE = $(VHS) compare $(QUIET)
 PLOT = $(VHS) plot $(QUIET) --width page
 # page-of NAME: the page from its template, the tables in its folder and what is defined beside them
 page-of = $(VHS) report $(filter %.csv,$^) --template $(filter %.jinja,$^) $(foreach pair,$1,--define $(pair)) $(QUIET) -o $@
+
+# what all studies say together; a table is called FOLDER_NAME in its template
+study: $(PAGES)/README.md
+$(PAGES)/README.md: studies/README.md.jinja $(STUDIES:%=$(PAGES)/%.md)
+	$(VHS) report $(foreach csv,$(wildcard $(STUDIES:%=$(PAGES)/%/*.csv)),$(subst /,_,$(patsubst $(PAGES)/%.csv,%,$(csv)))=$(csv)) --template $< $(QUIET) -o $@

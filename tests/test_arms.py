@@ -247,3 +247,31 @@ def test_layers_of_a_run_are_compared_within_it(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="expected layer, of or condition"):
         arms(table, Study(across="head"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 24])
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_figures_hold_any_number_of_arms_and_draw_what_stands_in_the_table(count: int, width: str) -> None:
+    table = told({f"arm {number}": list(RNG.uniform(0.5, 0.9, 3)) for number in range(count)})
+    effects_asked = ["arm_1 - arm_0"] if count > 1 else []
+    table = table.with_columns(pl.col("model").str.replace("arm ", "arm_", literal=True))
+    found = vhs.compare(table, summary="arms", effect=effects_asked, what="top1")
+    figure = vhs.plot(found, width=width)
+    drawn = sorted(
+        float(x) for line in figure.axes[0].lines for x in np.atleast_1d(line.get_xdata()) if line.get_marker() == "o"
+    )
+    means = found.filter(pl.col("question") == "mean")
+    assert drawn == pytest.approx(sorted(100 * means["value"].to_numpy()))
+    assert len(figure.axes) == (2 if count > 1 else 1) and figure.get_figheight() < 11
+
+
+def test_the_sentence_says_what_so_few_runs_could_have_shown() -> None:
+    from vhs.figures import findings
+
+    table = told({"alone": [0.8, 0.81, 0.79], "told": [0.85, 0.86, 0.87]})
+    found = vhs.compare(table, summary="arms", reference="alone", what="top1")
+    row = found.filter(pl.col("question") == "effect").row(0, named=True)
+    said = findings.sentence("arms", found)
+    assert said is not None and said.startswith("told - alone: +6.0 points of top1 on clean images (95 % over 6 runs ")
+    assert f"find {100 * row['detectable']:.1f} in four of five cases" in said
+    assert findings.sentence("arms", found.filter(pl.col("question") == "mean")) is None

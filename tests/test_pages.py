@@ -25,6 +25,7 @@ TABLES = {
     "pairs": "looks.pairs.parquet", "compare": "agreement.csv", "contrast": "agreement.contrast.parquet", "rollup": "rollup.csv",
     "redundancy": "redundancy.csv", "shifts": "shifts.csv", "metrics": "metrics.csv", "roles": "roles.csv", "mce": "mce.csv",
     "train": "vit.train.csv", "routing": "routing.csv", "prune": "prune.csv", "estimated": "estimated.csv", "matches": "matches.csv",
+    "arms": "arms.csv",
 }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, toy_shards: Path) -> Path:
         ("compare", "routes.csv", "--summary", "routing", "--tolerance", ".05", "-o", "routing.csv"),
         ("prune", "vit.safetensors", "heads.csv", "--data", data, "--shift", "fog:3", "--curve", "prune.csv"),
         ("ablate", "vit.safetensors", "--data", data, *SHIFT, "--method", "taylor", "-o", "taylor.csv"),
+        ("compare", "heads.csv", "shift.csv", "--summary", "arms", "-o", "arms.csv"),
         ("compare", "taylor.csv", "--exact", "heads.csv", "-o", "estimated.csv"),
     ])  # fmt: skip
     return folder

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +99,69 @@ def test_the_proposal_is_a_rule_a_step_and_takes_every_set() -> None:
     assert not [line for line in lines if not line.startswith(("python -m vhs ", "echo "))]
     alone = next(line for line in planned("proposal", "IMAGENET=~/imagenet") if " ablate " in line)
     assert "--shift imagenet-c" in alone and "sketch" not in alone
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """ImageNet's family in its public layouts, small: three classes of 28 px, fifteen corruptions, two other sets."""
+    import numpy as np
+    from PIL import Image
+
+    from vhs.shifts.names import FAMILIES, SEVERITIES
+
+    rng = np.random.default_rng(0)
+    classes = ("n01443537", "n01484850", "n01514859")
+
+    def put(folder: Path, names: list[str], of: tuple[str, ...] = classes) -> None:
+        for place, wnid in enumerate(of):
+            (folder / wnid).mkdir(parents=True)
+            for name in names:
+                pixels = rng.integers(0, 120, (28, 28, 3), dtype=np.uint8)
+                pixels[place * 8 : place * 8 + 8] += 100
+                Image.fromarray(pixels).save(folder / wnid / f"{wnid}_{name}.png")
+
+    put(tmp_path / "imagenet" / "train", [f"t{number}" for number in range(40)])
+    kept = [f"v{number}" for number in range(20)]
+    put(tmp_path / "imagenet" / "val", kept)
+    for corruption in FAMILIES["imagenet-c"]:
+        for severity in SEVERITIES:
+            put(tmp_path / "c" / corruption / str(severity), kept)
+    put(tmp_path / "r", ["a", "b", "c"], classes[:2])
+    put(tmp_path / "sketch", ["x", "y", "z"])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_proposal_runs_on_the_public_layouts_and_goes_on_when_cut(imagenet: Path) -> None:
+    """`make proposal` with every set: pages, figures and the models table; a second make does nothing."""
+    out = imagenet / "out"
+    words = [
+        "make", "--no-print-directory", "proposal", f"PYTHON={sys.executable}", f"O={out}", f"IMAGENET={imagenet}/imagenet",
+        f"IMAGENET_C={imagenet}/c", f"IMAGENET_R={imagenet}/r", f"IMAGENET_SKETCH={imagenet}/sketch", "DEVICE=cpu",
+        f"PROPOSAL_TRAIN=--patch 7 --dim 24 --epochs 2 --batch 24 {plain()}", "PROPOSAL_MCE=none",
+    ]  # fmt: skip
+    cut = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while not (out / "heads-3h.csv.partial").exists():
+        assert cut.poll() is None
+        time.sleep(0.2)
+    os.killpg(cut.pid, signal.SIGKILL)
+    cut.wait()
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for model in ("3h", "6h"):
+        swept = tables.read(str(out / f"heads-{model}.csv")).rows
+        assert set(swept["shift"]) == {"clean", "imagenet-c", "imagenet-r", "imagenet-sketch"}
+        assert set(swept["origin"]) == {"stored"}
+        assert (out / f"report-{model}.html").stat().st_size > 100_000 and (out / f"critical-{model}.png").exists()
+    assert len(tables.read(str(out / "models.csv")).rows)
+    again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert " train " not in again.stdout and " ablate " not in again.stdout
+
+
+def plain() -> str:
+    """DeiT's augmentation off, as the small proposal has it."""
+    found = re.search(r"^HEADS_PLAIN := \$\(foreach key,(.*?),--set", (STUDIES / "heads.mk").read_text(), re.M)
+    assert found
+    return " ".join(f"--set {key}" for key in found[1].split())
