@@ -123,6 +123,21 @@ def _kinds(table: pl.DataFrame) -> str:
     )
 
 
+def _redundancy(table: pl.DataFrame) -> str:
+    rows = table.filter(pl.col("model") == table["model"][0])
+    clean = effects.first_condition(rows).row(0, named=True)
+    text = (
+        f"Of {clean['n_heads']} heads {clean['n_redundant']} surely cost less than {clean['tolerance']:.1%} of accuracy "
+        f"one at a time on {clean['n']:,} clean images, {clean['n_needed']} surely more, {clean['n_undecided']} cannot be "
+        "told"
+    )
+    shifted = rows.filter(pl.col("shift") != "clean")
+    if not len(shifted):
+        return f"{text}."
+    counts = shifted["n_redundant"].to_list()
+    return f"{text}; over {len(shifted)} shifted conditions {min(counts)} to {max(counts)} surely cost less."
+
+
 def _points(drop: float) -> str:
     return f"{drop * 100:+.1f} points of accuracy lost"
 
@@ -138,6 +153,7 @@ SENTENCES: dict[str, Callable[[pl.DataFrame], str | None]] = (
         "compare": _agreement,
         "contrast": _contrast,
         "kinds": _kinds,
+        "redundancy": _redundancy,
         "prune": pruning_findings.sentence,
     }
     | head_findings.SENTENCES

@@ -15,7 +15,7 @@ from vhs.measures.intervals import jackknife
 
 def accuracy(sums: Counts) -> np.ndarray:
     """Drop in accuracy: (lost - gained) / n; in [-1, 1]."""
-    return (sums["n_lost"] - sums["n_gained"]) / sums["n"]
+    return _over((sums["n_lost"] - sums["n_gained"]), sums["n"])
 
 
 def lost_rate(sums: Counts) -> np.ndarray:
@@ -25,7 +25,7 @@ def lost_rate(sums: Counts) -> np.ndarray:
 
 def loss(sums: Counts) -> np.ndarray:
     """Mean change of the loss, nats."""
-    return from_fixed(sums["dloss"]) / sums["n"]
+    return _over(from_fixed(sums["dloss"]), sums["n"])
 
 
 def log_odds(sums: Counts) -> np.ndarray:
@@ -35,7 +35,7 @@ def log_odds(sums: Counts) -> np.ndarray:
 
 def error(sums: Counts) -> np.ndarray:
     """Mean change of the squared error of a target, deviations²."""
-    return from_fixed(sums["dse"]) / sums["n"]
+    return _over(from_fixed(sums["dse"]), sums["n"])
 
 
 def relative_error(sums: Counts) -> np.ndarray:
@@ -85,6 +85,11 @@ def jackknife_test(diff: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, n
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(error > 0, np.abs(diff) / error, np.where(diff == 0, 0.0, np.inf))
     return lo, hi, 2 * stdtr(len(without) - 1, -t)
+
+
+def _over(total: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The mean; NaN for a fold that a small set has no sample in."""
+    return np.divide(total, n, out=np.full(np.broadcast_shapes(total.shape, n.shape), np.nan), where=n > 0)
 
 
 def _logit(correct: np.ndarray, n: np.ndarray) -> np.ndarray:
