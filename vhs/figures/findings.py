@@ -127,9 +127,9 @@ def _redundancy(table: pl.DataFrame) -> str:
     rows = table.filter(pl.col("model") == table["model"][0])
     clean = effects.first_condition(rows).row(0, named=True)
     text = (
-        f"Of {clean['n_heads']} heads {clean['n_redundant']} surely cost less than {clean['tolerance']:.1%} of accuracy "
-        f"one at a time on {clean['n']:,} clean images, {clean['n_needed']} surely more, {clean['n_undecided']} cannot be "
-        "told"
+        f"Of {clean['n_heads']} heads {clean['n_redundant']} surely cost less than {clean['tolerance']:.1%} of "
+        f"accuracy one at a time on {clean['n']:,} clean images, {clean['n_needed']} surely more, "
+        f"{clean['n_undecided']} cannot be told"
     )
     shifted = rows.filter(pl.col("shift") != "clean")
     if not len(shifted):
