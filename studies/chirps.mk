@@ -2,6 +2,7 @@
 #   make -j2 study-chirps
 #   make study-chirps CHIRPS_BASE=timm:vit_base_patch16_224 CHIRPS_FINE='--recipe finetune --lora 8' CHIRPS_COUNT=100000 \
 #     CHIRPS_SIDE=224 DEVICE=cuda     the source's own model, from the hub
+CHIRPS_MINUTES := 30
 C := $(S)/chirps
 CHIRPS_SEEDS ?= 0 1 2 3 4
 CHIRPS_COUNT ?= 6000

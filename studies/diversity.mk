@@ -2,6 +2,7 @@
 #   make -j2 study-diversity
 #   make study-diversity TOP=~/MNIST/raw BOTTOM=~/cifar-10-batches-py PAIRS=0:automobile,1:truck DIVERSITY_SIZES= DEVICE=cuda
 #   make study-diversity WATERBIRDS=~/waterbird_complete95_forest2water2 DIVERSITY_SIZES='--patch 32' DEVICE=cuda
+DIVERSITY_MINUTES := 30
 V := $(S)/diversity
 DIVERSITY_SEEDS ?= 0 1 2 3 4 5 6 7 8 9
 DIVERSITY_FEW ?= 0 1 2 3 4

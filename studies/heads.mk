@@ -1,4 +1,5 @@
 # Do heads specialise, does that predict robustness, does their number matter? The proposal's models, made small.
+HEADS_MINUTES := 30
 H := $(S)/heads
 HEADS_SEEDS ?= 0 1 2 3 4
 HEADS_ARMS := 3h 6h wide

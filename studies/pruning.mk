@@ -1,4 +1,5 @@
 # How many heads does a model need, and who says which? The models of study heads.
+PRUNING_MINUTES := 30
 P := $(S)/pruning
 PRUNING_ARM ?= 6h
 PRUNING_SEEDS ?= $(HEADS_SEEDS)
