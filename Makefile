@@ -16,7 +16,7 @@ JOBS ?= 2
 TOOLS := build/bench-tools
 
 help:  ## these lines
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 20
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BASE) -m venv $(VENV)
