@@ -90,14 +90,16 @@ def test_an_expression_that_fits_no_model_leaves_it_out() -> None:
     [
         ("told - alone", "told - alone", {"told": 1, "alone": -1}),
         ("gain = a - b - c + d", "gain", {"a": 1, "b": -1, "c": -1, "d": 1}),
-        ("0.5 a + 0.5 b - 1e-3", "0.5 a + 0.5 b - 1e-3", None),
+        ("0.5 a + 0.5 b - 1e-3", "0.5 a + 0.5 b - 1e-3", {"a": 0.5, "b": 0.5, "1e-3": -1}),
+        ("'my arm' - 2 b", "my arm - 2 b", {"my arm": 1, "b": -2}), ("1e-3 - 3e-4", "1e-3 - 3e-4", {"1e-3": 1, "3e-4": -1}),
+        ("a - nan", "a - nan", {"a": 1, "nan": -1}), ("a - nan b", "", None),
         ("l100-1e-3 - l0-1e-3", "l100-1e-3 - l0-1e-3", {"l100-1e-3": 1, "l0-1e-3": -1}),
         ("- a", "- a", {"a": -1}),
     ],
 )  # fmt: skip
 def test_effects_are_typed_as_sums(text: str, name: str, weights: dict[str, float] | None) -> None:
     if weights is None:
-        with pytest.raises(UsageError, match="ends without an arm"):
+        with pytest.raises(UsageError, match="no \\+ or - before b"):
             effects.parse(text)
         return
     assert effects.parse(text) == effects.Effect(name, weights)
@@ -236,7 +238,8 @@ def test_every_reading_is_of_a_kind_of_table_and_notebook_and_command_agree(
 def test_layers_of_a_run_are_compared_within_it(tmp_path: Path) -> None:
     values = {(seed, layer): layer**2 + RNG.normal() for seed in range(4) for layer in range(3)}
     rows = [
-        (f"fine-{seed}.safetensors", "toy", "clean", "drop", "head", layer, x) for (seed, layer), x in values.items()
+        (f"fine-{seed}.safetensors", "toy", "clean", "drop", "head", layer, x, None)
+        for (seed, layer), x in values.items()
     ]
     table = pl.DataFrame(rows, schema=list(readings.COLUMNS), orient="row")
     study = Study(across="layer", effects=("late = L2 - 0.5 L0 - 0.5 L1",), paired=True)
@@ -275,3 +278,130 @@ def test_the_sentence_says_what_so_few_runs_could_have_shown() -> None:
     assert said is not None and said.startswith("told - alone: +6.0 points of top1 on clean images (95 % over 6 runs ")
     assert f"find {100 * row['detectable']:.1f} in four of five cases" in said
     assert findings.sentence("arms", found.filter(pl.col("question") == "mean")) is None
+
+
+# --- what a review found ---
+
+
+def shifted(table: pl.DataFrame, corruption: str, category: str = "weather") -> pl.DataFrame:
+    return table.with_columns(
+        shift=pl.lit("imagenet-c"), corruption=pl.lit(corruption), category=pl.lit(category),
+        severity=pl.lit(3, pl.Int64),
+    )  # fmt: skip
+
+
+def test_a_set_of_fewer_classes_is_kept_and_stands_for_itself() -> None:
+    clean = told({"a": [0.9, 0.8]})
+    few = told({"a": [0.5, 0.4]}).with_columns(shift=pl.lit("imagenet-r"), label_set=pl.lit("imagenet-r"))
+    own = clean.with_columns(label_set=pl.lit("imagenet-r"), top1=pl.col("top1") + 0.05)
+    found = vhs.compare(pl.concat([clean, own, few]), summary="arms", what="top1")
+    values = dict(found.select("condition", "value").iter_rows())
+    assert values == pytest.approx({"clean": 0.85, "imagenet-r": 0.45})
+
+
+def test_means_over_unlike_conditions_are_refused() -> None:
+    a, b = told({"a": [0.5, 0.6]}), told({"b": [0.5, 0.6]})
+    both = [shifted(x, name) for x in (a, b) for name in ("fog", "snow")]
+    assert len(vhs.compare(*both, summary="arms", what="top1"))
+    with pytest.raises(MismatchError, match=r"`mean` is over unlike conditions \(3 and 2 of them\)"):
+        vhs.compare(*both, shifted(a, "contrast", "digital"), summary="arms", what="top1")
+
+
+def test_one_model_measured_in_parts_is_one_model() -> None:
+    a = told({"a": [0.5, 0.6]})
+    found = vhs.compare(shifted(a, "fog"), shifted(a, "snow"), summary="arms", what="top1")
+    assert found.filter(pl.col("condition") == "mean")["value"].to_list() == pytest.approx([0.55])
+
+
+def test_rounding_is_no_spread() -> None:
+    found = vhs.compare(told({"a": [0.1] * 3, "b": [0.6] * 3}), summary="arms", what="top1")
+    assert found["p"].null_count() == len(found) and found["lo"].null_count() == len(found)
+
+
+def test_two_values_of_one_thing_are_refused() -> None:
+    table = told({"a": [0.5, 0.6]})
+    with pytest.raises(MismatchError, match="has several values of top1"):
+        vhs.compare(pl.concat([table, table.with_columns(top1=pl.col("top1") + 0.1)]), summary="arms")
+    groups = [table.with_columns(group=pl.lit(f"place={name}"), top1=pl.col("top1") + 0.1 * name) for name in (0, 1)]
+    with pytest.raises(MismatchError, match="groups without all samples"):
+        vhs.compare(pl.concat(groups), summary="arms")
+
+
+def test_a_contrast_of_one_scale_does_not_say_that_no_head_differs() -> None:
+    table = tables.frame(schemas.CONTRAST, [
+        {"model": "a-0", "model_id": "a", "fill": "zero", "target": "class", "layer": 0, "head": 0, "a": "clean",
+         "b": "fog", "scale": "loss", "value_a": 0.0, "value_b": 1.0, "diff": 1.0, "lo": 0.5, "hi": 1.5, "q": 0.01,
+         "p": 0.01, "n": 9}
+    ])  # fmt: skip
+    with pytest.raises(MismatchError, match="of loss alone; expected 2 scales"):
+        vhs.compare(table, summary="arms")
+
+
+def prune_row(order: str, left: int, drop_hi: float) -> dict[str, object]:
+    return {
+        "model": "a-0", "model_id": "a", "data": "toy/val", "shift": "mean", "severity": 0, "origin": "generated",
+        "group": "all", "label_set": "all", "order": order, "round": 0, "heads_left": left, "over": "mean",
+        "used_for": "report", "n": 100, "top1": 0.5, "loss": 1.0, "drop": 0.0, "drop_lo": -1.0, "drop_hi": drop_hi,
+        "parameters": 1, "flops": 1,
+    }  # fmt: skip
+
+
+def test_random_orders_are_averaged_after_each_has_gone_as_far_as_it_goes() -> None:
+    steps = [("random-0", 4, 0.0), ("random-0", 2, 0.0), ("random-1", 4, 0.0), ("random-1", 2, 0.1),
+             ("effect", 4, 0.0), ("effect", 1, 0.0), ("single", 4, 0.0), ("single", 3, 0.0), ("single", 3, 0.1)]  # fmt: skip
+    found = vhs.compare(
+        tables.frame(schemas.PRUNE, [prune_row(*step) for step in steps]), summary="arms", what="removable"
+    )
+    assert dict(found.select("of", "value").iter_rows()) == {"random": 0.25, "effect": 0.75, "alone": 0.5}
+
+
+def test_chosen_arms_keep_their_weights() -> None:
+    scores = {"l0-1": 0.9, "l0-2": 0.1}
+    assert effects.tuned(effects.parse("t = l0-* - l0-1"), scores).weights == {"l0-1": 0.0}
+    made = effects.tuned(effects.parse("m = 0.5 l0-* + 0.25 l0-1 - l0-2"), scores)
+    assert made == effects.Effect("m (0.75 l0-1 - l0-2)", {"l0-1": 0.75, "l0-2": -1.0})
+
+
+def test_what_was_asked_and_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    a, b = told({"a": [0.5, 0.6, 0.7]}), shifted(told({"b": [0.5, 0.6]}), "fog")
+    with pytest.raises(MismatchError, match="its arms have no reading in common"):
+        vhs.compare(a, b, summary="arms", effect="a - b")
+    with pytest.raises(UsageError, match=r"no effect has one|no --effect has one"):
+        vhs.compare(a, summary="arms", choose_by=a, what="top1")
+    with pytest.raises(MismatchError, match="is of kind arms"):
+        vhs.compare(a, summary="arms", effect="a-* - a", choose_by=vhs.compare(a, summary="arms"))
+    path = tmp_path / "t.csv"
+    path.write_bytes(tables.render(pl.concat([a, told({"b": [0.5, 0.6]}), told({"other": [0.1]})]), "csv"))
+    assert (
+        main(
+            [
+                "compare",
+                str(path),
+                "--summary",
+                "arms",
+                "--paired",
+                "--group-by",
+                "^([ab])-",
+                "-o",
+                str(tmp_path / "o.csv"),
+            ]
+        )
+        == 0
+    )
+    said = capsys.readouterr().err
+    assert "b - a: 2 of 3 seeds have a partner" in said and "other-0.safetensors: --group-by does not fit" in said
+
+
+def test_names_of_published_models_are_no_seeds() -> None:
+    assert naming.named("timm:vit_small_patch16_224", None) == ("timm:vit_small_patch16_224", "")
+    by = naming.pattern("/(a|b)-")
+    assert [naming.named(f"data/{x}-0.safetensors", by) for x in "ab"] == [("a", "data/-0"), ("b", "data/-0")]
+
+
+def test_an_effect_that_was_not_tested_is_hollow() -> None:
+    figure = vhs.plot(vhs.compare(told({"a": [0.5], "b": [0.6]}), summary="arms", what="top1"))
+    assert [
+        line.get_markerfacecolor()
+        for line in figure.axes[1].lines
+        if len(np.atleast_1d(line.get_xdata())) and line.get_marker() == "o"
+    ] == ["white"]

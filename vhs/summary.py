@@ -111,10 +111,23 @@ def join(sources: Sequence[Any], wanted: Schema | None, read: Read) -> pl.DataFr
     return _joined([(source, read(source)) for source in sources], wanted)
 
 
-def _readings(source: Any, read: Read, asked: Asked) -> pl.DataFrame:
-    """What one table of any kind says of its models in single numbers."""
-    table = read(source)
-    return readings.readings(table.rows, table.schema, asked.tolerance)
+VALIDATION = (schemas.EVALSHIFT, schemas.EVALSHIFT_REGRESSION)
+"""What arms are chosen by."""
+
+
+def _readings(sources: Sequence[Any], read: Read, asked: Asked, only: Sequence[Schema] = ()) -> pl.DataFrame:
+    """What tables of any kinds say of their models in single numbers; those of one kind together. only: legal kinds."""
+    tables = [(source, read(source)) for source in sources]
+    for source, table in tables if only else ():
+        if table.schema not in only:
+            name = source if isinstance(source, str) else "the table"
+            raise MismatchError(f"{name}: is of kind {table.schema.name}; --choose-by takes one of evalshift.")
+    found = []
+    for schema in {table.schema.name: table.schema for _, table in tables}.values():
+        own = [(source, table) for source, table in tables if table.schema is schema]
+        where = own[0][0] if isinstance(own[0][0], str) else "the table"
+        found.append(readings.readings(_joined(own, schema), schema, asked.tolerance, where))
+    return pl.concat(found)
 
 
 def _joined(tables: Sequence[tuple[Any, Table]], wanted: Schema) -> pl.DataFrame:
@@ -136,8 +149,8 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     wanted = of(asked)
     if wanted.any_kind:
         by = asked.study.choose_by if asked.study else None
-        beside = _readings(by, read, asked) if by is not None else None
-        return pl.concat(_readings(source, read, asked) for source in sources), replace(asked, beside=beside)
+        beside = None if by is None else _readings([by], read, asked, only=VALIDATION)
+        return _readings(sources, read, asked), replace(asked, beside=beside)
     if not wanted.beside:
         return join(sources, wanted.of, read), asked
     tables = [(source, read(source)) for source in sources]  # once: one may come through a pipe

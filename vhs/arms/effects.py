@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
 
 from vhs.errors import MismatchError, UsageError
+
+SIGNS = {"+": 1.0, "-": -1.0}
+WORD = re.compile(r"'[^']*'|\"[^\"]*\"|\S+")
 
 
 @dataclass(frozen=True)
@@ -19,20 +24,21 @@ class Effect:
 
 
 def parse(text: str) -> Effect:
-    """Arms with + and - between them, numbers before them as weights, blanks around everything; NAME = before it names
-    it. Raises UsageError."""
+    """Arms with + and - between them, numbers before them as weights, blanks around everything, quotes around an arm
+    that has blanks; NAME = before it names it. Raises UsageError."""
     name, equals, right = text.partition(" = ")
-    words = (right if equals else text).split()
+    words = [word.strip("'\"") for word in WORD.findall(right if equals else text)]
     weights: dict[str, float] = {}
     sign, weight, expects = 1.0, 1.0, True
     for place, word in enumerate(words):
-        if word in ("+", "-"):
+        before_arm = place + 1 < len(words) and words[place + 1] not in SIGNS
+        if word in SIGNS:
             if expects and place:
                 raise _wrong(text, f"{word} stands where an arm was expected")
-            sign, weight, expects = (1.0 if word == "+" else -1.0), 1.0, True
+            sign, weight, expects = SIGNS[word], 1.0, True
         elif not expects:
             raise _wrong(text, f"no + or - before {word}")
-        elif weight == 1.0 and (number := _number(word)) is not None:
+        elif before_arm and weight == 1.0 and (number := _number(word)) is not None:
             weight = number
         else:
             weights[word] = weights.get(word, 0.0) + sign * weight
@@ -51,16 +57,21 @@ def tuned(effect: Effect, scores: Mapping[str, float] | None) -> Effect:
         return effect
     if scores is None:
         raise UsageError(f"--effect {effect.name}: an arm with a * is chosen by a table: --choose-by VALIDATION.")
-    weights = {}
+    weights: dict[str, float] = {}
     for arm, weight in effect.weights.items():
         fit = [name for name in scores if fnmatchcase(name, arm)] if "*" in arm else [arm]
         if not fit:
             raise MismatchError(
                 f"--effect {effect.name}: no arm of --choose-by is {arm}; there are {', '.join(scores)}."
             )
-        weights[max(fit, key=lambda name: scores.get(name, 0.0))] = weight
-    told = " ".join(f"{'-' if weight < 0 else '+'} {arm}" for arm, weight in weights.items()).removeprefix("+ ")
+        best = max(fit, key=lambda name: scores.get(name, 0.0))
+        weights[best] = weights.get(best, 0.0) + weight
+    told = " ".join(_term(arm, weight) for arm, weight in weights.items()).removeprefix("+ ")
     return Effect(f"{effect.name} ({told})", weights)
+
+
+def _term(arm: str, weight: float) -> str:
+    return f"{'-' if weight < 0 else '+'} " + (f"{abs(weight):g} " if abs(weight) != 1 else "") + arm
 
 
 def chosen(
@@ -74,10 +85,12 @@ def chosen(
         found += [Effect(f"{arm} - {reference}", {arm: 1.0, reference: -1.0}) for arm in arms if arm != reference]
     if not typed and reference is None:
         found = [Effect(f"{b} - {a}", {b: 1.0, a: -1.0}) for a, b in combinations(arms, 2)]
+    if scores is not None and not any("*" in text for text in typed):
+        raise UsageError("--choose-by: chooses arms with a *, and no --effect has one: 'told-* - alone'.")
     for effect in found:
         for arm in effect.weights:
             _check(arm, arms, f"--effect {effect.name}")
-    return found
+    return list({tuple(sorted(effect.weights.items())): effect for effect in reversed(found)}.values())[::-1]
 
 
 def _check(arm: str, arms: Sequence[str], where: str) -> None:
@@ -88,9 +101,10 @@ def _check(arm: str, arms: Sequence[str], where: str) -> None:
 
 def _number(word: str) -> float | None:
     try:
-        return float(word)
+        value = float(word)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _wrong(text: str, why: str) -> UsageError:

@@ -35,9 +35,11 @@ def named(model: str, by: re.Pattern[str] | None) -> Named | None:
     Only names are looked at, which all tables have. None for a model that the expression does not fit.
     """
     run = run_of(model)
+    if by is None and run.startswith(("timm:", "hf:")):
+        return Named(run, "")  # its numbers are sizes
     found = (by or NUMBERED).search(run if by else run.rsplit("/", 1)[-1])
     if found is None:
         return None if by else Named(run.rsplit("/", 1)[-1], "")
-    arm = found[1] if found.re.groups and found[1] is not None else found[0]
+    place = 1 if found.re.groups and found[1] is not None else 0
     told = found.groupdict().get("seed")
-    return Named(arm, told if told is not None else run.replace(arm, "", 1))
+    return Named(found[place], told if told is not None else run[: found.start(place)] + run[found.end(place) :])

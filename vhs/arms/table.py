@@ -49,6 +49,7 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     """
     by = naming.pattern(study.group_by)
     told = _of_arms(_wanted(readings, study.what), by)
+    _check_means(told)
     if study.across is not None:
         told = _across(told, study.across)
     known = told["arm"].unique(maintain_order=True).to_list()
@@ -56,11 +57,15 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
         study.effects, study.reference, known, None if validation is None else _scores(validation, by)
     )
     means, found = [], []
+    paired = study.paired or study.across is not None
     for names, part in told.group_by(KEYS, maintain_order=True):
         keys = dict(zip(KEYS, names, strict=True))
         samples = {arm: _by_seed(own) for (arm,), own in part.group_by("arm", maintain_order=True)}
         means += [keys | _mean(arm, runs) for arm, runs in samples.items()]
-        found += [keys | row for row in _effects(asked, samples, paired=study.paired)]
+        found += [keys | row for row in _effects(asked, samples, paired=paired)]
+    silent = next((effect.name for effect in asked if effect.name not in {row["arm"] for row in found}), None)
+    if silent is not None and (study.effects or study.reference):
+        raise MismatchError(f"--effect {silent}: its arms have no reading in common. Measure the same of both.")
     tested = [row for row in found if row["p"] is not None]
     for row, q in zip(tested, benjamini_hochberg([row["p"] for row in tested]).tolist(), strict=True):
         row["q"] = q
@@ -94,6 +99,37 @@ def _wanted(readings: pl.DataFrame, what: Sequence[str]) -> pl.DataFrame:
     if missing is not None:
         raise UsageError(f"--what {missing}: the tables say nothing of that; they have {', '.join(held)}.")
     return readings.filter(pl.col("what").is_in(list(what))) if what else readings
+
+
+def _check_means(told: pl.DataFrame) -> None:
+    """Raises MismatchError where models have means over other conditions, which say nothing of each other."""
+    means = told.drop_nulls("members")
+    odd = means.filter(pl.col("members").n_unique().over(KEYS) > 1)
+    if len(odd):
+        key = odd.row(0, named=True)
+        same = odd.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(key[name])) for name in KEYS))
+        (a, of_a), (b, of_b) = same.unique("members", maintain_order=True).select("model", "members").rows()[:2]
+        counts = " and ".join(members.split(" ")[0] for members in (of_a, of_b))
+        raise MismatchError(
+            f"{a} and {b}: `{key['condition']}` is over unlike conditions ({counts} of them). Measure the same shifts "
+            f"of all models, or name the tables apart."
+        )
+
+
+def left_out(readings: pl.DataFrame, table: pl.DataFrame, study: Study) -> list[str]:
+    """What is not in an arms table without its rows telling: models that no arm is of, seeds without a partner."""
+    by, found = naming.pattern(study.group_by), []
+    models = readings["model"].unique(maintain_order=True).to_list()
+    unfit = [model for model in models if naming.named(model, by) is None]
+    if unfit:
+        more = f" and {len(unfit) - 1} more" if len(unfit) > 1 else ""
+        found.append(f"{unfit[0]}{more}: --group-by does not fit, so they are left out")
+    runs = table.filter(pl.col("question") == "mean")["n_runs"].to_list()
+    for arm, count in table.filter(pl.col("how") == "paired").select("arm", "n_runs").rows():
+        if count < max(runs):
+            found.append(f"{arm}: {count} of {max(runs)} seeds have a partner; the others are left out")
+            break
+    return found
 
 
 def _of_arms(readings: pl.DataFrame, by: re.Pattern[str] | None) -> pl.DataFrame:

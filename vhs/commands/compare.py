@@ -176,7 +176,7 @@ def compare(
     Example: vhs compare sketch.csv --summary effective --baselines published
     """
     console = options.console("compare", quiet=quiet, verbose=verbose, debug=debug)
-    from vhs.arms.table import Study
+    from vhs.arms.table import Study, left_out
     from vhs.figures.terminal import summary as in_words
     from vhs.formats.atomic import check_outputs
     from vhs.summaries import comparison
@@ -202,9 +202,12 @@ def compare(
     read = options.reader(console, partial=partial, whole=whole)
     rows, asked = read_all(sources, asked, read)
     with console.progress() as progress:
-        main.add(wanted.make(rows, asked, read, progress))
+        made = wanted.make(rows, asked, read, progress)
+        main.add(made)
         if beside:
             beside.add(comparison.contrasts(rows, asked.scales))
+    for line in left_out(rows, made, asked.study) if wanted.any_kind and asked.study else ():
+        console.note(line)
     for name in comparison.unpaired_shifts(rows) if wanted.schema in (COMPARE, CONTRAST) else ():
         console.note(
             f"{name}: was measured on other samples than clean: correlations only, since contrasts pair by image"

@@ -34,6 +34,8 @@ WORDS = {
 }
 """Readings as they are written on figures, where their name does not say it."""
 UNITS = {"loss": "nats", "dloss": "nats", "jsd_layer": "nats", "jsd_both": "nats", "jsd_other": "nats"}
+MOST_EFFECTS = 30
+"""Effects that are drawn, those of the least p."""
 MOST = 3
 """Conditions told apart by colour; clean, means and shard sets come first."""
 
@@ -44,11 +46,12 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
     own = own.filter(pl.col("layer").is_null())
     if not len(own):
         raise InputError(f"{what} is told by layer only: --kind layers draws it.")
-    shown = _conditions(own)
+    shown = conditions(own)
     parts = [
         ("arms", own.filter(pl.col("question") == "mean")),
         ("effects", own.filter(pl.col("question") == "effect")),
     ]
+    parts[1] = ("effects", _surest(parts[1][1]))
     parts = paper.keep([part for part in parts if len(part[1])], lambda part: part[0])
     heights = [0.26 * part["arm"].n_unique() + 0.7 for _, part in parts]
     figure = style.new(5.4, sum(heights) + 1.2)
@@ -60,6 +63,9 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
     colours = dict(zip([_told(name) for name in shown], style.colours(len(shown)), strict=True))
     left = own["condition"].n_unique() - len(shown)
     more = [f"{left} more conditions are in the table"] if left > 0 else []
+    hidden = own.filter(pl.col("question") == "effect")["arm"].n_unique() - MOST_EFFECTS
+    more += [f"{hidden} more effects are in the table, with larger p"] if hidden > 0 else []
+    more += _other_data(table, what, own)
     handles = labels.dots(colours) if len(shown) > 1 else []
     labels.footer(figure, ["95 % over seeds; filled: q < 0.05", *more], handles=handles)
     labels.headline(figure, _headline(own, what, shown))
@@ -72,7 +78,7 @@ def layers(table: pl.DataFrame, metric: str | None) -> Figure:
     own = own.filter(pl.col("layer").is_not_null() & (pl.col("question") == "mean"))
     if not len(own):
         raise InputError(f"{what} is not told by layer. --kind arms draws it.")
-    shown = _conditions(own)
+    shown = conditions(own)
     figure, panels = style.panels(len(shown), 3, (2.3, 1.9), (0.6, 0.9))
     arms = own["arm"].unique(maintain_order=True).to_list()
     factor = _factor(what)
@@ -89,7 +95,7 @@ def layers(table: pl.DataFrame, metric: str | None) -> Figure:
     labels.label_below(panels, "layer, from 0")
     panels[0].set_ylabel(labels.wrapped(_label(what), 1.9))
     handles, _ = panels[0].get_legend_handles_labels()
-    labels.footer(figure, ["band: 95 % over seeds"], handles=handles)
+    labels.footer(figure, ["band: 95 % over seeds", *_other_data(table, what, own)], handles=handles)
     labels.headline(figure, _headline(own, what, []))
     return figure
 
@@ -101,10 +107,26 @@ def _of(table: pl.DataFrame, metric: str | None) -> tuple[str, pl.DataFrame]:
         raise UsageError(f"--metric {metric}: the table has {choices(held)}.")
     what = metric or held[0]
     own = table.filter(pl.col("what") == what)
-    return what, own.filter(pl.col("of").eq_missing(pl.lit(own["of"][0], pl.String)))
+    first = own.row(0, named=True)
+    same = [pl.col(name).eq_missing(pl.lit(first[name], pl.String)) for name in ("of", "data")]
+    return what, own.filter(pl.all_horizontal(same))
 
 
-def _conditions(own: pl.DataFrame) -> list[str | None]:
+def _surest(found: pl.DataFrame) -> pl.DataFrame:
+    """Effects in their order, of too many those that are surest."""
+    least = found.group_by("arm", maintain_order=True).agg(pl.col("p").min())
+    kept = least.sort("p", nulls_last=True, maintain_order=True)["arm"].head(MOST_EFFECTS)
+    return found.filter(pl.col("arm").is_in(kept.to_list()))
+
+
+def _other_data(table: pl.DataFrame, what: str, own: pl.DataFrame) -> list[str]:
+    """Data sets that the table has and the figure has not."""
+    held = table.filter(pl.col("what") == what)["data"].drop_nulls().unique(maintain_order=True).to_list()
+    others = [name for name in held if name not in own["data"].to_list()]
+    return [f"of {own['data'].to_list()[0]}; {', '.join(others)} in the table, too"] if others else []
+
+
+def conditions(own: pl.DataFrame) -> list[str | None]:
     """The conditions that are drawn: clean, the mean over shifts, shard sets; of none of these single corruptions."""
     known = own["condition"].unique(maintain_order=True).to_list()
     first = [name for name in known if name is None or not (":" in name or name.startswith("mean of "))]
@@ -120,8 +142,8 @@ def _dots(axes: Axes, part: pl.DataFrame, shown: Sequence[str | None], factor: f
         y = np.array([arms.index(arm) for arm in own["arm"]]) + (place - (len(shown) - 1) / 2) * step
         value, lo, hi = (own[name].cast(pl.Float64).to_numpy() * factor for name in ("value", "lo", "hi"))
         axes.errorbar(value, y, xerr=np.nan_to_num([value - lo, hi - value]), fmt="none", ecolor=colour, elinewidth=0.9)
-        tested = own.select(pl.coalesce("q", "p")).to_series()
-        filled = np.array([p is None or p < effects.ALPHA for p in tested])
+        tested = zip(own["question"], own.select(pl.coalesce("q", "p")).to_series(), strict=True)
+        filled = np.array([what == "mean" or (p is not None and p < effects.ALPHA) for what, p in tested])
         axes.plot(value[filled], y[filled], "o", ms=4, color=colour)
         axes.plot(value[~filled], y[~filled], "o", ms=4, mfc="white", mec=colour)
     axes.set_yticks(range(len(arms)), [labels.wrapped(arm, 2.0) for arm in arms], fontsize=paper.tiny())

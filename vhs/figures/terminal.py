@@ -12,7 +12,7 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from vhs.figures import effects, findings, terminal_pruning, words
+from vhs.figures import effects, findings, terminal_arms, terminal_pruning, words
 from vhs.figures.effects import Effects
 from vhs.figures.heads import TITLES, USUAL
 from vhs.formats.schemas import recognise
@@ -250,7 +250,7 @@ def _tail(name: str, width: int) -> str:
 
 _SUMMARIES = {
     "ablate": _ablation, "evalshift": _evaluation, "compare": _correlation, "heads": _looks,
-    "kinds": _kinds, "roles": _roles, "prune": terminal_pruning.lines,
+    "kinds": _kinds, "roles": _roles, "prune": terminal_pruning.lines, "arms": terminal_arms.lines,
 }  # fmt: skip
 
 

@@ -28,10 +28,14 @@ class Estimate(NamedTuple):
     detectable: float
 
 
+ALIKE = 1e-12
+"""Share of the largest value below which a spread is rounding."""
+
+
 def mean(values: np.ndarray) -> Estimate:
     """Of one arm: [seeds]."""
     count = len(values)
-    deviation = float(values.std(ddof=1)) if count > 1 else np.nan
+    deviation = float(values.std(ddof=1)) if count > 1 and not _alike(values) else np.nan
     return _estimate(float(values.mean()), deviation / np.sqrt(count), count - 1.0, deviation)
 
 
@@ -43,7 +47,7 @@ def paired(samples: Sequence[np.ndarray], weights: Sequence[float]) -> Estimate:
 def welch(samples: Sequence[np.ndarray], weights: Sequence[float]) -> Estimate:
     """The weighted sum of arms whose runs share nothing: each [its own number of seeds]."""
     value = float(sum(weight * sample.mean() for weight, sample in zip(weights, samples, strict=True)))
-    if any(len(sample) < 2 for sample in samples):
+    if any(len(sample) < 2 for sample in samples) or all(map(_alike, samples)):
         return _estimate(value, np.nan, 0.0, np.nan)
     counts = np.array([len(sample) for sample in samples])
     parts = np.array([w**2 * s.var(ddof=1) for w, s in zip(weights, samples, strict=True)]) / counts
@@ -68,10 +72,15 @@ def detectable(error: float, freedom: float, *, power: float = POWER) -> float:
     return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 0.975)) * error)
 
 
+def _alike(values: np.ndarray) -> bool:
+    """Whether runs do not differ by more than rounding: they do not tell how far others would be."""
+    return bool(np.ptp(values) <= ALIKE * max(1.0, float(np.abs(values).max())))
+
+
 def _estimate(value: float, error: float, freedom: float, deviation: float) -> Estimate:
     from scipy.special import stdtr, stdtrit
 
-    if not error > 0 or freedom < 1:  # runs that are all alike do not tell how far others would be
+    if not error > 0 or freedom < 1:
         return Estimate(value, *[float("nan")] * 5)
     half = float(stdtrit(freedom, 0.975)) * error
     p = float(2 * stdtr(freedom, -abs(value) / error))
