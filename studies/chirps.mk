@@ -13,13 +13,13 @@ CHIRPS_FINE ?= --recipe finetune --epochs 5 --batch 32 --set layer_decay=1 --set
 CHIRPS_BASE ?= $C/base-$*.safetensors
 CHIRPS_SHIFT = --shift $C/data/val-bare
 
-$C/data/train/shards.json: | $(READY)
-	$(VHS) shard chirps $C/data --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE)
-$C/bare/train/shards.json: | $(READY)
-	$(VHS) shard chirps $C/bare --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE) --distort none --seed 1
-$C/base-%.safetensors: | $C/bare/train/shards.json
+$C/data/.packed: | $(READY)
+	$(VHS) shard chirps $C/data --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE) && touch $@
+$C/bare/.packed: | $(READY)
+	$(VHS) shard chirps $C/bare --count $(CHIRPS_COUNT) --side $(CHIRPS_SIDE) --distort none --seed 1 && touch $@
+$C/base-%.safetensors: | $C/bare/.packed
 	$(VHS) train $C/bare $(CHIRPS_SIZES) --seed $* --resume $(RUN) $(QUIET) -o $@
-$C/fine-%.safetensors: $(if $(findstring $C,$(CHIRPS_BASE)),$C/base-%.safetensors) | $C/data/train/shards.json
+$C/fine-%.safetensors: $(if $(findstring $C,$(CHIRPS_BASE)),$C/base-%.safetensors) | $C/data/.packed
 	$(VHS) train $C/data $(CHIRPS_FINE) --init $(CHIRPS_BASE) --seed $* --resume $(RUN) $(QUIET) -o $@
 CHIRPS_RUNS := $(CHIRPS_SEEDS:%=$C/fine-%.safetensors)
 
@@ -35,7 +35,7 @@ $C/kinds-%.csv: $C/regions-%.csv $C/heads-%.csv
 # the interaction: does a head matter more with furniture or without?
 $C/contrast-%.csv: $C/heads-%.csv
 	$(VHS) compare $< --summary contrast $(QUIET) -o $@
-$C/maps.safetensors: $C/fine-0.safetensors
+$C/maps.safetensors: $C/fine-$(firstword $(CHIRPS_SEEDS)).safetensors
 	$(VHS) specialize $< $(CHIRPS_SHIFT) --max-samples 5 $(RUN) $(QUIET) --maps $@
 study-chirps-tables: $C/r2.csv $C/maps.safetensors $(foreach kind,kinds contrast,$(CHIRPS_SEEDS:%=$C/$(kind)-%.csv))
 
@@ -61,7 +61,7 @@ $(CP)/layers.png: $(CP)/layers.csv
 	$(PLOT) $< --kind layers --metric dmse_rel -o $@
 $(CP)/kinds.png: $(CHIRPS_SEEDS:%=$C/kinds-%.csv)
 	$(PLOT) $^ -o $@
-$(CP)/maps.png: $C/maps.safetensors $C/heads-0.csv
+$(CP)/maps.png: $C/maps.safetensors $C/heads-$(firstword $(CHIRPS_SEEDS)).csv
 	$(PLOT) $< --kind conditions --head $(word 2,$^) -o $@
 $(PAGES)/chirps.md: studies/chirps.md.jinja $(CHIRPS_SUMMARIES) $(foreach name,layers kinds maps,$(CP)/$(name).png)
 	$(call page-of,minutes=$(CHIRPS_MINUTES))

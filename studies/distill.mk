@@ -65,5 +65,5 @@ $(TP)/accuracy.png: $(TP)/accuracy.csv
 $(TP)/matches.png: $T/against-$(firstword $(DISTILL_SEEDS)).csv
 	$(PLOT) $< --model encoder-kl-0.5-$(firstword $(DISTILL_SEEDS)) -o $@
 $(PAGES)/distill.md: studies/distill.md.jinja $(DISTILL_SUMMARIES) $(TP)/accuracy.png $(TP)/matches.png
-	$(call page-of,minutes=$(DISTILL_MINUTES))
+	$(call page-of,minutes=$(DISTILL_MINUTES) alpha=$(firstword $(DISTILL_ALPHAS)))
 study-distill: $(PAGES)/distill.md  ## what comes across when a student is told its teacher's attention?

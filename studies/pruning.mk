@@ -35,5 +35,5 @@ PRUNING_SUMMARIES := $(foreach name,curves within certified speed,$(PP)/$(name).
 $(PP)/curves.png: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 	$(PLOT) $^ -o $@
 $(PAGES)/pruning.md: studies/pruning.md.jinja $(PRUNING_SUMMARIES) $(PP)/curves.png
-	$(call page-of,minutes=$(PRUNING_MINUTES))
+	$(call page-of,minutes=$(PRUNING_MINUTES) half=$(PRUNING_HALF))
 study-pruning: $(PAGES)/pruning.md  ## how many heads does a model need, and who says which?

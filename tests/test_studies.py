@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from vhs.formats import tables
 from vhs.progress import unheard
-from vhs.reports import filled, named_tables
+from vhs.reports import filled, named_tables, sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES, DOCS = ROOT / "studies", ROOT / "docs" / "studies"
@@ -25,16 +27,8 @@ TYPED = ("95 %", "q < .05", "p < .05", "80 %")
 
 def defined(name: str) -> dict[str, str]:
     """What the rule of a page defines for it."""
-    text = (STUDIES / f"{name}.mk").read_text()
-    words = re.search(r"call page-of,([^)]*\))\)", text)
-    assert words
-    found = {}
-    for pair in words[1].split():
-        key, value = pair.split("=")
-        told = re.search(rf"^{value.strip('$()')} := (.*)$", text, re.M)
-        assert told, value
-        found[key] = told[1]
-    return found
+    words = shlex.split(planned(f"study-{name}")[-1])
+    return filled.definitions([value for key, value in pairwise(words) if key == "--define"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +38,11 @@ def test_a_page_is_what_its_tables_say(name: str) -> None:
         STUDIES / f"{name}.md.jinja", named_tables.NamedTables(sources, tables.read, unheard), defined(name)
     )
     assert made.decode() == (DOCS / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.jinja")), ids=lambda path: path.name)
+def test_templates_can_be_read(path: Path) -> None:
+    sandbox.Sandbox().compiled(path.read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
