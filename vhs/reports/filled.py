@@ -62,9 +62,7 @@ def render(template: Path, tables: NamedTables, defined: Mapping[str, str] | Non
     """
     text = _read(template)
     with _at_its_line(str(template)):
-        sandbox = Sandbox()
-        sandbox.globals |= {**(defined or {}), **functions(tables, sandbox)}
-        sandbox.filters |= telling.FILTERS | {"tex": lambda value: behind.tex(told(value)), CELL: _cell}
+        sandbox = furnished(tables, defined or {})
         pieces: list[str] = []
         length = 0
         for piece in sandbox.compiled(text).generate():
@@ -73,6 +71,14 @@ def render(template: Path, tables: NamedTables, defined: Mapping[str, str] | Non
                 raise InputError(f"the page is longer than {MOST >> 20} MiB. Does a loop never end?")
             pieces.append(piece)
         return "".join(pieces).encode()
+
+
+def furnished(tables: NamedTables, defined: Mapping[str, str]) -> Sandbox:
+    """A sandbox with the functions and filters of templates, and what is defined by name."""
+    sandbox = Sandbox()
+    sandbox.globals |= {**defined, **functions(tables, sandbox)}
+    sandbox.filters |= telling.FILTERS | {"tex": lambda value: behind.tex(told(value)), CELL: _cell}
+    return sandbox
 
 
 def functions(tables: NamedTables, sandbox: Sandbox) -> dict[str, Callable[..., Any]]:
