@@ -48,10 +48,10 @@ $(CP)/layers.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
 # within every run: the primary comparison, then each layer less the first three
 CHIRPS_FIRST := - 0.33333333 L0 - 0.33333333 L1 - 0.33333333 L2
 $(CP)/within.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
-	$(COMPARE) $^ --summary arms --what dmse_rel --across layer --paired --effect 'sixth = L5 $(CHIRPS_FIRST)' $(foreach layer,3 4 6 7 8 9 10 11,--effect 'L$(layer) $(CHIRPS_FIRST)') -o $@
+	$(COMPARE) $^ --summary arms --what dmse_rel --across layer --effect 'sixth = L5 $(CHIRPS_FIRST)' $(foreach layer,3 4 6 7 8 9 10 11,--effect 'L$(layer) $(CHIRPS_FIRST)') -o $@
 # with furniture less without: the same head, layer by layer
 $(CP)/furniture.csv: $(CHIRPS_SEEDS:%=$C/heads-%.csv)
-	$(COMPARE) $^ --summary arms --what dmse_rel --across condition --paired -o $@
+	$(COMPARE) $^ --summary arms --what dmse_rel --across condition -o $@
 $(CP)/kinds.csv: $(CHIRPS_SEEDS:%=$C/kinds-%.csv)
 	$(COMPARE) $^ --summary arms -o $@
 $(CP)/contrast.csv: $(CHIRPS_SEEDS:%=$C/contrast-%.csv)

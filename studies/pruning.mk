@@ -25,7 +25,7 @@ $(PP)/curves.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 # within every model: the primary comparison, then every order at half of the heads less a random one
 PRUNING_HALF ?= 24
 $(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
-	$(COMPARE) $^ --summary arms --what top1 --what ece --across of --paired --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
+	$(COMPARE) $^ --summary arms --what top1 --what ece --across of --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
 	  $(foreach order,$(subst $(comma), ,$(PRUNING_ORDERS)),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') -o $@
 $(PP)/certified.csv: $(PRUNING_SEEDS:%=$P/certified-%.csv)
 	$(COMPARE) $^ --summary arms --what certified --what removable -o $@

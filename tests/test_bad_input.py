@@ -78,6 +78,7 @@ class TestBadInput:
             (("evalshift", "-", "-"), 2, "stdin can be read once"),
             (("ablate", "m.safetensors", "--shift", "patch_shuffle"), 2, "the patches along a side, 2 to 64"),
             (("ablate", "m.safetensors", "--shift", "imagenet-c:6"), 2, "severities are 1 to 5"),
+            (("ablate", "m.safetensors", "--shift", "noise:"), 2, "names no severity after the colon"),
             (("ablate", "m.safetensors", "--data", "{shards}", "--tile", 1600000000), 2, "at most 65536"),
             (("shard", "empty.npz", "out"), 3, "no NumPy archive"),
             (("shard", "big.npz", "out"), 3, "label 1000000000; expected class indices below 1048576"),

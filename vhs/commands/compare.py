@@ -115,8 +115,8 @@ Across = Annotated[
     str | None,
     typer.Option(
         "--across", metavar="COLUMN", autocompletion=completion.words(options.ACROSS),
-        help="Of --summary arms: compare layer, of or condition within every run instead of arms: --across layer "
-        "--effect 'L5 - L0' --paired.",
+        help="Of --summary arms: compare layer, of or condition within every run, paired, instead of arms: "
+        "--across layer --effect 'L5 - L0'.",
     ),
 ]  # fmt: skip
 Paired = Annotated[

@@ -127,7 +127,9 @@ def _parse_one(text: str) -> list[Condition]:
         return []
     if text == CLEAN_OWN:
         return [Condition(shift=CLEAN_OWN)]
-    name, _, wanted = text.partition(":")
+    name, colon, wanted = text.partition(":")
+    if colon and not wanted and name in (*families, *EVERY_NAME):
+        raise UsageError(f"--shift {text}: names no severity after the colon; expected 1 to 5, such as {name}:3,5.")
     if name in families:
         family, severities = name if name in FAMILIES else None, _severities(text, name, wanted)
         return [_corruption(own, severity, family) for own in families[name] for severity in severities]
