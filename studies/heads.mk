@@ -35,7 +35,7 @@ $H/early-%.csv: $H/%.safetensors
 	$(VHS) ablate $(call snapshots,$<) $< $(HEADS_FEW) --max-samples 300 --resume $(RUN) $(QUIET) -o $@
 # how many heads can go one at a time, and together
 $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
-	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 5 --resume $(RUN) $(QUIET) --curve $@
+	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 0 --max-samples 1000 --resume $(RUN) $(QUIET) --curve $@
 
 HEADS_TABLES := $(foreach kind,ablate looks shift early prune,$(call heads-of,$(kind)-,.csv))
 study-heads-tables: $(HEADS_TABLES)
