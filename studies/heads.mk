@@ -46,23 +46,17 @@ $(HP)/models.csv: $(call heads-of,looks-,.csv) $(call heads-of,shift-,.csv)
 	$(COMPARE) $^ --summary models -o $@
 $(HP)/accuracy.csv: $(call heads-of,shift-,.csv)
 	$(COMPARE) $^ --summary arms --what top1 --what ece -o $@
-$(HP)/effects.csv: $(call heads-of,ablate-,.csv)
-	$(COMPARE) $^ --summary arms --what drop --what matters -o $@
 # heads that matter more, or less, under shift than on clean images
-$H/contrast.csv: $(call heads-of,ablate-,.csv)
-	$(COMPARE) $^ --summary contrast -o $@
-$(HP)/contrast.csv: $H/contrast.csv
-	$(COMPARE) $^ --summary arms -o $@
-$H/agreement.csv: $(call heads-of,ablate-,.csv)
-	$(COMPARE) $^ -o $@
-$(HP)/agreement.csv: $H/agreement.csv
+$H/contrast-%.csv: $H/ablate-%.csv
+	$(COMPARE) $< --summary contrast -o $@
+$(HP)/contrast.csv: $(call heads-of,contrast-,.csv)
 	$(COMPARE) $^ --summary arms -o $@
 $(HP)/redundancy.csv: $(call heads-of,prune-,.csv)
 	$(COMPARE) $^ --summary arms --what removable --what needed -o $@
 # does one head serve several shifts?
-$H/shifts.csv: $(call heads-of,ablate-,.csv)
-	$(COMPARE) $^ --summary shifts -o $@
-$(HP)/shifts.csv: $H/shifts.csv
+$H/shifts-%.csv: $H/ablate-%.csv
+	$(COMPARE) $< --summary shifts --scale loss -o $@
+$(HP)/shifts.csv: $(call heads-of,shifts-,.csv)
 	$(COMPARE) $^ --summary arms -o $@
 # when roles appear
 $H/trajectory-%.csv: $H/early-%.csv
@@ -74,7 +68,7 @@ $H/metrics-%.csv: $H/looks-%.csv $H/ablate-%.csv
 	$(COMPARE) $^ --summary metrics -o $@
 $(HP)/metrics.csv: $(call heads-of,metrics-,.csv)
 	$(COMPARE) $^ --summary arms --what r --what r_within --what reliability -o $@
-HEADS_SUMMARIES := $(foreach name,models accuracy effects contrast agreement redundancy shifts trajectory metrics,$(HP)/$(name).csv)
+HEADS_SUMMARIES := $(foreach name,models accuracy contrast redundancy shifts trajectory metrics,$(HP)/$(name).csv)
 $(HP)/models.png $(HP)/accuracy.png $(HP)/redundancy.png: $(HP)/%.png: $(HP)/%.csv
 	$(PLOT) $< -o $@
 # what the head looks at that matters most in the first run

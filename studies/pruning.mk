@@ -6,17 +6,15 @@ PRUNING_SEEDS ?= $(HEADS_SEEDS)
 PRUNING_ORDERS ?= effect,michel,taylor,backward,forward,oracle,generated,disagreement,agreement,entropy
 PRUNING_EVERY ?= 4
 PRUNING_SHIFT ?= $(foreach name,gaussian_noise defocus_blur fog contrast jpeg_compression,--shift $(name):3)
-PRUNING_CERTIFY ?= --certify .02 --over mean --shift imagenet-c:3
+PRUNING_CERTIFY ?= --certify .02 --over mean
+PRUNING_IMAGES ?= 1000
 
 $P/curve-%.csv: $H/$(PRUNING_ARM)-%.safetensors
-	$(VHS) prune $< $(PRUNING_SHIFT) --order $(PRUNING_ORDERS) --every $(PRUNING_EVERY) --random 10 --resume $(RUN) $(QUIET) --curve $@
-# the certificate, in the order of exact effects measured again after each step
-$P/certified-%.csv: $H/$(PRUNING_ARM)-%.safetensors
-	$(VHS) prune $< $(PRUNING_CERTIFY) --order backward --every 1 --random 0 --resume $(RUN) $(QUIET) --curve $@
+	$(VHS) prune $< $(PRUNING_SHIFT) --order $(PRUNING_ORDERS) --every $(PRUNING_EVERY) --random 10 $(PRUNING_CERTIFY) --max-samples $(PRUNING_IMAGES) --resume $(RUN) $(QUIET) --curve $@
 # images a second of the whole network and of those with fewer heads
 $P/speed.csv: $H/$(PRUNING_ARM)-$(firstword $(PRUNING_SEEDS)).safetensors
 	$(VHS) prune $< --order effect --every 12 --random 0 --max-samples 200 --speed $(RUN) $(QUIET) --curve $@
-study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $(PRUNING_SEEDS:%=$P/certified-%.csv) $P/speed.csv
+study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $P/speed.csv
 
 # --- what they say, over seeds ---
 PP = $(PAGES)/pruning
@@ -27,11 +25,9 @@ PRUNING_HALF ?= 24
 $(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 	$(COMPARE) $^ --summary arms --what top1 --what ece --across of --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
 	  $(foreach order,$(subst $(comma), ,$(PRUNING_ORDERS)),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') -o $@
-$(PP)/certified.csv: $(PRUNING_SEEDS:%=$P/certified-%.csv)
-	$(COMPARE) $^ --summary arms --what certified --what removable -o $@
 $(PP)/speed.csv: $P/speed.csv
 	$(COMPARE) $< --summary arms --what images_per_s -o $@
-PRUNING_SUMMARIES := $(foreach name,curves within certified speed,$(PP)/$(name).csv)
+PRUNING_SUMMARIES := $(foreach name,curves within speed,$(PP)/$(name).csv)
 $(PP)/curves.png: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 	$(PLOT) $^ -o $@
 $(PAGES)/pruning.md: studies/pruning.md.jinja $(PRUNING_SUMMARIES) $(PP)/curves.png

@@ -22,7 +22,7 @@ def long_rows(rows: pl.DataFrame, values: Sequence[str], of: str | None = None, 
         told.select(*kept, *(["of"] if of is not None else []), what=pl.lit(name), value=pl.col(name).cast(pl.Float64))
         for name in values
     ]
-    return pl.concat(parts).drop_nulls("value")
+    return pl.concat(parts)
 
 
 def averaged(long: pl.DataFrame) -> pl.DataFrame:
@@ -53,7 +53,8 @@ def by_layer(long: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_means(long: pl.DataFrame) -> pl.DataFrame:
-    """With the mean over shifted conditions, and over those of each category, where there are several."""
+    """With the mean over shifted conditions, and over those of each category, where there are several; none of a value
+    that is empty under one of them."""
     shifted = long.filter(~pl.col("shift").is_in(UNSHIFTED))
     parts = [long.with_columns(members=pl.lit(None, pl.String))]
     if shifted["condition"].n_unique() > 1:
@@ -68,7 +69,9 @@ def _mean_of(rows: pl.DataFrame, name: pl.Expr) -> pl.DataFrame:
     keys = [column for column in rows.columns if column not in ("shift", "category", "value", "members")]
     members = pl.col("member").unique().sort()
     found = told.group_by(keys, maintain_order=True).agg(
-        pl.col("value").mean(), members=pl.format("{} ({})", members.len(), members.str.join(" ").hash())
+        # a mean over the conditions that happen to have a value would be of others in each model
+        pl.when(pl.col("value").null_count() == 0).then(pl.col("value").mean()).alias("value"),
+        members=pl.format("{} ({})", members.len(), members.str.join(" ").hash()),
     )
     empty = pl.lit(None, pl.String)
     return found.with_columns(shift=empty, category=empty).select(*rows.columns, "members")

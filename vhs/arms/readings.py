@@ -42,9 +42,11 @@ def readings(rows: pl.DataFrame, schema: Schema, tolerance: float, where: str = 
         )
     named = _named(_ends(rows) if schema.name != "trajectory" else rows.with_columns(model="run"))
     found = READINGS[schema.name](named.with_columns(tolerance=pl.lit(tolerance)))
-    return found.select(
-        *(pl.col(name) if name in found.columns else pl.lit(None).alias(name) for name in COLUMNS)
-    ).cast({"data": pl.String, "of": pl.String, "layer": pl.Int64, "value": pl.Float64, "members": pl.String})
+    return (
+        found.select(*(pl.col(name) if name in found.columns else pl.lit(None).alias(name) for name in COLUMNS))
+        .cast({"data": pl.String, "of": pl.String, "layer": pl.Int64, "value": pl.Float64, "members": pl.String})
+        .drop_nulls("value")
+    )
 
 
 def _ends(rows: pl.DataFrame) -> pl.DataFrame:
@@ -140,13 +142,13 @@ def _specialized(rows: pl.DataFrame) -> pl.DataFrame:
     of = pl.concat_str(pl.col("of"), pl.when(pl.col("query") != "none").then("query"), separator=" ", ignore_nulls=True)
     told = kept.with_columns(what="metric", of=pl.when(of != "").then(of))
     keys = ["model", "data", "shift", "category", "condition", "layer", "what", "of"]
-    return with_means(by_layer(told.select(*keys, "value").drop_nulls("value")))
+    return with_means(by_layer(told.select(*keys, "value")))
 
 
 def _pairs(rows: pl.DataFrame) -> pl.DataFrame:
     own = rows.filter(pl.col("layer") == pl.col("layer_b")).with_columns(what="metric", of=pl.lit("within layers"))
     keys = ["model", "data", "shift", "category", "condition", "layer", "what", "of"]
-    return with_means(by_layer(own.select(*keys, "value").drop_nulls("value")))
+    return with_means(by_layer(own.select(*keys, "value")))
 
 
 def _matches(rows: pl.DataFrame) -> pl.DataFrame:
