@@ -32,7 +32,7 @@ $H/shift-%.csv: $H/%.safetensors
 	$(VHS) evalshift $(call snapshots,$<) $< $(HEADS_SHIFT) --max-samples 1000 --resume $(RUN) $(QUIET) -o $@
 # when roles appear: every head in the snapshots
 $H/early-%.csv: $H/%.safetensors
-	$(VHS) ablate $(call snapshots,$<) $< $(HEADS_FEW) --max-samples 300 --resume $(RUN) $(QUIET) -o $@
+	$(VHS) ablate $(call snapshots,$<) $< --max-samples $(HEADS_IMAGES) --resume $(RUN) $(QUIET) -o $@
 # how many heads can go one at a time, and together
 $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
 	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 0 --max-samples 1000 --resume $(RUN) $(QUIET) --curve $@
@@ -45,14 +45,14 @@ HP = $(PAGES)/heads
 $(HP)/models.csv: $(call heads-of,looks-,.csv) $(call heads-of,shift-,.csv)
 	$(COMPARE) $^ --summary models -o $@
 $(HP)/accuracy.csv: $(call heads-of,shift-,.csv)
-	$(COMPARE) $^ --summary arms --what top1 --what ece -o $@
+	$(COMPARE) $^ --summary arms --what top1 --condition clean --condition mean -o $@
 # heads that matter more, or less, under shift than on clean images
 $H/contrast-%.csv: $H/ablate-%.csv
 	$(COMPARE) $< --summary contrast -o $@
 $(HP)/contrast.csv: $(call heads-of,contrast-,.csv)
 	$(COMPARE) $^ --summary arms -o $@
 $(HP)/redundancy.csv: $(call heads-of,prune-,.csv)
-	$(COMPARE) $^ --summary arms --what removable --what needed -o $@
+	$(COMPARE) $^ --summary arms --what removable --what needed --condition mean -o $@
 # does one head serve several shifts?
 $H/shifts-%.csv: $H/ablate-%.csv
 	$(COMPARE) $< --summary shifts --scale loss -o $@
@@ -60,14 +60,14 @@ $(HP)/shifts.csv: $(call heads-of,shifts-,.csv)
 	$(COMPARE) $^ --summary arms -o $@
 # when roles appear
 $H/trajectory-%.csv: $H/early-%.csv
-	$(COMPARE) $< --summary trajectory -o $@
+	$(COMPARE) $< --summary trajectory --scale loss -o $@
 $(HP)/trajectory.csv: $(call heads-of,trajectory-,.csv)
-	$(COMPARE) $^ --summary arms -o $@
+	$(COMPARE) $^ --summary arms --what r --what gini -o $@
 # what goes with importance: what critical heads look at
 $H/metrics-%.csv: $H/looks-%.csv $H/ablate-%.csv
-	$(COMPARE) $^ --summary metrics -o $@
+	$(COMPARE) $^ --summary metrics --scale loss -o $@
 $(HP)/metrics.csv: $(call heads-of,metrics-,.csv)
-	$(COMPARE) $^ --summary arms --what r --what r_within --what reliability -o $@
+	$(COMPARE) $^ --summary arms --what r_within --condition clean -o $@
 HEADS_SUMMARIES := $(foreach name,models accuracy contrast redundancy shifts trajectory metrics,$(HP)/$(name).csv)
 $(HP)/models.png $(HP)/accuracy.png $(HP)/redundancy.png: $(HP)/%.png: $(HP)/%.csv
 	$(PLOT) $< -o $@

@@ -183,6 +183,8 @@ def test_what_does_not_fit_is_told() -> None:
         vhs.compare(table, summary="arms", reference="b")
     with pytest.raises(UsageError, match="the tables say nothing of that; they have top1, loss, ece"):
         vhs.compare(table, summary="arms", what="r2")
+    with pytest.raises(UsageError, match="condition fog: the tables say nothing of that; they have clean"):
+        vhs.compare(table, summary="arms", condition="fog")
     twice = pl.concat([table, shift_table({"b/a-0.safetensors": 0.5})])
     with pytest.raises(MismatchError, match="both are seed 0 of the arm a"):
         vhs.compare(twice, summary="arms")

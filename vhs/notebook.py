@@ -166,7 +166,7 @@ def compare(
     *sources: Any, summary: str | None = None, scale: Names = (), tolerance: float = 0.005, normalise_by: Any = None,
     baselines: Any = None, against: Any = None, exact: Any = None, attributes: Names = (),
     group_by: str | None = None, reference: str | None = None, effect: Names = (), what: Names = (),
-    choose_by: Any = None,
+    condition: Names = (), choose_by: Any = None,
     across: str | None = None, paired: bool = False, seed: int = 0, progress: Progress | None = None,
     quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
@@ -184,8 +184,8 @@ def compare(
             exact=exact, seed=seed, attributes=accepted.names(attributes),
             study=Study(
                 group_by=group_by, reference=reference, effects=tuple(accepted.names(effect)),
-                what=tuple(accepted.names(what)), choose_by=choose_by, across=across,
-                paired=paired,
+                what=tuple(accepted.names(what)), conditions=tuple(accepted.names(condition)),
+                choose_by=choose_by, across=across, paired=paired,
             ),
         ).check()  # fmt: skip
         folds = summaries.of(asked).takes_folds

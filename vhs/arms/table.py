@@ -26,7 +26,7 @@ ACROSS = ("layer", "of", "condition")
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """group_by: what tells arms, None for names that end in a seed; reference: the arm that others are compared with;
-    effects: comparisons as typed; what: the readings wanted, empty for all; choose_by: a table of
+    effects: comparisons as typed; what, conditions: the readings wanted, empty for all; choose_by: a table of
     validation by which arms with a * are chosen; across: a column of ACROSS whose values are compared
     within every run, in place of arms; paired: whether runs of one seed share
     their beginning and the order of their images."""
@@ -35,6 +35,7 @@ class Study:
     reference: str | None = None
     effects: Sequence[str] = ()
     what: Sequence[str] = ()
+    conditions: Sequence[str] = ()
     choose_by: Any = None
     across: str | None = None
     paired: bool = False
@@ -48,7 +49,7 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     readings that there are not, and for a run that says two things of one.
     """
     by = naming.pattern(study.group_by)
-    told = _of_arms(_wanted(readings, study.what), by)
+    told = _of_arms(_wanted(_wanted(readings, "what", study.what), "condition", study.conditions), by)
     _check_means(told)
     if study.across is not None:
         told = _across(told, study.across)
@@ -93,12 +94,14 @@ def _scores(validation: pl.DataFrame, by: re.Pattern[str] | None) -> dict[str, f
     return dict(means.iter_rows())
 
 
-def _wanted(readings: pl.DataFrame, what: Sequence[str]) -> pl.DataFrame:
-    held = readings["what"].unique(maintain_order=True).to_list()
-    missing = next((name for name in what if name not in held), None)
+def _wanted(readings: pl.DataFrame, column: str, names: Sequence[str]) -> pl.DataFrame:
+    """The rows with these names in a column. Raises UsageError for one that the tables do not have."""
+    held = readings[column].drop_nulls().unique(maintain_order=True).to_list()
+    missing = next((name for name in names if name not in held), None)
     if missing is not None:
-        raise UsageError(f"--what {missing}: the tables say nothing of that; they have {', '.join(held)}.")
-    return readings.filter(pl.col("what").is_in(list(what))) if what else readings
+        told = ", ".join(held[:24]) + (f" and {len(held) - 24} more" if len(held) > 24 else "")
+        raise UsageError(f"--{column} {missing}: the tables say nothing of that; they have {told}.")
+    return readings.filter(pl.col(column).is_in(list(names))) if names else readings
 
 
 def _check_means(told: pl.DataFrame) -> None:

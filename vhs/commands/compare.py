@@ -103,6 +103,10 @@ Effect = Annotated[
 What = Annotated[
     list[str] | None, typer.Option("--what", metavar="NAME", help="Of --summary arms: only this; repeats.")
 ]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option("--condition", metavar="NAME", help="Of --summary arms: only under this: clean, mean, …; repeats."),
+]
 ChooseBy = Annotated[
     str | None,
     typer.Option(
@@ -145,6 +149,7 @@ def compare(
     reference: Reference = None,
     effect: Effect = None,
     what: What = None,
+    condition: Conditions = None,
     choose_by: ChooseBy = None,
     across: Across = None,
     paired: Paired = False,
@@ -189,7 +194,7 @@ def compare(
         attributes=attributes.split(",") if attributes else (),
         study=Study(
             group_by=group_by, reference=reference, effects=tuple(effect or ()), what=tuple(what or ()),
-            choose_by=choose_by, across=across, paired=paired,
+            conditions=tuple(condition or ()), choose_by=choose_by, across=across, paired=paired,
         ),
     ).check()  # fmt: skip
     wanted = of(asked)
