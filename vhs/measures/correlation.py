@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,15 +86,19 @@ def correlate(a: Importances, b: Importances) -> Correlation:
 
 def _permutation_p(a: Importances, b: Importances, r: float) -> float:
     """How often |r| is reached when the heads of b are permuted (within layers, where given)."""
-    rng = np.random.default_rng(hash64(a._seed, "permute"))
     a1, a2, b1, b2 = a.first[0], a.second[0], b.first[0], b.second[0]
     cross_HH = (np.einsum("sh,sk->hk", a1, b2) + np.einsum("sh,sk->hk", a2, b1)) / (2 * len(a1))
-    heads = np.arange(a1.shape[1])
-    groups = np.zeros_like(heads) if a.layers is None else a.layers
-    hits = sum(
-        abs(cross_HH[heads, shuffle(heads, groups, rng)].sum()) >= abs(r) - 1e-12 for _ in range(PERMUTATIONS)
-    )  # fmt: skip
-    return float((hits + 1) / (PERMUTATIONS + 1))
+    groups = np.zeros(a1.shape[1], np.int64) if a.layers is None else a.layers
+    sums_P = cross_HH[np.arange(len(groups)), _orders(a._seed, tuple(groups.tolist()))].sum(1)
+    return float(((np.abs(sums_P) >= abs(r) - 1e-12).sum() + 1) / (PERMUTATIONS + 1))
+
+
+@lru_cache(maxsize=4)
+def _orders(seed: int, groups: tuple[int, ...]) -> np.ndarray:
+    """[P, H]: orders of heads, permuted within groups; the same for every pair of conditions, so drawn once."""
+    rng = np.random.default_rng(hash64(seed, "permute"))
+    heads = np.arange(len(groups))
+    return np.stack([shuffle(heads, np.array(groups), rng) for _ in range(PERMUTATIONS)])
 
 
 def _ranks(
