@@ -21,7 +21,7 @@ from vhs.reports import filled, named_tables
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES, DOCS = ROOT / "studies", ROOT / "docs" / "studies"
 NAMES = ("heads", "diversity", "distill", "chirps", "pruning")
-TYPED = ("95 %", "q < .05", "p < .05", "80 %")
+TYPED = ("95 %", "q < 0.05", "p < 0.05")
 """Conventions, not results."""
 
 
