@@ -16,6 +16,7 @@ import polars as pl
 from vhs.errors import MismatchError
 from vhs.formats import schemas
 from vhs.formats.tables import frame
+from vhs.measures import replicates
 from vhs.measures.intervals import benjamini_hochberg
 from vhs.roles import recipes, robustness
 from vhs.roles.importance import LAID_OUT
@@ -109,20 +110,10 @@ def _row(
     question: str, recipe: str, against: str | None, names: tuple, own: np.ndarray, other: np.ndarray | None
 ) -> Row:
     """A mean over seeds, or a difference of two; lo, hi and p empty for one seed."""
-    from scipy.special import stdtr, stdtrit
-
-    value, error, freedom = float(own.mean()), own.var(ddof=1) / len(own) if len(own) > 1 else np.nan, len(own) - 1.0
-    if other is not None:
-        parts = np.array([error, other.var(ddof=1) / len(other)])
-        value, error = value - float(other.mean()), parts.sum()
-        freedom = error**2 / max((parts**2 / np.array([len(own) - 1, len(other) - 1])).sum(), 1e-300)
-    spread = np.sqrt(error)
-    half = stdtrit(freedom, 0.975) * spread if freedom >= 1 else np.nan
-    tested = question != "recipe" and freedom >= 1
-    p = float(2 * stdtr(freedom, -abs(value) / max(spread, 1e-300))) if tested else None
+    found = replicates.mean(own) if other is None else replicates.welch([own, other], [1.0, -1.0])
     return dict(zip(WHAT, names, strict=True)) | {
-        "question": question, "recipe": recipe, "against": against, "value": value, "lo": number(value - half),
-        "hi": number(value + half), "p": p, "over": "seeds",
+        "question": question, "recipe": recipe, "against": against, "value": found.value, "lo": number(found.lo),
+        "hi": number(found.hi), "p": None if question == "recipe" else number(found.p), "over": "seeds",
         "n_models": len(own) + (0 if other is None else len(other)),
     }  # fmt: skip
 
