@@ -54,11 +54,11 @@ TP = $(PAGES)/distill
 DISTILL_EFFECTS := --reference alone --effect 'wider gain = wider-encoder-kl-0.5 - wider-alone - encoder-kl-0.5 + alone' \
   --effect 'adaptive - adaptive-control'
 $(TP)/accuracy.csv: $T/shift.csv
-	$(COMPARE) $< --summary arms --what top1 $(DISTILL_EFFECTS) -o $@
+	$(COMPARE) $< --summary arms --what top1 --condition clean --condition mean $(DISTILL_EFFECTS) -o $@
 $(TP)/looks.csv: $T/looks.csv
 	$(COMPARE) $< --summary arms --what jsd_layer --reference alone -o $@
 $(TP)/against.csv: $(DISTILL_SEEDS:%=$T/against-%.csv)
-	$(COMPARE) $^ --summary arms --reference alone -o $@
+	$(COMPARE) $^ --summary arms --condition clean --reference alone -o $@
 DISTILL_SUMMARIES := $(foreach name,accuracy looks against,$(TP)/$(name).csv)
 $(TP)/accuracy.png: $(TP)/accuracy.csv
 	$(PLOT) $< -o $@

@@ -74,8 +74,8 @@ $(VP)/heads.csv: $(DIVERSITY_HEADED) $V/val.csv
 $(VP)/accuracy.csv: $V/shift.csv $V/val.csv
 	$(COMPARE) $< --summary arms --what top1 $(DIVERSITY_EFFECTS) -o $@
 # equal rates share beginnings and the order of images: by seed
-$(VP)/paired.csv: $V/shift.csv $(DIVERSITY_HEADED)
-	$(COMPARE) $^ --summary arms --what top1 --paired $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') -o $@
+$(VP)/paired.csv: $V/shift.csv
+	$(COMPARE) $< --summary arms --what top1 --paired $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') -o $@
 $(VP)/validation.csv: $V/val.csv
 	$(COMPARE) $< --summary arms --what top1 -o $@
 $(VP)/looks.csv: $V/looks.csv

@@ -19,11 +19,11 @@ study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $P/speed.csv
 # --- what they say, over seeds ---
 PP = $(PAGES)/pruning
 $(PP)/curves.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
-	$(COMPARE) $^ --summary arms -o $@
+	$(COMPARE) $^ --summary arms --condition clean --condition mean $(foreach what,top1 ece removable needed certified,--what $(what)) -o $@
 # within every model: the primary comparison, then every order at half of the heads less a random one
 PRUNING_HALF ?= 24
 $(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
-	$(COMPARE) $^ --summary arms --what top1 --what ece --across of --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
+	$(COMPARE) $^ --summary arms --what top1 --what ece --condition clean --condition mean --across of --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
 	  $(foreach order,$(subst $(comma), ,$(PRUNING_ORDERS)),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') -o $@
 $(PP)/speed.csv: $P/speed.csv
 	$(COMPARE) $< --summary arms --what images_per_s -o $@
