@@ -66,3 +66,4 @@ $(CP)/maps.png: $C/maps.safetensors $C/heads-$(firstword $(CHIRPS_SEEDS)).csv
 $(PAGES)/chirps.md: studies/chirps.md.jinja $(CHIRPS_SUMMARIES) $(foreach name,layers kinds maps,$(CP)/$(name).png)
 	$(call page-of,minutes=$(CHIRPS_MINUTES))
 study-chirps: $(PAGES)/chirps.md  ## which heads read the chirp, and which the furniture around it?
+	@$(index)

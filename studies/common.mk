@@ -32,7 +32,10 @@ PLOT = $(VHS) plot $(QUIET) --width page
 # page-of NAME: the page from its template, the tables in its folder and what is defined beside them
 page-of = $(VHS) report $(filter %.csv,$^) --template $(filter %.jinja,$^) $(foreach pair,$1,--define $(pair)) $(QUIET) -o $@
 
-# what all studies say together; a table is called FOLDER_NAME in its template
-study: $(PAGES)/README.md
-$(PAGES)/README.md: studies/README.md.jinja $(STUDIES:%=$(PAGES)/%.md)
-	$(VHS) report $(foreach csv,$(wildcard $(STUDIES:%=$(PAGES)/%/*.csv)),$(subst /,_,$(patsubst $(PAGES)/%.csv,%,$(csv)))=$(csv)) --template $< $(QUIET) -o $@
+# what the studies that were run say together; a table is called FOLDER_NAME in its template
+study: studies-index
+studies-index: $(STUDIES:%=$(PAGES)/%.md)
+	$(index)
+index = $(VHS) report $(foreach csv,$(wildcard $(STUDIES:%=$(PAGES)/%/*.csv)),$(subst /,_,$(patsubst $(PAGES)/%.csv,%,$(csv)))=$(csv)) \
+  --template studies/README.md.jinja --define have="$(patsubst $(PAGES)/%.md,%,$(wildcard $(STUDIES:%=$(PAGES)/%.md)))" $(QUIET) -o $(PAGES)/README.md
+.PHONY: studies-index

@@ -67,3 +67,4 @@ $(TP)/matches.png: $T/against-$(firstword $(DISTILL_SEEDS)).csv
 $(PAGES)/distill.md: studies/distill.md.jinja $(DISTILL_SUMMARIES) $(TP)/accuracy.png $(TP)/matches.png
 	$(call page-of,minutes=$(DISTILL_MINUTES) alpha=$(firstword $(DISTILL_ALPHAS)))
 study-distill: $(PAGES)/distill.md  ## what comes across when a student is told its teacher's attention?
+	@$(index)

@@ -92,3 +92,4 @@ $(VP)/dominoes.png: $V/data/.packed
 $(PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
 	$(call page-of,minutes=$(DIVERSITY_MINUTES))
 study-diversity: $(PAGES)/diversity.md  ## do heads that are made to differ generalise better?
+	@$(index)

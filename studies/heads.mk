@@ -80,3 +80,4 @@ HEADS_FIGURES := $(foreach name,models accuracy redundancy maps,$(HP)/$(name).pn
 $(PAGES)/heads.md: studies/heads.md.jinja $(HEADS_SUMMARIES) $(HEADS_FIGURES)
 	$(call page-of,minutes=$(HEADS_MINUTES) steps=$(HEADS_SNAPSHOTS))
 study-heads: $(PAGES)/heads.md  ## do heads specialise, and does that carry a model through a shift?
+	@$(index)

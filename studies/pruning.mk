@@ -33,3 +33,4 @@ $(PP)/curves.png: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 $(PAGES)/pruning.md: studies/pruning.md.jinja $(PRUNING_SUMMARIES) $(PP)/curves.png
 	$(call page-of,minutes=$(PRUNING_MINUTES) half=$(PRUNING_HALF))
 study-pruning: $(PAGES)/pruning.md  ## how many heads does a model need, and who says which?
+	@$(index)

@@ -27,8 +27,13 @@ TYPED = ("95 %", "q < 0.05", "p < 0.05")
 
 def defined(name: str) -> dict[str, str]:
     """What the rule of a page defines for it."""
-    words = shlex.split(planned(f"study-{name}")[-1])
+    words = shlex.split(page_of(planned(f"study-{name}"), name))
     return filled.definitions([value for key, value in pairwise(words) if key == "--define"])
+
+
+def page_of(lines: list[str], name: str) -> str:
+    """The command that writes a page."""
+    return next(line for line in lines if f"--template studies/{name}.md.jinja" in line)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,6 +43,13 @@ def test_a_page_is_what_its_tables_say(name: str) -> None:
         STUDIES / f"{name}.md.jinja", named_tables.NamedTables(sources, tables.read, unheard), defined(name)
     )
     assert made.decode() == (DOCS / f"{name}.md").read_text()
+
+
+def test_the_index_is_what_the_tables_of_all_pages_say() -> None:
+    every = [f"{path.parent.name}_{path.stem}={path}" for path in sorted(DOCS.glob("*/*.csv"))]
+    opened = named_tables.NamedTables(named_tables.named(every), tables.read, unheard)
+    made = filled.render(STUDIES / "README.md.jinja", opened, {"have": " ".join(NAMES)})
+    assert made.decode() == (DOCS / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.jinja")), ids=lambda path: path.name)
@@ -82,7 +94,7 @@ def test_studies_are_built_from_vhs_alone(name: str, given: tuple[str, ...]) -> 
     others = [line for line in lines if not line.startswith("python -m vhs ")]
     assert all(line.startswith("npm install") for line in others), others
     assert len(lines) > 10
-    last = lines[-1].split()
+    last = page_of(lines, name).split()
     assert last[3] == "report" and last[-1] == (f"elsewhere/pages/{name}.md" if given else f"docs/studies/{name}.md")
 
 
