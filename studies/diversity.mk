@@ -49,7 +49,7 @@ DIVERSITY_RUNS := $(DIVERSITY_DIVERSITY_SEEDS) $(DIVERSITY_DIVERSITY_FEW)
 $V/val.csv: $(DIVERSITY_RUNS)
 	$(VHS) evalshift $^ --data $V/data/val $(RUN) $(QUIET) -o $@
 $V/shift.csv: $(DIVERSITY_RUNS)
-	$(VHS) evalshift $^ $(diversity-on) --by '' $(RUN) $(QUIET) -o $@
+	$(VHS) evalshift $^ $(diversity-on) $(RUN) $(QUIET) -o $@
 # one head left in the last layer: chosen with labels of the shift (forward), without (disagreement, entropy), at random
 $V/heads-%.csv: $V/%.safetensors
 	$(VHS) prune $< $(diversity-on) --choose-on $(DIVERSITY_SHIFTED) --among last --order forward,disagreement,entropy --random 8 --resume $(RUN) $(QUIET) --curve $@
