@@ -28,8 +28,8 @@ $(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 $(PP)/speed.csv: $P/speed.csv
 	$(COMPARE) $< --summary arms --what images_per_s -o $@
 PRUNING_SUMMARIES := $(foreach name,curves within speed,$(PP)/$(name).csv)
-$(PP)/curves.png: $(PRUNING_SEEDS:%=$P/curve-%.csv)
-	$(PLOT) $^ -o $@
+$(PP)/curves.png: $P/curve-$(firstword $(PRUNING_SEEDS)).csv
+	$(PLOT) $< -o $@
 $(PAGES)/pruning.md: studies/pruning.md.jinja $(PRUNING_SUMMARIES) $(PP)/curves.png
 	$(call page-of,minutes=$(PRUNING_MINUTES) half=$(PRUNING_HALF))
 study-pruning: $(PAGES)/pruning.md  ## how many heads does a model need, and who says which?
