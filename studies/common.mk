@@ -29,13 +29,14 @@ OVERRIDDEN := $(filter-out S=% THREADS=% DEVICE=% QUIET=% PYTHON=% VENV=% BASE=%
 PAGES ?= $(if $(strip $(OVERRIDDEN)),$(S)/pages,docs/studies)
 COMPARE = $(VHS) compare $(QUIET)
 PLOT = $(VHS) plot $(QUIET) --width page
-# page-of NAME: the page from its template, the tables in its folder and what is defined beside them
-page-of = $(VHS) report $(filter %.csv,$^) --template $(filter %.jinja,$^) $(foreach pair,$1,--define $(pair)) $(QUIET) -o $@
+# page-of NAME: the page from its template, the tables in its folder and what is defined beside them; ours: words about the numbers
+# that were found here are left out where something was given
+page-of = $(VHS) report $(filter %.csv,$^) --template $(filter %.jinja,$^) --define ours=$(if $(strip $(OVERRIDDEN)),,yes) $(foreach pair,$1,--define $(pair)) $(QUIET) -o $@
 
 # what the studies that were run say together; a table is called FOLDER_NAME in its template
 study: studies-index
 studies-index: $(STUDIES:%=$(PAGES)/%.md)
 	$(index)
 index = $(VHS) report $(foreach csv,$(wildcard $(STUDIES:%=$(PAGES)/%/*.csv)),$(subst /,_,$(patsubst $(PAGES)/%.csv,%,$(csv)))=$(csv)) \
-  --template studies/README.md.jinja --define have="$(patsubst $(PAGES)/%.md,%,$(wildcard $(STUDIES:%=$(PAGES)/%.md)))" $(QUIET) -o $(PAGES)/README.md
+  --template studies/README.md.jinja --define ours=$(if $(strip $(OVERRIDDEN)),,yes) --define have="$(patsubst $(PAGES)/%.md,%,$(wildcard $(STUDIES:%=$(PAGES)/%.md)))" $(QUIET) -o $(PAGES)/README.md
 .PHONY: studies-index
