@@ -39,7 +39,7 @@ class TestBadInput:
             (("compare", "{shift}"), 3, "is of kind evalshift; an ablation or folds table was expected"),
             (("compare", "{shift}", "--scale", "f1"), 2, "--scale f1"),
             (("shard", "nowhere", "out"), 3, "nowhere: is not there"),
-            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, idx, imagenet-c"),
+            (("shard", "fashion-mnist", "out", "--layout", "x"), 2, "--layout x: expected fashion-mnist, digits, idx, imagenet-c"),
             (("train", "{shards}/val", "-o", "x.safetensors"), 4, "is a val split, a train split was expected"),
             (("info", "nothing"), 3, "nothing"),
         ],
