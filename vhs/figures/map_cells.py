@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vhs.errors import InputError, UsageError, choices
-from vhs.figures import style
+from vhs.figures import style, words
 from vhs.formats.map_file import MapFile, MapLayer
 from vhs.grid import head_name, named_sets
 
@@ -128,7 +128,7 @@ def columns(file: MapFile) -> list[str]:
 
 
 def condition(file: MapFile, condition: int) -> str:
-    return file.info.conditions[condition].rpartition("/")[2]
+    return words.named(file.info.conditions[condition])
 
 
 def right(file: MapFile, condition: int) -> str:
