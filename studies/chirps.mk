@@ -37,7 +37,6 @@ $C/contrast-%.csv: $C/heads-%.csv
 	$(VHS) compare $< --summary contrast $(QUIET) -o $@
 $C/maps.safetensors: $C/fine-$(firstword $(CHIRPS_SEEDS)).safetensors
 	$(VHS) specialize $< $(CHIRPS_SHIFT) --max-samples 5 $(RUN) $(QUIET) --maps $@
-study-chirps-tables: $C/r2.csv $C/maps.safetensors $(foreach kind,kinds contrast,$(CHIRPS_SEEDS:%=$C/$(kind)-%.csv))
 
 # --- what they say, over seeds ---
 CP = $(PAGES)/chirps

@@ -47,7 +47,6 @@ $T/looks.csv: $(DISTILL_RUNS)
 # which heads of the teacher arrived, and where both, one or none answers right
 $T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teacher-%.safetensors
 	$(VHS) specialize $(filter-out %/teacher-$*.safetensors,$^) --against $T/teacher-$*.safetensors $(DISTILL_LOOKS) --resume $(RUN) $(QUIET) -o $@
-study-distill-tables: $T/shift.csv $T/looks.csv $(DISTILL_SEEDS:%=$T/against-%.csv)
 
 # --- what they say, over seeds ---
 TP = $(PAGES)/distill

@@ -60,7 +60,6 @@ $V/probes-%.csv: $V/%.safetensors
 	$(VHS) specialize $< $(diversity-on) --probe $@ $(RUN) $(QUIET)
 DIVERSITY_HEADED := $(foreach rate,$(DIVERSITY_RATES),$(foreach lambda,0 100,$(DIVERSITY_SEEDS:%=$V/heads-l$(lambda)-$(rate)-%.csv)))
 DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv))
-study-diversity-tables: $V/val.csv $V/shift.csv $V/looks.csv $(DIVERSITY_HEADED) $(DIVERSITY_PROBED)
 
 # --- what they say, over seeds ---
 VP = $(PAGES)/diversity

@@ -1,5 +1,5 @@
 # Do heads specialise, does that predict robustness, does their number matter? The proposal's models, made small.
-HEADS_MINUTES := 30
+HEADS_MINUTES := 75
 H := $(S)/heads
 HEADS_SEEDS ?= 0 1 2 3 4
 HEADS_ARMS := 3h 6h wide
@@ -11,16 +11,16 @@ HEADS_SHIFT ?= --shift imagenet-c:3 --shift imagenet-c-extra:3
 HEADS_IMAGES ?= 500
 HEADS_FEW ?= --shift gaussian_noise:3 --shift contrast:3 --shift fog:3
 heads-of = $(foreach arm,$(HEADS_ARMS),$(HEADS_SEEDS:%=$H/$1$(arm)-%$2))
-HEADS_RUNS := $(call heads-of,,.safetensors)
 snapshots = $(foreach step,$(subst $(comma), ,$(HEADS_SNAPSHOTS)),$(1:.safetensors=.snapshots)/step-$(shell printf %06d $(step)).safetensors)
 comma := ,
 
-$H/3h-%.safetensors: | $(S)/data/val/shards.json
-	$(VHS) train $(S)/data --recipe proposal-3h $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
-$H/6h-%.safetensors: | $(S)/data/val/shards.json
-	$(VHS) train $(S)/data --recipe proposal-6h $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
-$H/wide-%.safetensors: | $(S)/data/val/shards.json
-	$(VHS) train $(S)/data --recipe proposal-6h-wide $(HEADS_WIDE) $(HEADS_SIZES) --seed $* --snapshots $(HEADS_SNAPSHOTS) --resume $(RUN) $(QUIET) -o $@
+define heads-arm
+$H/$1-%.safetensors: | $(S)/data/val/shards.json
+	$$(VHS) train $(S)/data --recipe proposal-$2 $3 $$(HEADS_SIZES) --seed $$* --snapshots $$(HEADS_SNAPSHOTS) --resume $$(RUN) $$(QUIET) -o $$@
+endef
+$(eval $(call heads-arm,3h,3h,))
+$(eval $(call heads-arm,6h,6h,))
+$(eval $(call heads-arm,wide,6h-wide,$$(HEADS_WIDE)))
 
 # every head of every run, clean and under every corruption at severity 3
 $H/ablate-%.csv: $H/%.safetensors
@@ -36,9 +36,6 @@ $H/early-%.csv: $H/%.safetensors
 # how many heads can go one at a time, and together
 $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
 	$(VHS) prune $< $(word 2,$^) $(HEADS_FEW) --order effect --every 3 --random 0 --max-samples 1000 --resume $(RUN) $(QUIET) --curve $@
-
-HEADS_TABLES := $(foreach kind,ablate looks shift early prune,$(call heads-of,$(kind)-,.csv))
-study-heads-tables: $(HEADS_TABLES)
 
 # --- what they say, over seeds ---
 HP = $(PAGES)/heads
@@ -62,7 +59,7 @@ $(HP)/shifts.csv: $(call heads-of,shifts-,.csv)
 $H/trajectory-%.csv: $H/early-%.csv
 	$(COMPARE) $< --summary trajectory --scale loss -o $@
 $(HP)/trajectory.csv: $(call heads-of,trajectory-,.csv)
-	$(COMPARE) $^ --summary arms --what r --what gini -o $@
+	$(COMPARE) $^ --summary arms --what r -o $@
 # what goes with importance: what critical heads look at
 $H/metrics-%.csv: $H/looks-%.csv $H/ablate-%.csv
 	$(COMPARE) $^ --summary metrics --scale loss -o $@

@@ -1,5 +1,5 @@
 # How many heads does a model need, and who says which? The models of study heads.
-PRUNING_MINUTES := 30
+PRUNING_MINUTES := 38
 P := $(S)/pruning
 PRUNING_ARM ?= 6h
 PRUNING_SEEDS ?= $(HEADS_SEEDS)
@@ -14,7 +14,6 @@ $P/curve-%.csv: $H/$(PRUNING_ARM)-%.safetensors
 # images a second of the whole network and of those with fewer heads
 $P/speed.csv: $H/$(PRUNING_ARM)-$(firstword $(PRUNING_SEEDS)).safetensors
 	$(VHS) prune $< --order effect --every 12 --random 0 --max-samples 200 --speed $(RUN) $(QUIET) --curve $@
-study-pruning-tables: $(PRUNING_SEEDS:%=$P/curve-%.csv) $P/speed.csv
 
 # --- what they say, over seeds ---
 PP = $(PAGES)/pruning

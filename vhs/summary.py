@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -46,7 +46,7 @@ class Asked:
     classes: int | None = None
     folds: mce.Folds | None = None
     shares: worst_groups.Shares | None = None
-    study: Study | None = None
+    study: Study = field(default_factory=Study)
     beside: pl.DataFrame | None = None
 
     def check(self, *, of_shift: bool = False) -> Asked:
@@ -65,7 +65,7 @@ class Asked:
         if further and (self.summary is not None or len(further) > 1):
             beside = "--summary" if self.summary is not None else f"--{further[1]}"
             raise UsageError(f"--{further[0]}: has no place beside {beside}. Run them apart.")
-        if self.study not in (None, Study()) and self.summary != "arms":
+        if self.study != Study() and self.summary != "arms":
             raise UsageError("--group-by, --reference, --effect and their like: belong to --summary arms.")
         if self.attributes and self.summary != "exclusivity":
             raise UsageError("--attributes: belongs to --summary exclusivity.")
@@ -148,7 +148,7 @@ def read_all(sources: Sequence[Any], asked: Asked, read: Read) -> tuple[pl.DataF
     """
     wanted = of(asked)
     if wanted.any_kind:
-        by = asked.study.choose_by if asked.study else None
+        by = asked.study.choose_by
         beside = None if by is None else _readings([by], read, asked, only=VALIDATION)
         return _readings(sources, read, asked), replace(asked, beside=beside)
     if not wanted.beside:
@@ -192,7 +192,7 @@ def beside(asked: Asked) -> pl.DataFrame:
 
 
 def _arms(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:
-    return arms_table.arms(rows, asked.study or Study(), asked.beside)
+    return arms_table.arms(rows, asked.study, asked.beside)
 
 
 def _mce(rows: pl.DataFrame, asked: Asked, *_: Any) -> pl.DataFrame:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import polars as pl
 
 from vhs.errors import MismatchError
+from vhs.roles import robustness
 
 MEAN = "mean"
 """The condition that is the mean over a table's shifted ones."""
-UNSHIFTED = ("clean", "clean_c", "clean_own")
+UNSHIFTED = ("clean", *robustness.UNSHIFTED)
 
 
 def long_rows(rows: pl.DataFrame, values: Sequence[str], of: str | None = None, *beside: str) -> pl.DataFrame:

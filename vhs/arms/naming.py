@@ -18,14 +18,17 @@ class Named(NamedTuple):
     seed: str
 
 
-def pattern(text: str | None) -> re.Pattern[str] | None:
+def compiled(text: str) -> re.Pattern[str]:
     """The regular expression of --group-by. Raises UsageError for one that is none."""
-    if text is None:
-        return None
     try:
         return re.compile(text)
     except re.error as error:
-        raise UsageError(f"--group-by {text}: is no regular expression ({error}).") from error
+        raise UsageError(f"--group-by {text}: is no regular expression: {error}.") from error
+
+
+def pattern(text: str | None) -> re.Pattern[str] | None:
+    """The same of one that may be left out."""
+    return None if text is None else compiled(text)
 
 
 def named(model: str, by: re.Pattern[str] | None) -> Named | None:

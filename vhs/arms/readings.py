@@ -14,6 +14,7 @@ from vhs.arms.averaging import MEAN, UNSHIFTED, averaged, by_layer, long_rows, s
 from vhs.errors import MismatchError, choices
 from vhs.formats.schemas import SCHEMAS, Schema
 from vhs.formats.tables import condition_name
+from vhs.roles.importance import LAID_OUT
 from vhs.shifts.names import CATEGORY
 
 COLUMNS = ("model", "data", "condition", "what", "of", "layer", "value", "members")
@@ -22,8 +23,6 @@ ALPHA, SCALES = 0.05, 2
 """A head's effect differs under shift where q is below ALPHA on so many scales."""
 DONE = ("fill", "method", "rescale", "fill_data", "precision")
 """How a unit was removed: told beside it where a table has several ways."""
-LAID_OUT = ("mds_1", "mds_2", "order", "cluster")
-"""Metrics of heads that no mean can be taken of."""
 KINDS = ("one", "several", "diffuse", "undecided")
 HELD = ("robust", "spurious", "both", "neither")
 

@@ -211,7 +211,7 @@ def compare(
         main.add(made)
         if beside:
             beside.add(comparison.contrasts(rows, asked.scales))
-    for line in left_out(rows, made, asked.study) if wanted.any_kind and asked.study else ():
+    for line in left_out(rows, made, asked.study) if wanted.any_kind else ():
         console.note(line)
     for name in comparison.unpaired_shifts(rows) if wanted.schema in (COMPARE, CONTRAST) else ():
         console.note(

@@ -47,11 +47,8 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
     if not len(own):
         raise InputError(f"{what} is told by layer only: --kind layers draws it.")
     shown = conditions(own)
-    parts = [
-        ("arms", own.filter(pl.col("question") == "mean")),
-        ("effects", own.filter(pl.col("question") == "effect")),
-    ]
-    parts[1] = ("effects", _surest(parts[1][1]))
+    means, found = (own.filter(pl.col("question") == question) for question in ("mean", "effect"))
+    parts = [("arms", means), ("effects", _surest(found))]
     parts = paper.keep([part for part in parts if len(part[1])], lambda part: part[0])
     heights = [0.26 * part["arm"].n_unique() + 0.7 for _, part in parts]
     figure = style.new(5.4, sum(heights) + 1.2)
@@ -63,7 +60,7 @@ def rows(table: pl.DataFrame, metric: str | None) -> Figure:
     colours = dict(zip([_told(name) for name in shown], style.colours(len(shown)), strict=True))
     left = own["condition"].n_unique() - len(shown)
     more = [f"{left} more conditions are in the table"] if left > 0 else []
-    hidden = own.filter(pl.col("question") == "effect")["arm"].n_unique() - MOST_EFFECTS
+    hidden = found["arm"].n_unique() - MOST_EFFECTS
     more += [f"{hidden} more effects are in the table, with larger p"] if hidden > 0 else []
     more += _other_data(table, what, own)
     handles = labels.dots(colours) if len(shown) > 1 else []

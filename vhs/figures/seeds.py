@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from vhs.arms import naming
 from vhs.errors import UsageError
 from vhs.figures import paper
 from vhs.figures.style import short
@@ -47,10 +47,7 @@ def groups(table: pl.DataFrame, pattern: str) -> list[tuple[str, pl.DataFrame]]:
 
     Raises UsageError for a pattern that is none, or that matches no model.
     """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--group-by {pattern}: is no regular expression: {error}.") from error
+    compiled = naming.compiled(pattern)
     paper.current().grouped = True
     names = {}
     for model in table["model"].unique(maintain_order=True):
