@@ -15,7 +15,8 @@ TOP ?= $(if $(shell command -v npm),$(DIGITS),digits)
 BOTTOM ?= fashion-mnist
 PAIRS ?= 0:pullover,1:coat,2:shirt,3:dress
 ifdef WATERBIRDS  # val and test hold every bird on every background alike: no split has the shortcut but training
-DIVERSITY_SHARD = $(VHS) shard $(call at,$(WATERBIRDS)) $V/data
+DIVERSITY_SHARD = $(VHS) shard $(call at,$(WATERBIRDS)) $V/data --columns path=img_filename,label=y,split=split,attr=y,attr=place
+DIVERSITY_ATTRIBUTES = --attributes y,place
 DIVERSITY_ALIGNED = $V/data/val
 DIVERSITY_SHIFTED = $V/data/test
 else
@@ -58,13 +59,13 @@ $V/looks.csv: $(DIVERSITY_RUNS)
 	$(VHS) specialize $^ --data $(DIVERSITY_SHIFTED) --within-layer --gradients $(RUN) $(QUIET) --pairs $V/looks.pairs.csv -o $@
 $V/probes-%.csv: $V/%.safetensors
 	$(VHS) specialize $< $(diversity-on) --probe $@ $(RUN) $(QUIET)
-DIVERSITY_HEADED := $(foreach rate,$(DIVERSITY_RATES),$(foreach lambda,0 100,$(DIVERSITY_SEEDS:%=$V/heads-l$(lambda)-$(rate)-%.csv)))
+DIVERSITY_HEADED := $(DIVERSITY_RUNS:$V/%.safetensors=$V/heads-%.csv)
 DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv))
 
 # --- what they say, over seeds ---
 VP = $(PAGES)/diversity
-DIVERSITY_EFFECTS := --effect 'tuned = l100-* - l0-*' --choose-by $V/val.csv \
-  $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') \
+DIVERSITY_RATED := $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)')
+DIVERSITY_EFFECTS := --effect 'tuned = l100-* - l0-*' --choose-by $V/val.csv $(DIVERSITY_RATED) \
   $(foreach lambda,$(DIVERSITY_LAMBDAS),--effect 'l$(lambda)-$(DIVERSITY_RATE) - l0-$(DIVERSITY_RATE)') \
   $(foreach kind,depth2 residual narrow,--effect '$(kind)-l100 - $(kind)-l0')
 # the primary comparison first: its p stands alone, all others have q
@@ -74,13 +75,13 @@ $(VP)/accuracy.csv: $V/shift.csv $V/val.csv
 	$(COMPARE) $< --summary arms --what top1 $(DIVERSITY_EFFECTS) -o $@
 # equal rates share beginnings and the order of images: by seed
 $(VP)/paired.csv: $V/shift.csv
-	$(COMPARE) $< --summary arms --what top1 --paired $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)') -o $@
+	$(COMPARE) $< --summary arms --what top1 --paired $(DIVERSITY_RATED) -o $@
 $(VP)/validation.csv: $V/val.csv
 	$(COMPARE) $< --summary arms --what top1 -o $@
 $(VP)/looks.csv: $V/looks.csv
 	$(COMPARE) $V/looks.pairs.csv --summary arms --what gradients --what disagreement --what jsd $(DIVERSITY_EFFECTS) -o $@
 $V/exclusivity.csv: $(DIVERSITY_PROBED)
-	$(COMPARE) $^ --summary exclusivity -o $@
+	$(COMPARE) $^ --summary exclusivity $(DIVERSITY_ATTRIBUTES) -o $@
 $(VP)/exclusivity.csv: $V/exclusivity.csv
 	$(COMPARE) $^ --summary arms -o $@
 DIVERSITY_SUMMARIES := $(foreach name,heads accuracy paired validation looks exclusivity,$(VP)/$(name).csv)
