@@ -22,10 +22,11 @@ $C/base-%.safetensors: | $C/bare/.packed
 $C/fine-%.safetensors: $(if $(findstring $C,$(CHIRPS_BASE)),$C/base-%.safetensors) | $C/data/.packed
 	$(VHS) train $C/data $(CHIRPS_FINE) --init $(CHIRPS_BASE) --seed $* --resume $(RUN) $(QUIET) -o $@
 CHIRPS_RUNS := $(CHIRPS_SEEDS:%=$C/fine-%.safetensors)
+CHIRPS_BASES := $(if $(findstring $C,$(CHIRPS_BASE)),$(CHIRPS_SEEDS:%=$C/base-%.safetensors))
 
 # errors with furniture and without, before fine-tuning and after
-$C/r2.csv: $(CHIRPS_RUNS)
-	$(VHS) evalshift $(if $(findstring $C,$(CHIRPS_BASE)),$(CHIRPS_SEEDS:%=$C/base-%.safetensors)) $^ --data $C/data $(CHIRPS_SHIFT) $(RUN) $(QUIET) -o $@
+$C/r2.csv: $(CHIRPS_BASES) $(CHIRPS_RUNS)
+	$(VHS) evalshift $^ --data $C/data $(CHIRPS_SHIFT) $(RUN) $(QUIET) -o $@
 $C/heads-%.csv: $C/fine-%.safetensors
 	$(VHS) ablate $< $(CHIRPS_SHIFT) --resume $(RUN) $(QUIET) -o $@
 $C/regions-%.csv: $C/fine-%.safetensors
@@ -64,5 +65,6 @@ $(CP)/maps.png: $C/maps.safetensors $C/heads-$(firstword $(CHIRPS_SEEDS)).csv
 	$(PLOT) $< --kind conditions --head $(word 2,$^) -o $@
 $(PAGES)/chirps.md: studies/chirps.md.jinja $(CHIRPS_SUMMARIES) $(foreach name,layers kinds maps,$(CP)/$(name).png)
 	$(call page-of,minutes=$(CHIRPS_MINUTES))
+study-chirps: $(CHIRPS_SEEDS:%=$C/regions-%.csv)  # named, so that make keeps them
 study-chirps: $(PAGES)/chirps.md  ## which heads read the chirp, and which the furniture around it?
 	@$(index)

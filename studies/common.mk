@@ -12,7 +12,6 @@ STUDIES := heads diversity distill chirps pruning
 
 study: $(STUDIES:%=study-%)  ## all five studies (hours)
 .PHONY: study $(STUDIES:%=study-%)
-.SECONDARY:
 
 # a path, in quotes unless the shell is to expand its ~
 at = $(if $(filter ~%,$(firstword $1)),$1,'$1')

@@ -2,7 +2,7 @@
 #   make -j2 study-diversity
 #   make study-diversity TOP=~/MNIST/raw BOTTOM=~/cifar-10-batches-py PAIRS=0:automobile,1:truck DIVERSITY_SIZES= DEVICE=cuda
 #   make study-diversity WATERBIRDS=~/waterbird_complete95_forest2water2 DIVERSITY_SIZES='--patch 32' DEVICE=cuda
-DIVERSITY_MINUTES := 30
+DIVERSITY_MINUTES := 37
 V := $(S)/diversity
 DIVERSITY_SEEDS ?= 0 1 2 3 4 5 6 7 8 9
 DIVERSITY_FEW ?= 0 1 2 3 4
@@ -60,7 +60,8 @@ $V/looks.csv: $(DIVERSITY_RUNS)
 $V/probes-%.csv: $V/%.safetensors
 	$(VHS) specialize $< $(diversity-on) --probe $@ $(RUN) $(QUIET)
 DIVERSITY_HEADED := $(DIVERSITY_RUNS:$V/%.safetensors=$V/heads-%.csv)
-DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv))
+# every head reaches the logits directly only where the last attention has a residual stream around it
+DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv) $(DIVERSITY_FEW:%=$V/probes-residual-l$(lambda)-%.csv))
 
 # --- what they say, over seeds ---
 VP = $(PAGES)/diversity
@@ -83,7 +84,7 @@ $(VP)/looks.csv: $V/looks.csv
 $V/exclusivity.csv: $(DIVERSITY_PROBED)
 	$(COMPARE) $^ --summary exclusivity $(DIVERSITY_ATTRIBUTES) -o $@
 $(VP)/exclusivity.csv: $V/exclusivity.csv
-	$(COMPARE) $^ --summary arms -o $@
+	$(COMPARE) $^ --summary arms --effect 'l100-$(DIVERSITY_RATE) - l0-$(DIVERSITY_RATE)' --effect 'residual-l100 - residual-l0' -o $@
 DIVERSITY_SUMMARIES := $(foreach name,heads accuracy paired validation looks exclusivity,$(VP)/$(name).csv)
 $(VP)/accuracy.png: $(VP)/accuracy.csv
 	$(PLOT) $< -o $@

@@ -76,5 +76,7 @@ $(HP)/maps.png: $H/maps.safetensors $H/ablate-6h-$(firstword $(HEADS_SEEDS)).csv
 HEADS_FIGURES := $(foreach name,models accuracy redundancy maps,$(HP)/$(name).png)
 $(PAGES)/heads.md: studies/heads.md.jinja $(HEADS_SUMMARIES) $(HEADS_FIGURES)
 	$(call page-of,minutes=$(HEADS_MINUTES) steps=$(HEADS_SNAPSHOTS))
+# named, so that make does not take them for temporary: tables of pages are in the repository before there is a model
+study-heads: $(call heads-of,,.safetensors) $(call heads-of,ablate-,.csv) $(call heads-of,early-,.csv)
 study-heads: $(PAGES)/heads.md  ## do heads specialise, and does that carry a model through a shift?
 	@$(index)

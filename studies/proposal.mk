@@ -72,6 +72,8 @@ $O/report-%.html: $(foreach kind,$(PROPOSAL_KINDS),$O/$(kind)-%.csv) $O/maps-%.s
 	$(VHS) report $^ --title 'The proposal: $*' -o $@
 $O/models.csv: $(foreach kind,looks shift,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
 	$(VHS) compare $^ --summary models -o $@
+# named, so that make keeps what is on the way to a page
+proposal: $(PROPOSAL_MODELS:%=$O/%.safetensors) $(foreach kind,$(PROPOSAL_KINDS),$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_MODELS:%=$O/maps-%.safetensors)
 PROPOSAL_BOTH := $(if $(word 2,$(PROPOSAL_MODELS)),$O/models.csv)
 proposal: $(PROPOSAL_MODELS:%=$O/report-%.html) $(PROPOSAL_MODELS:%=$O/critical-%.png) $(PROPOSAL_BOTH)  ## the proposal at full size: IMAGENET=DIR IMAGENET_C=DIR
 	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_BOTH)

@@ -80,17 +80,19 @@ def test_figures_and_tables_of_a_page_are_there(name: str) -> None:
         assert f"{name}/{figure.name}" in page, "a figure that no page shows"
 
 
-def planned(*words: str) -> list[str]:
-    """The commands of a target, none run."""
+def planned(*words: str, always: bool = True) -> list[str]:
+    """The commands of a target, none run; always: also those that make everything anew."""
+    forced = ["-B"] if always else []
     done = subprocess.run(
-        ["make", "-n", "-B", "--no-print-directory", "PYTHON=python", *words], cwd=ROOT, capture_output=True, text=True
-    )
+        ["make", "-n", *forced, "--no-print-directory", "PYTHON=python", *words],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("given", [(), ("DATA=pictures", "S=elsewhere", "DEVICE=cuda")])
+@pytest.mark.parametrize("given", [(), ("DATA=pictures", "WATERBIRDS=birds", "S=elsewhere", "DEVICE=cuda")])
 def test_studies_are_built_from_vhs_alone(name: str, given: tuple[str, ...]) -> None:
     lines = planned(f"study-{name}", *given)
     others = [line for line in lines if not line.startswith("python -m vhs ")]
@@ -98,6 +100,13 @@ def test_studies_are_built_from_vhs_alone(name: str, given: tuple[str, ...]) -> 
     assert len(lines) > 10
     last = page_of(lines, name).split()
     assert last[3] == "report" and last[-1] == (f"elsewhere/pages/{name}.md" if given else f"docs/studies/{name}.md")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clone_has_pages_and_makes_them_from_raw_data_all_the_same(name: str, tmp_path: Path) -> None:
+    """Tables of pages are newer than anything that is not there yet; and nothing that was made is deleted again."""
+    words = (f"study-{name}", f"S={tmp_path}", "PAGES=docs/studies")
+    assert planned(*words, always=False) == planned(*words)
 
 
 def test_the_proposal_is_a_rule_a_step_and_takes_every_set() -> None:
@@ -112,6 +121,55 @@ def test_the_proposal_is_a_rule_a_step_and_takes_every_set() -> None:
     assert not [line for line in lines if not line.startswith(("python -m vhs ", "echo "))]
     alone = next(line for line in planned("proposal", "IMAGENET=~/imagenet") if " ablate " in line)
     assert "--shift imagenet-c" in alone and "sketch" not in alone
+
+
+SMALL = {
+    "heads": ("HEADS_SIZES=--patch 14 --dim 24 --depth 2 --epochs 1", "HEADS_SNAPSHOTS=1,2", "HEADS_IMAGES=40"),
+    "diversity": ("DIVERSITY_SEEDS=0 1", "DIVERSITY_RATES=1e-3", "DIVERSITY_LAMBDAS=", "DIVERSITY_SIZES=--patch 28 --depth 2 --epochs 1"),
+    "distill": ("DISTILL_TEACHER=--depth 4 --dim 24 --epochs 1", "DISTILL_ALPHAS=0.5", "DISTILL_BLOCK=block:0:0,2:3", "DISTILL_HEAD=head:2.0:3.0"),
+    "chirps": ("CHIRPS_COUNT=90", "CHIRPS_SIZES=--patch 32 --depth 12 --dim 24 --heads 3 --batch 8 --epochs 1"),
+    "pruning": ("PRUNING_EVERY=2", "PRUNING_HALF=4", "PRUNING_IMAGES=40"),
+}  # fmt: skip
+"""The studies, tiny."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_runs_on_other_data(name: str, tmp_path: Path, imagenet: Path, birds: Path) -> None:
+    """Two seeds of everything on the user's own folders: the page is written, elsewhere."""
+    few = [f"{study.upper()}_SEEDS=0 1" for study in NAMES] + ["DIVERSITY_FEW=0 1"]
+    words = [*few, *(SMALL["heads"] if name == "pruning" else ()), *SMALL[name]]
+    done = subprocess.run(
+        ["make", "--no-print-directory", f"study-{name}", f"PYTHON={sys.executable}", f"S={tmp_path}", *words,
+         f"DATA={imagenet}/imagenet", f"WATERBIRDS={birds}", "DEVICE=cpu"], cwd=ROOT, capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "pages" / f"{name}.md").read_text()
+    assert "## Results" in page and "nan" not in page
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> Path:
+    """Waterbirds in its public layout, small: in training the background goes with the bird, elsewhere it does not."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path / "waterbird_complete95_forest2water2"
+    rng = np.random.default_rng(0)
+    rows = ["img_id,img_filename,y,split,place,place_filename"]
+    for number in range(140):
+        split = 0 if number < 60 else 1 if number < 100 else 2
+        bird = number % 2
+        place = bird if split == 0 and number % 20 != 19 else number // 2 % 2
+        name = f"{number % 7 + 1:03d}.Bird_{number % 7}/Bird_{number:04d}.jpg"
+        pixels = rng.integers(0, 100, (40 + number % 9, 56, 3), dtype=np.uint8)
+        pixels[:20] += np.uint8(80 * place)
+        pixels[25:35, 20:40] += np.uint8(150 * bird)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+        rows.append(f"{number + 1},{name},{bird},{split},{place},/o/ocean/{number:08d}.jpg")
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return root
 
 
 @pytest.fixture
