@@ -6,7 +6,7 @@ DISTILL_MINUTES := 30
 T := $(S)/distill
 DISTILL_SEEDS ?= 0 1 2 3 4
 DISTILL_TEACHER ?= --epochs 10
-DISTILL_STUDENT ?= --depth 3 --dim 32 --heads 2 --epochs 8
+DISTILL_STUDENT ?= --depth 3 --dim 32 --heads 2 --epochs 6
 DISTILL_WIDER ?= --set mlp_ratio=4
 DISTILL_BLOCK ?= block:0:0,2:5
 DISTILL_HEAD ?= head:2.0:5.0
@@ -17,7 +17,6 @@ DISTILL_LOOKS ?= --shift gaussian_noise:3 --shift fog:3 --shift contrast:3 --max
 $T/teacher-%.safetensors: | $(S)/data/val/shards.json
 	$(VHS) train $(S)/data $(DISTILL_TEACHER) --seed $* --resume $(RUN) $(QUIET) -o $@
 define distill-arm
-DISTILL_RUNS += $$(DISTILL_SEEDS:%=$T/$1-%.safetensors)
 DISTILL_ARMS += $1
 $T/$1-%.safetensors: $T/teacher-%.safetensors
 	$$(VHS) train $(S)/data $$(DISTILL_STUDENT) $2 --seed 1$$* --resume $$(RUN) $$(QUIET) -o $$@
@@ -36,13 +35,12 @@ $(eval $(call distill-arm,wider-alone,$$(DISTILL_WIDER)))
 $(eval $(call distill-arm,wider-encoder-kl-0.5,$$(DISTILL_WIDER) $(call attention,encoder,kl,0.5)))
 $(eval $(call distill-arm,adaptive,$(call attention,encoder,kl,0.5) --adaptive teacher))
 $(eval $(call distill-arm,adaptive-control,$(call attention,encoder,kl,0.5) --adaptive teacher --set adaptive_control=true))
-DISTILL_TEACHERS := $(DISTILL_SEEDS:%=$T/teacher-%.safetensors)
 
-# accuracy of all, clean and under every corruption at severity 3
-$T/shift.csv: $(DISTILL_TEACHERS) $(DISTILL_RUNS)
+# of the models of a seed: accuracy, clean and under every corruption at severity 3
+$T/shift-%.csv: $T/teacher-%.safetensors $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors)
 	$(VHS) evalshift $^ $(DISTILL_SHIFT) --resume $(RUN) $(QUIET) -o $@
 # how far the heads of a student lie from each other
-$T/looks.csv: $(DISTILL_RUNS)
+$T/looks-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors)
 	$(VHS) specialize $^ --within-layer --max-samples 500 --resume $(RUN) $(QUIET) -o $@
 # which heads of the teacher arrived, and where both, one or none answers right
 $T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teacher-%.safetensors
@@ -52,10 +50,10 @@ $T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teac
 TP = $(PAGES)/distill
 DISTILL_EFFECTS := --reference alone --effect 'wider gain = wider-encoder-kl-0.5 - wider-alone - encoder-kl-0.5 + alone' \
   --effect 'adaptive - adaptive-control'
-$(TP)/accuracy.csv: $T/shift.csv
-	$(COMPARE) $< --summary arms --what top1 --condition clean --condition mean $(DISTILL_EFFECTS) -o $@
-$(TP)/looks.csv: $T/looks.csv
-	$(COMPARE) $< --summary arms --what jsd_layer --reference alone -o $@
+$(TP)/accuracy.csv: $(DISTILL_SEEDS:%=$T/shift-%.csv)
+	$(COMPARE) $^ --summary arms --what top1 --condition clean --condition mean $(DISTILL_EFFECTS) -o $@
+$(TP)/looks.csv: $(DISTILL_SEEDS:%=$T/looks-%.csv)
+	$(COMPARE) $^ --summary arms --what jsd_layer --reference alone -o $@
 $(TP)/against.csv: $(DISTILL_SEEDS:%=$T/against-%.csv)
 	$(COMPARE) $^ --summary arms --condition clean --reference alone -o $@
 DISTILL_SUMMARIES := $(foreach name,accuracy looks against,$(TP)/$(name).csv)
@@ -65,5 +63,7 @@ $(TP)/matches.png: $T/against-$(firstword $(DISTILL_SEEDS)).csv
 	$(PLOT) $< --model encoder-kl-0.5-$(firstword $(DISTILL_SEEDS)) -o $@
 $(PAGES)/distill.md: studies/distill.md.jinja $(DISTILL_SUMMARIES) $(TP)/accuracy.png $(TP)/matches.png
 	$(call page-of,minutes=$(DISTILL_MINUTES) alpha=$(firstword $(DISTILL_ALPHAS)))
+# named, so that make keeps them
+study-distill: $(foreach arm,teacher $(DISTILL_ARMS),$(DISTILL_SEEDS:%=$T/$(arm)-%.safetensors))
 study-distill: $(PAGES)/distill.md  ## what comes across when a student is told its teacher's attention?
 	@$(index)
