@@ -27,8 +27,9 @@ def block(heading: str, language: str, number: int = 0) -> str:
     return re.findall(rf"```{language}\n(.*?)```", part, re.S)[number]
 
 
-def small(text: str) -> str:
-    """The page's 40 parts as 3, of smaller tiles."""
+def small(text: str, shift: str = "imagenet-c") -> str:
+    """The page's 40 parts as 3, of smaller tiles; shift: in the place of imagenet-c."""
+    text = text.replace("--shift imagenet-c", f"--shift {shift}")
     for whole, few in {"40%8": "3%2", "0-39%8": "0-2%2", '"/40': '"/3', "0..39": "0..2", "--tile 64 --threads 8":
                        "--tile 16 --threads 1", "cpus-per-task=8": "cpus-per-task=1"}.items():  # fmt: skip
         text = text.replace(whole, few)
@@ -91,17 +92,20 @@ class Scheduler:
         return err
 
 
-@pytest.mark.parametrize("models", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("models", "shift", "conditions"),
+    [(3, "imagenet-c:3", 16), pytest.param(50, "imagenet-c", 76, marks=pytest.mark.slow)],
+)
 def test_the_example_with_a_task_that_is_killed_and_queued_again(
-    place: Path, programs: dict[str, str], tmp_path: Path, models: int
+    place: Path, programs: dict[str, str], tmp_path: Path, models: int, shift: str, conditions: int
 ) -> None:
     for number in range(models - 3):
         shutil.copy(place / "runs" / "s0.safetensors", place / "runs" / f"t{number}.safetensors")
-    example = small(block("A Slurm array", "sh")).replace("--tile 16", f"{FEW} --tile 16")
+    example = small(block("A Slurm array", "sh"), shift).replace("--tile 16", f"{FEW} --tile 16")
     example = example.replace("sbatch shift.sbatch", "")
     bash(example, place, programs)
     printed = (place / "shift.sbatch").read_text()
-    shown = small(block("A Slurm array", "sh", 1)).splitlines()
+    shown = small(block("A Slurm array", "sh", 1), shift).splitlines()
     plan = ("# data ", "# conditions ", "# memory ", "# tile ")
     told = [line.replace(f"{FEW} ", "") for line in printed.splitlines() if not line.startswith(plan)]
     assert told == shown and sum(line.startswith(plan) for line in printed.splitlines()) == 4
@@ -114,8 +118,8 @@ def test_the_example_with_a_task_that_is_killed_and_queued_again(
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL and not (place / "shift.1.part").exists()
     said = [scheduler.run(task) for task in scheduler.tasks]
-    found = re.search(r"continuing after (\d+) of 76 conditions", said[1])
-    assert found and 1 <= int(found[1]) < 76 and "continuing after 0 of 76" in said[0]
+    found = re.search(rf"continuing after (\d+) of {conditions} conditions", said[1])
+    assert found and 1 <= int(found[1]) < conditions and f"continuing after 0 of {conditions}" in said[0]
     assert "part 2/3 is complete already" in scheduler.run(2)
     merging = printed.splitlines()[-1].removeprefix("# ")
     bash(merging, place, programs)
@@ -127,7 +131,9 @@ def test_the_example_with_a_task_that_is_killed_and_queued_again(
     import polars as pl
 
     assert pl.read_parquet(merged[1]).equals(pl.read_parquet(place / "shift.calibration.parquet"))
-    assert merged[0].count(b"\n") == 1 + models * 76 * 6  # each model under each condition: all samples, five classes
+    assert (
+        merged[0].count(b"\n") == 1 + models * conditions * 6
+    )  # each model under each condition: all samples, five classes
 
 
 def test_names_with_blanks_and_options_of_the_merge(place: Path, programs: dict[str, str]) -> None:

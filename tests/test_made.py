@@ -146,12 +146,14 @@ def test_dominoes_split_versions_and_correlation(vhs, digits: Path) -> None:
     code, out, err = vhs("shard", "dominoes", "d", "--top", digits, "--bottom", "fashion-mnist", "--correlation", 0.8)
     assert code == 0 and out.split() == [f"d/{name}" for name in DOMINOES], err
     sets = {name: ShardSet.open(Path("d") / name) for name in DOMINOES}
-    tops: dict[str, set[bytes]] = {}
     bottoms: dict[str, set[str]] = {}
     for name, data in sets.items():
         spurious, robust = (data.manifest.groups.index(group) for group in ("spurious", "robust"))
         agree = []
-        for sample in data.samples():
+        for number, sample in enumerate(data.samples()):
+            bottoms.setdefault(name, set()).add(sample.id)
+            if number % 4:
+                continue
             pixels = data.decode(sample)
             assert pixels.shape == (56, 28, 1)
             shown = data.manifest.classes[pixels[5, 5, 0] // 20]
@@ -159,8 +161,6 @@ def test_dominoes_split_versions_and_correlation(vhs, digits: Path) -> None:
             assert sample.attributes[robust] == data.manifest.classes[sample.label]
             agree.append(shown == sample.attributes[robust])
             assert (pixels[28:].max() == 0) == (name == "top-only")
-            tops.setdefault(name, set()).add(pixels[:28].tobytes())
-            bottoms.setdefault(name, set()).add(sample.id)
         want = {"train": 0.8, "val": 0.8, "aligned": 1, "randomised": 0.1, "top-only": 1, "val-randomised": 0.1}[name]
         assert np.mean(agree) == pytest.approx(want, abs=0.03), name
     assert not bottoms["val"] & bottoms["aligned"] and not bottoms["train"] & bottoms["val"]
