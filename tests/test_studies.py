@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STUDIES, DOCS = ROOT / "studies", ROOT / "docs" / "studies"
 NAMES = ("heads", "diversity", "distill", "chirps", "pruning")
 RUN = tuple(name for name in NAMES if (DOCS / f"{name}.md").exists())
-"""Those whose page is there; three more are designed and have rules."""
+"""Those whose page is there; another is designed and has rules."""
 TYPED = ("95 %", "q < 0.05", "p < 0.05")
 """Conventions, not results."""
 
@@ -84,7 +84,7 @@ def planned(*words: str, always: bool = True) -> list[str]:
     """The commands of a target, none run; always: also those that make everything anew."""
     forced = ["-B"] if always else []
     done = subprocess.run(
-        ["make", "-n", *forced, "--no-print-directory", "PYTHON=python", *words],
+        ["make", "-n", *forced, "--no-print-directory", "PYTHON=python", "NPM=npm", *words],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -107,6 +107,27 @@ def test_a_clone_has_pages_and_makes_them_from_raw_data_all_the_same(name: str, 
     """Tables of pages are newer than anything that is not there yet; and nothing that was made is deleted again."""
     words = (f"study-{name}", f"S={tmp_path}", "PAGES=docs/studies")
     assert planned(*words, always=False) == planned(*words)
+
+
+def test_what_is_given_has_a_folder_of_its_own() -> None:
+    """Products of other values are never taken for those that were asked for, and pages of the repository stay."""
+
+    def folder(*words: str) -> str:
+        lines = planned("study-heads", *words)
+        found = re.search(r"vhs shard \S+ (\S+)/data", lines[0])
+        assert found
+        assert all(line.split()[-1].startswith(f"{found[1]}/") for line in lines if " -o " in line) == bool(words)
+        return found[1]
+
+    given = ("DATA=pictures", "HEADS_SIZES=--patch 7 --dim 24")
+    assert folder() == "study"
+    assert folder(*given) == folder(*reversed(given), "DEVICE=cuda") != folder("DATA=pictures") != "study"
+
+
+def test_digits_of_another_kind_are_not_the_page_s() -> None:
+    lines = planned("study-diversity", "NPM=")
+    assert "--top 'digits'" in lines[0] and "--define ours= " in page_of(lines, "diversity")
+    assert page_of(lines, "diversity").endswith(" study/pages/diversity.md")
 
 
 def test_the_proposal_is_a_rule_a_step_and_takes_every_set() -> None:

@@ -69,7 +69,7 @@ def interval(row: Row, form: str = "number", *, of: str = "value", digits: int |
     bounds = [row[name] for name in _bounds(row, of)]
     if None in bounds:
         return told
-    low, high = (_form(form, bound, digits) for bound in bounds)
+    low, high = (_form(form, FORMS[form].within(bound), digits) for bound in bounds)
     return f"{told} ({low} to {high})"
 
 
@@ -86,16 +86,23 @@ def effect(row: Row, form: str = "number", *, of: str = "value", digits: int | N
 
 
 class Form(NamedTuple):
-    """scale: what a value is multiplied with; spec: how Python writes it, up to the digits; unit: behind the value."""
+    """scale: what a value is multiplied with; spec: how Python writes it, up to the digits; unit: behind the value;
+    least, most: where bounds end, since a mean of shares has bounds that know nothing of 0 and 1."""
 
     scale: float
     spec: str
     digits: int
     unit: str = ""
+    least: float = -math.inf
+    most: float = math.inf
+
+    def within(self, bound: float) -> float:
+        return min(max(_finite(bound), self.least), self.most)
 
 
 FORMS = {
     "percent": Form(100, "", 1, " %"),
+    "share": Form(100, "", 1, " %", least=0, most=1),
     "points": Form(100, "+", 1),
     "number": Form(1, "", 2),
     "signed": Form(1, "+", 2),
