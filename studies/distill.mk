@@ -2,7 +2,7 @@
 #   make -j2 study-distill
 #   make study-distill DATA=~/cifar-100-python DISTILL_TEACHER='--recipe distill-cifar100 --depth 10 --heads 8 --set mlp_ratio=16' \
 #     DISTILL_STUDENT='--recipe distill-cifar100' DISTILL_BLOCK=block:0:0,4:9 DISTILL_HEAD=head:4.0:9.0 DEVICE=cuda
-DISTILL_MINUTES := 30
+DISTILL_MINUTES := 35
 T := $(S)/distill
 DISTILL_SEEDS ?= 0 1 2 3 4
 DISTILL_TEACHER ?= --epochs 10
