@@ -1,5 +1,5 @@
 # Do heads specialise, does that predict robustness, does their number matter? The proposal's models, made small.
-HEADS_MINUTES := 75
+HEADS_MINUTES := 38
 H := $(S)/heads
 HEADS_SEEDS ?= 0 1 2 3 4
 HEADS_ARMS := 3h 6h wide
@@ -25,11 +25,12 @@ $(eval $(call heads-arm,wide,6h-wide,$$(HEADS_WIDE)))
 # every head of every run, clean and under every corruption at severity 3
 $H/ablate-%.csv: $H/%.safetensors
 	$(VHS) ablate $< $(HEADS_SHIFT) --max-samples $(HEADS_IMAGES) --resume $(RUN) $(QUIET) -o $@
-# what heads look at, and accuracy: of the end of each run and its snapshots
+# what heads look at, of the end of each run and its snapshots
 $H/looks-%.csv: $H/%.safetensors
 	$(VHS) specialize $(call snapshots,$<) $< --max-samples $(HEADS_IMAGES) --within-layer --resume $(RUN) $(QUIET) -o $@
-$H/shift-%.csv: $H/%.safetensors
-	$(VHS) evalshift $(call snapshots,$<) $< $(HEADS_SHIFT) --max-samples 1000 --resume $(RUN) $(QUIET) -o $@
+# accuracy of all runs of a seed, which share the corrupted images
+$H/shift-%.csv: $(foreach arm,$(HEADS_ARMS),$H/$(arm)-%.safetensors)
+	$(VHS) evalshift $(foreach run,$^,$(call snapshots,$(run)) $(run)) $(HEADS_SHIFT) --max-samples 1000 --resume $(RUN) $(QUIET) -o $@
 # when roles appear: every head in the snapshots
 $H/early-%.csv: $H/%.safetensors
 	$(VHS) ablate $(call snapshots,$<) $< --max-samples $(HEADS_IMAGES) --resume $(RUN) $(QUIET) -o $@
@@ -39,9 +40,9 @@ $H/prune-%.csv: $H/%.safetensors $H/ablate-%.csv
 
 # --- what they say, over seeds ---
 HP = $(PAGES)/heads
-$(HP)/models.csv: $(call heads-of,looks-,.csv) $(call heads-of,shift-,.csv)
+$(HP)/models.csv: $(call heads-of,looks-,.csv) $(HEADS_SEEDS:%=$H/shift-%.csv)
 	$(COMPARE) $^ --summary models -o $@
-$(HP)/accuracy.csv: $(call heads-of,shift-,.csv)
+$(HP)/accuracy.csv: $(HEADS_SEEDS:%=$H/shift-%.csv)
 	$(COMPARE) $^ --summary arms --what top1 --condition clean --condition mean -o $@
 # heads that matter more, or less, under shift than on clean images
 $H/contrast-%.csv: $H/ablate-%.csv

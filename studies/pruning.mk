@@ -1,5 +1,5 @@
 # How many heads does a model need, and who says which? The models of study heads.
-PRUNING_MINUTES := 38
+PRUNING_MINUTES := 22
 P := $(S)/pruning
 PRUNING_ARM ?= 6h
 PRUNING_SEEDS ?= $(HEADS_SEEDS)
