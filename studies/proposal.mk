@@ -76,8 +76,8 @@ $O/models.csv: $(foreach kind,looks shift,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
 proposal: $(PROPOSAL_MODELS:%=$O/%.safetensors) $(foreach kind,$(PROPOSAL_KINDS),$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_MODELS:%=$O/maps-%.safetensors)
 PROPOSAL_BOTH := $(if $(word 2,$(PROPOSAL_MODELS)),$O/models.csv)
 proposal: $(PROPOSAL_MODELS:%=$O/report-%.html) $(PROPOSAL_MODELS:%=$O/critical-%.png) $(PROPOSAL_BOTH)  ## the proposal at full size: IMAGENET=DIR IMAGENET_C=DIR
-	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_BOTH)
-	@echo "pages: $(PROPOSAL_MODELS:%=$O/report-%.html)"
+	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
+	@echo "pages: $(PROPOSAL_MODELS:%=$O/report-%.html)$(PROPOSAL_BOTH:%=; side by side: %)"
 
 # What each step takes here: sizes and updates of training; of measuring by a model of one update, which is made for it.
 $O/costs/%.safetensors: | $O/imagenet/val/shards.json
