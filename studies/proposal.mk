@@ -42,9 +42,11 @@ $O/shift-%.csv: $O/%.safetensors $(PROPOSAL_SETS)
 $O/mce-%.csv: $O/shift-%.csv
 	$(VHS) compare $< --summary mce --normalise-by $(PROPOSAL_MCE) -o $@
 
-# --- do the same heads matter? how many are redundant? which shifts do they serve? ---
+# --- do the same heads matter, and which more under a shift? how many are redundant? which shifts do they serve? ---
 $O/agreement-%.csv: $O/heads-%.csv
 	$(VHS) compare $< -o $@
+$O/contrast-%.csv: $O/heads-%.csv
+	$(VHS) compare $< --summary contrast -o $@
 $O/rollup-%.csv: $O/heads-%.csv
 	$(VHS) compare $< --summary rollup -o $@
 $O/redundancy-%.csv: $O/heads-%.csv
@@ -67,7 +69,7 @@ $O/prune-%.csv: $O/%.safetensors $O/heads-%.csv
 	$(VHS) prune $^ $(PROPOSAL_LOOK) --order $(PROPOSAL_ORDERS) --resume --curve $@
 
 # --- one page a model, and both side by side ---
-PROPOSAL_KINDS := heads shift $(if $(filter imagenet-c,$(PROPOSAL_FAMILY)),mce) agreement rollup redundancy shifts looks roles prune
+PROPOSAL_KINDS := heads shift $(if $(filter imagenet-c,$(PROPOSAL_FAMILY)),mce) agreement contrast rollup redundancy shifts looks roles prune
 $O/report-%.html: $(foreach kind,$(PROPOSAL_KINDS),$O/$(kind)-%.csv) $O/maps-%.safetensors
 	$(VHS) report $^ --title 'The proposal: $*' -o $@
 $O/models.csv: $(foreach kind,looks shift,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
@@ -76,7 +78,7 @@ $O/models.csv: $(foreach kind,looks shift,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
 proposal: $(PROPOSAL_MODELS:%=$O/%.safetensors) $(foreach kind,$(PROPOSAL_KINDS),$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv)) $(PROPOSAL_MODELS:%=$O/maps-%.safetensors)
 PROPOSAL_BOTH := $(if $(word 2,$(PROPOSAL_MODELS)),$O/models.csv)
 proposal: $(PROPOSAL_MODELS:%=$O/report-%.html) $(PROPOSAL_MODELS:%=$O/critical-%.png) $(PROPOSAL_BOTH)  ## the proposal at full size: IMAGENET=DIR IMAGENET_C=DIR
-	@$(VHS) info --say $(foreach kind,heads shift agreement redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
+	@$(VHS) info --say $(foreach kind,heads shift agreement contrast redundancy shifts prune,$(PROPOSAL_MODELS:%=$O/$(kind)-%.csv))
 	@echo "pages: $(PROPOSAL_MODELS:%=$O/report-%.html)$(PROPOSAL_BOTH:%=; side by side: %)"
 
 # What each step takes here: sizes and updates of training; of measuring by a model of one update, which is made for it.

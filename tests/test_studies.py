@@ -167,6 +167,27 @@ def test_a_study_runs_on_other_data(name: str, tmp_path: Path, imagenet: Path, b
     assert "## Results" in page and "nan" not in page
 
 
+def test_the_small_proposal_is_the_same_rules() -> None:
+    def steps(*words: str) -> list[tuple[str, str]]:
+        told = [line.split() for line in planned(*words) if line.startswith("python -m vhs ")]
+        return [(line[3], line[-1].replace("proposal-small", "proposal")) for line in told]
+
+    whole = steps("proposal", "IMAGENET=~/imagenet")
+    assert len(whole) > 30 and steps("proposal-small") == whole
+
+
+@pytest.mark.slow
+def test_the_small_proposal(tmp_path: Path) -> None:
+    """Smaller still; every rule is run."""
+    words = ["SMALL_TRAIN=--depth 2 --patch 14 --dim 24 --epochs 1 --batch 128", "SMALL_MEASURE=--max-samples 60"]
+    done = subprocess.run(
+        ["make", "--no-print-directory", "proposal-small", f"PYTHON={sys.executable}", f"O={tmp_path}/out", *words],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"pages: {tmp_path}/out/report-3h.html {tmp_path}/out/report-6h.html" in done.stdout
+
+
 @pytest.fixture
 def birds(tmp_path: Path) -> Path:
     """Waterbirds in its public layout, small: in training the background goes with the bird, elsewhere it does not."""
