@@ -94,6 +94,6 @@ $(VP)/dominoes.png: $V/data/.packed
 	$(PLOT) $(DIVERSITY_ALIGNED) $(DIVERSITY_SHIFTED) -o $@
 $(DIVERSITY_PAGES)/diversity.md: OURS = $(if $(GIVEN)$(filter digits,$(TOP)),,yes)
 $(DIVERSITY_PAGES)/diversity.md: studies/diversity.md.jinja $(DIVERSITY_SUMMARIES) $(VP)/accuracy.png $(VP)/dominoes.png
-	$(call page-of,minutes=$(DIVERSITY_MINUTES) rate=$(DIVERSITY_RATE))
+	$(call page-of,minutes=$(DIVERSITY_MINUTES))
 study-diversity: $(DIVERSITY_PAGES)/diversity.md  ## do heads that are made to differ generalise better?
 	@$(index)
