@@ -254,6 +254,14 @@ def test_layers_of_a_run_are_compared_within_it(tmp_path: Path) -> None:
         arms(table, Study(across="head"))
 
 
+def test_layers_ascend_whichever_arm_tells_of_which_first() -> None:
+    told_of = [("a-0", 3), ("a-1", 3), *((f"b-{seed}", layer) for layer in (None, 1, 3, 0) for seed in (0, 1))]
+    rows = [(f"{name}.safetensors", "toy", "clean", "drop", "head", layer, 0.5, None) for name, layer in told_of]
+    found = arms(pl.DataFrame(rows, schema=list(readings.COLUMNS), orient="row"), Study())
+    means = found.filter(pl.col("question") == "mean").select("layer", "arm")
+    assert means.rows() == [(None, "b"), (0, "b"), (1, "b"), (3, "a"), (3, "b")]
+
+
 @pytest.mark.parametrize("count", [1, 2, 24])
 @pytest.mark.parametrize("width", ["column", "page"])
 def test_figures_hold_any_number_of_arms_and_draw_what_stands_in_the_table(count: int, width: str) -> None:

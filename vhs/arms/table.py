@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,10 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     )
     means, found = [], []
     paired = study.paired or study.across is not None
-    for names, part in told.group_by(KEYS, maintain_order=True):
+    parts = told.partition_by(KEYS, as_dict=True, maintain_order=True)
+    for names in _layers_ascend(list(parts)):
         keys = dict(zip(KEYS, names, strict=True))
-        samples = {arm: _by_seed(own) for (arm,), own in part.group_by("arm", maintain_order=True)}
+        samples = {arm: _by_seed(own) for (arm,), own in parts[names].group_by("arm", maintain_order=True)}
         means += [keys | _mean(arm, runs) for arm, runs in samples.items()]
         found += [keys | row for row in _effects(asked, samples, paired=paired)]
     silent = next((effect.name for effect in asked if effect.name not in {row["arm"] for row in found}), None)
@@ -71,6 +73,14 @@ def arms(readings: pl.DataFrame, study: Study, validation: pl.DataFrame | None =
     for row, q in zip(tested, benjamini_hochberg([row["p"] for row in tested]).tolist(), strict=True):
         row["q"] = q
     return frame(schemas.ARMS, [*means, *found])
+
+
+def _layers_ascend(names: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """What differs by its layer alone: layers ascend in the places that it has, whichever arm told of which first."""
+    waiting: dict[tuple[Any, ...], deque[tuple[Any, ...]]] = {}
+    for name in sorted(names, key=lambda name: -1 if name[-1] is None else name[-1]):
+        waiting.setdefault(name[:-1], deque()).append(name)
+    return [waiting[name[:-1]].popleft() for name in names]
 
 
 def _across(told: pl.DataFrame, column: str) -> pl.DataFrame:
