@@ -42,5 +42,5 @@ study: studies-index
 studies-index: $(STUDIES:%=$(PAGES)/%.md)
 	$(index)
 index = $(VHS) report $(foreach csv,$(wildcard $(STUDIES:%=$(PAGES)/%/*.csv)),$(subst /,_,$(patsubst $(PAGES)/%.csv,%,$(csv)))=$(csv)) \
-  --template studies/README.md.jinja --define ours=$(if $(GIVEN),,yes) --define have="$(patsubst $(PAGES)/%.md,%,$(wildcard $(STUDIES:%=$(PAGES)/%.md)))" $(QUIET) -o $(PAGES)/README.md
+  --template studies/README.md.jinja --define ours=$(OURS) --define have="$(patsubst $(PAGES)/%.md,%,$(wildcard $(STUDIES:%=$(PAGES)/%.md)))" $(QUIET) -o $(PAGES)/README.md
 .PHONY: studies-index

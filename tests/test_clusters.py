@@ -131,9 +131,8 @@ def test_the_example_with_a_task_that_is_killed_and_queued_again(
     import polars as pl
 
     assert pl.read_parquet(merged[1]).equals(pl.read_parquet(place / "shift.calibration.parquet"))
-    assert (
-        merged[0].count(b"\n") == 1 + models * conditions * 6
-    )  # each model under each condition: all samples, five classes
+    each = models * conditions
+    assert merged[0].count(b"\n") == 1 + each * 6  # all samples, five classes
 
 
 def test_names_with_blanks_and_options_of_the_merge(place: Path, programs: dict[str, str]) -> None:

@@ -144,7 +144,7 @@ def test_the_proposal_is_a_rule_a_step_and_takes_every_set() -> None:
 
 SMALL = {
     "heads": ("HEADS_SIZES=--patch 14 --dim 24 --depth 2 --epochs 1 --batch 24", "HEADS_SNAPSHOTS=1,2", "HEADS_IMAGES=40"),
-    "diversity": ("DIVERSITY_SEEDS=0 1", "DIVERSITY_RATES=1e-3", "DIVERSITY_LAMBDAS=", "DIVERSITY_SIZES=--patch 28 --depth 2 --epochs 1"),
+    "diversity": ("DIVERSITY_RATES=1e-3", "DIVERSITY_LAMBDAS=", "DIVERSITY_SIZES=--patch 28 --depth 2 --epochs 1"),
     "distill": ("DISTILL_TEACHER=--depth 4 --dim 24 --epochs 1", "DISTILL_ALPHAS=0.5", "DISTILL_BLOCK=block:0:0,2:3", "DISTILL_HEAD=head:2.0:3.0"),
     "chirps": ("CHIRPS_COUNT=90", "CHIRPS_SIZES=--patch 32 --depth 12 --dim 24 --heads 3 --batch 8 --epochs 1"),
     "pruning": ("PRUNING_EVERY=2", "PRUNING_HALF=4", "PRUNING_IMAGES=40"),
@@ -156,7 +156,7 @@ SMALL = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_runs_on_other_data(name: str, tmp_path: Path, imagenet: Path, birds: Path) -> None:
     """Two seeds of everything on the user's own folders: the page is written, elsewhere."""
-    few = [f"{study.upper()}_SEEDS=0 1" for study in NAMES] + ["DIVERSITY_FEW=0 1"]
+    few = [f"{study.upper()}_SEEDS=0 1" for study in NAMES]
     words = [*few, *(SMALL["heads"] if name == "pruning" else ()), *SMALL[name]]
     done = subprocess.run(
         ["make", "--no-print-directory", f"study-{name}", f"PYTHON={sys.executable}", f"S={tmp_path}", *words,
