@@ -16,6 +16,7 @@ from tests.trainings import weights
 from vhs.errors import InputError
 from vhs.formats.images import decode
 from vhs.formats.shards import ShardSet
+from vhs.formats.split import Split
 from vhs.sources import foreign
 
 RECIPE = ("--depth", 2, "--dim", 16, "--heads", 2, "--patch", 8, "--epochs", 2, "--batch", 20,
@@ -83,20 +84,20 @@ def test_a_description_that_was_cut_goes_on(vhs, public: Path, monkeypatch: pyte
     from vhs.sources import in_place
 
     decoded: list[str] = []
-    checked = in_place._checked
+    attempt = in_place._attempt
 
-    def cut(channels: int, data: memoryview, place: Path, row: object) -> object:
-        decoded.append(place.name)
+    def cut(split: Split, tar: in_place._Tar, position: int) -> object:
+        decoded.append(tar.place.name)
         if len(decoded) == 50:
             raise KeyboardInterrupt
-        return checked(channels, data, place, row)
+        return attempt(split, tar, position)
 
-    monkeypatch.setattr(in_place, "_checked", cut)
+    monkeypatch.setattr(in_place, "_attempt", cut)
     assert vhs("shard", public, "at", "--in-place")[0] == 130
     assert not Path("at/train/shards.json").exists()
     assert vhs("shard", public, "at", "--in-place")[0] == 0
     assert decoded.count("imagenet1k-train-0000.tar") == 20 < decoded.count("imagenet1k-train-0002.tar")
-    monkeypatch.setattr(in_place, "_checked", checked)
+    monkeypatch.setattr(in_place, "_attempt", attempt)
     assert vhs("shard", public, "whole", "--in-place")[0] == 0
     assert not Path("at/train/shards.in-place.json").exists()
     for split in ("train", "val"):
@@ -116,6 +117,13 @@ def samples(kind: str, count: int = 10) -> list[dict[str, object]]:
         told = {"txt": {"txt": CLASSES[label]}, "json": {"json": json.dumps({"cls": int(label)}).encode()},
                 "names": {"cls": CLASSES[label].encode()}}[kind]  # fmt: skip
         made.append(sample | told)
+    return made
+
+
+def damaged(made: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The second one's image cut short, the fifth one's no image at all."""
+    made[1]["JPG"] = bytes(made[1]["JPG"])[:300]
+    made[4]["JPG"] = b"no image"
     return made
 
 
@@ -151,9 +159,11 @@ def test_classes_come_from_members_or_from_a_file(vhs, kind: str, options: tuple
         (("t", "o", "--label", "json:x"), "s000: has no label in json:x"),
         (("t", "o", "--label", "jpg"), "--label jpg: expected cls, txt or json:KEY"),
         (
-            ("t", "o", "--in-place", "--per-class", "3"),
-            "--in-place: describes tars as they are; --per-class makes others",
+            ("t", "o", "--in-place", "--region-maps", "c", "--region-names", "a"),
+            "--in-place: adds nothing to tars; --region-maps adds images",
         ),
+        (("t", "o", "--columns", "path=x"), "--columns: are of metadata.csv or Parquet"),
+        (("bad", "o", "--in-place"), "bad/00.tar: s001.JPG: cannot be decoded"),
         (("t", "o", "--class-names", "few.txt"), "s003: class 'dog' is not among the 3 of --class-names"),
         (("c", "o", "--in-place"), "is of layout folders; only tars are described where they lie"),
         (("pipe:cat t/00.tar", "o"), "would run a command"),
@@ -163,12 +173,65 @@ def test_classes_come_from_members_or_from_a_file(vhs, kind: str, options: tuple
 )
 def test_what_cannot_be_is_one_line(vhs, arguments: tuple, message: str) -> None:
     write(Path("t/%02d.tar"), samples("txt"), 10)
+    write(Path("bad/%02d.tar"), damaged(samples("txt")), 10)
     Path("few.txt").write_text("ant\nbee\ncat\n")
     (Path("c") / "ant").mkdir(parents=True)
     (Path("c") / "ant" / "a.jpg").write_bytes(jpeg(toy_images(1, 0)[0][0]))
     code, out, err = vhs("shard", *arguments)
     assert code in (2, 3) and not out
     assert message in err and len(err.strip().splitlines()) == 1
+
+
+def read(where: str) -> tuple[object, ...]:
+    """All of a set but where its images lie."""
+    data = ShardSet.open(Path(where))
+    told = data.manifest
+    return (
+        [sample._replace(tar=None, members=None) for sample in data.samples()],
+        [bytes(sample.image) for sample in data.samples()], told.classes, told.members, told.base, told.values,
+        told.mean, told.std, told.height, told.extra["skipped"], told.extra.get("train_groups"),
+    )  # fmt: skip
+
+
+OTHERWISE = [
+    ("--attributes", "told.csv"), ("--classes", "eel,ant"), ("--per-class", 1), ("--class-map", "map.csv"),
+    ("--class-map", "map.csv", "--superclasses"), ("--skip-bad",), ("--base", "clean"),
+    ("--attributes", "told.csv", "--attribute-columns", "pose", "--classes", "dog,bee", "--per-class", 2, "--skip-bad"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OTHERWISE, ids=lambda options: " ".join(map(str, options)))
+def test_what_a_description_says_is_what_a_copy_would_say(vhs, options: tuple) -> None:
+    bad = "--skip-bad" in options
+    write(Path("t/x-train-%02d.tar"), damaged(samples("txt", 20)) if bad else samples("txt", 20), 4)
+    rows = [f"s{n:03d}.jpg,{('front', 'back')[n % 2]},{n}" for n in range(20)]
+    Path("told.csv").write_text("\n".join(["file_name,pose,number", *rows]))
+    Path("map.csv").write_text("ant,n01440764\nbee,n01443537,n01484850\ncat,n01491361\ndog,n01494475\neel,n01496331\n")
+    assert "--base" not in options or vhs("shard", "t", "clean")[0] == 0
+    for where, more in (("copied", ()), ("described", ("--in-place",))):
+        code, _, err = vhs("shard", "t", where, *options, *more)
+        assert code == 0 and (" bad samples skipped" in err) == bad, err
+    assert read("copied") == read("described")
+    before = {path.name: path.read_bytes() for path in Path("described").iterdir()}
+    assert vhs("shard", "t", "described", *options, "--in-place")[0] == 0
+    assert {path.name: path.read_bytes() for path in Path("described").iterdir()} == before
+
+
+def test_effects_of_heads_by_factors_of_tars_in_place(vhs, tmp_path: Path, toy_checkpoint: Path) -> None:
+    """ImageNet-X by the base names of its files, over tars whose keys have folders."""
+    imagenet_1k_wds(tmp_path / "src", train=20, val=20)
+    keys = [sample["__key__"] for sample in by_webdataset([Path("src/imagenet1k-validation-00.tar")])]
+    rows = [{"file_name": f"{Path(key).name}.JPEG", "pose": n % 2, "style": 0} for n, key in enumerate(keys)]
+    Path("x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pattern = "src/imagenet1k-validation-{00..00}.tar"
+    told = ("--class-names", "json:class_name", "--attributes", "x.jsonl")
+    tables = []
+    for where, more in (("copied", ()), ("described", ("--in-place",))):
+        assert vhs("shard", pattern, where, *told, *more)[0] == 0
+        code, out, err = vhs("ablate", toy_checkpoint, "--data", where, "--by", "pose")
+        assert code == 0, err
+        tables.append(out)
+    assert tables[0] == tables[1] and "pose=1" in tables[0]
 
 
 def test_links_and_other_members_of_foreign_tars_are_left_alone(vhs) -> None:

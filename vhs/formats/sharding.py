@@ -42,11 +42,7 @@ def write_set(
     are made again and the others kept; a complete set of another plan is refused. Images are decoded once, so a bad one
     is found here.
     """
-    if not len(split.ids):
-        raise InputError(f"{split.name}/{split.split}: has no samples.")
-    check_texts(split)
-    if split.several and LABELS in split.attributes:
-        raise InputError(f"{split.name}: an attribute is called {LABELS}, where all right labels stand. Rename it.")
+    check(split)
     plan = plan_of(split, per_tar, skip_bad)
     done = finished_manifest(out, plan)
     state = Written() if done is not None else _resume(out, plan)
@@ -65,6 +61,15 @@ def write_set(
             told.add(data, out / f"{number:06d}.tar", number)
     progress(str(out), len(split.ids), len(split.ids))
     return complete(out, done or manifest_of(split, state, plan), told), state.skipped
+
+
+def check(split: Split) -> None:
+    """Raises InputError for a split that cannot become a set."""
+    if not len(split.ids):
+        raise InputError(f"{split.name}/{split.split}: has no samples.")
+    check_texts(split)
+    if split.several and LABELS in split.attributes:
+        raise InputError(f"{split.name}: an attribute is called {LABELS}, where all right labels stand. Rename it.")
 
 
 def _mend(out: Path, entry: TarEntry, samples: Callable[[list[str]], Iterator[Encoded]]) -> mmap | bytes:
@@ -187,14 +192,21 @@ def _sample(split: Split, position: int) -> Encoded:
     data = split.encoded(position)
     pixels = decode(data, split.channels, f"{split.name}/{split.split}: {key}")
     members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
-    attributes: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
-    attributes |= {name: float(values[position]) for name, values in split.targets.items()}
-    attributes |= {LABELS: list(several)} if len(several) > 1 else {}
-    if attributes:
-        members.append((f"{key}.json", json.dumps(attributes, sort_keys=True).encode()))
+    stated = told_of(split, position)
+    if stated:
+        members.append((f"{key}.json", stated.encode()))
     members.append((f"{key}.{suffix_of(data)}", data))
     members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
     return Encoded(members, *sums(pixels), pixels.shape[:2])
+
+
+def told_of(split: Split, position: int) -> str:
+    """The text of a sample's `.json`: attributes, targets, and all right labels where it has several; else nothing."""
+    told: dict[str, Any] = {name: values[position] for name, values in split.attributes.items()}
+    told |= {name: float(values[position]) for name, values in split.targets.items()}
+    several = split.several[position] if split.several else ()
+    told |= {LABELS: list(several)} if len(several) > 1 else {}
+    return json.dumps(told, sort_keys=True) if told else ""
 
 
 def sums(pixels_HWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,8 @@ import numpy as np
 from vhs.errors import InputError, UsageError, choices
 from vhs.formats.atomic import sha256
 from vhs.formats.images import encode_png
+from vhs.formats.places import Place
+from vhs.formats.tar import Member
 from vhs.seeds import sample_keys
 
 MAX_KEY = 90
@@ -34,7 +36,8 @@ class Split:
     attributes: name -> a text for every id, by which samples are grouped.
     base: name and hash of the set it is a shifted version of; version_of: the folder of that set, where it is made
     together with it; extra: more for the manifest. members: suffix -> position -> bytes of further files of a sample;
-    regions: names of the values of `regions.png`, from 0 on.
+    regions: names of the values of `regions.png`, from 0 on. tars: those of others that the images lie in; lies: for
+    each id the number of its tar, and where in it.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Split:
     version_of: str = ""
     members: Mapping[str, Callable[[int], bytes]] = field(default_factory=dict)
     regions: tuple[str, ...] = ()
+    tars: tuple[Place, ...] = ()
+    lies: Sequence[tuple[int, Member]] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -125,7 +130,7 @@ def subset(split: Split, kept: Sequence[int]) -> Split:
     return replace(
         split, ids=[split.ids[i] for i in kept], labels=[split.labels[i] for i in kept],
         several=tuple(split.several[i] for i in kept) if split.several else (),
-        encoded=partial(_at, split.encoded, kept),
+        encoded=partial(_at, split.encoded, kept), lies=[split.lies[i] for i in kept] if split.lies else (),
         members={name: partial(_at, made, kept) for name, made in split.members.items()},
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
         targets={name: [values[i] for i in kept] for name, values in split.targets.items()},

@@ -36,8 +36,7 @@ class Attributes:
 
     def of(self, ids: Sequence[str], split: str) -> list[Mapping[str, str]]:
         """The row of each sample. Raises InputError for one that has none."""
-        others = self.rows.get(OTHERS)
-        found = [self.rows.get(name, others) for name in ids]
+        found = [self._row(name) for name in ids]
         lacking = [name for name, row in zip(ids, found, strict=True) if row is None]
         if lacking:
             raise InputError(
@@ -45,6 +44,13 @@ class Attributes:
                 f"{lacking[0]}. Add them, or a row with the file name {OTHERS} for all others."
             )
         return [row for row in found if row is not None]
+
+    def _row(self, name: str) -> Mapping[str, str] | None:
+        """That of a sample, else that of all others. In tars of others the key tells, or its last part: IMAGE of
+        `TAR/n01440764/IMAGE`."""
+        _, *key = name.split("/")
+        told = (name, "__".join(key), key[-1]) if key else (name,)
+        return next((self.rows[each] for each in (*told, OTHERS) if each in self.rows), None)
 
 
 def read(path: Path) -> Attributes:

@@ -88,8 +88,8 @@ def splits(folder: Path) -> list[Split]:
     return [split_of(contents) for contents in read(str(folder))]
 
 
-def split_of(contents: Contents) -> Split:
-    """The contents as a split whose images are copied into tars of ours."""
+def split_of(contents: Contents, *, stays: bool = False) -> Split:
+    """The contents as a split. stays: whether the images stay where they are, in tars that are compared with hashes."""
     files = _Opened(contents.of.tars)
     items = contents.samples
 
@@ -98,10 +98,11 @@ def split_of(contents: Contents) -> Split:
         return bytes(files.data(tar)[sample.image.offset : sample.image.offset + sample.image.size])
 
     told = zip(contents.of.tars, contents.states, strict=True)
-    fingerprint = sha256("\n".join(f"{place.name}:{size}:{version}" for place, (size, version) in told).encode())
+    known = [f"{place.name}:{size}" + ("" if stays else f":{version}") for place, (size, version) in told]
     return Split(
         name=contents.of.name, split=contents.of.split, classes=contents.classes, ids=contents.ids,
-        labels=contents.labels, encoded=encoded, fingerprint=fingerprint, source=contents.of.name,
+        labels=contents.labels, encoded=encoded, fingerprint=sha256("\n".join(known).encode()), source=contents.of.name,
+        tars=contents.of.tars, lies=[(item.tar, item.sample.image) for item in items],
         channels=channels_of([partial(_opened, encoded, position) for position in range(min(PROBED, len(items)))]),
     )  # fmt: skip
 

@@ -7,64 +7,82 @@ cut goes on; nothing but files of ours is ever removed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from vhs.errors import InputError, UsageError
+from vhs.errors import InputError, UnreadableError, UsageError
 from vhs.formats import sharding, tar_cache
-from vhs.formats.atomic import sha256, sha256_file
+from vhs.formats.atomic import sha256_file
 from vhs.formats.images import decode, suffix_of
 from vhs.formats.index import Row
 from vhs.formats.manifest import Manifest, TarEntry
 from vhs.formats.places import Place, Remote
 from vhs.formats.shard_journal import Encoded, Written, resume, save_journal
 from vhs.formats.sharding import Told
-from vhs.formats.tar import Member, open_tar
+from vhs.formats.split import Split
+from vhs.formats.tar import open_tar
 from vhs.progress import Progress, silent
-from vhs.sources import foreign_split
-from vhs.sources.foreign_split import Contents, Located, local
+from vhs.sources.foreign_split import local
 
 JOURNAL = "shards.in-place.json"
 
 
-def describe(out: Path, contents: Contents, *, progress: Progress = silent) -> Manifest:
-    """Write what describes the set to the folder `out`; returns its manifest.
+def describe(
+    out: Path, split: Split, *, skip_bad: bool = False, progress: Progress = silent
+) -> tuple[Manifest, list[str]]:  # fmt: skip
+    """Write what describes the set to the folder `out`; returns its manifest and the messages of skipped samples.
 
-    A complete description of these tars is left as it is; one of others is refused. Raises InputError naming a sample
-    that cannot be decoded: nobody could leave it out of tars that stay as they are.
+    split: with `tars` and `lies`. A complete description of it is left as it is; one of another is refused. Raises
+    InputError naming a sample that cannot be decoded, unless `skip_bad`.
     """
-    at = _folder_of(contents.of.tars, out)
-    looked_at = zip(contents.of.tars, contents.states, strict=True)
-    sizes = "\n".join(f"{place.name}:{state.size}" for place, state in looked_at)
-    split = replace(foreign_split.split_of(contents), extra={"tars_at": at}, fingerprint=sha256(sizes.encode()))
-    plan = sharding.plan_of(split, 0, skip_bad=False)
+    sharding.check(split)
+    split = replace(split, extra=split.extra | {"tars_at": _folder_of(split.tars, out)})
+    plan = sharding.plan_of(split, 0, skip_bad)
     done = sharding.finished_manifest(out, plan)
     state = Written() if done else resume(out, plan, JOURNAL) or Written()
     recorded = done.tars if done else tuple(TarEntry(**entry) for entry in state.tars)
     told = Told()
-    by_tar = _by_tar(contents)
+    by_tar = _by_tar(split)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, place in enumerate(contents.of.tars):
+        for number, (place, positions) in enumerate(by_tar.items()):
             progress(f"reading {split.name}/{split.split}", number, len(by_tar))
-            path = local(place)
-            data = memoryview(open_tar(path))
-            rows = list(_rows(contents, by_tar[number], data))
-            entry = _entry(place, path, len(rows))
-            if number >= len(recorded):
-                state.add(entry, list(pool.map(partial(_checked, split.channels, data, place), rows)))
+            tar = _Tar.open(number, place)
+            known = recorded[number] if number < len(recorded) else None
+            if known is not None and known.samples == len(positions):
+                rows = [_row(split, tar, position) for position in positions]
+            else:  # new, or one of which bad samples were left out: which ones is found again
+                looked = pool.map(partial(_attempt, split, tar), positions)
+                rows, encoded = _good(looked, None if not skip_bad else [] if known else state.skipped)
+            entry = _entry(tar, len(rows))
+            if known is None:
+                state.add(entry, encoded)
                 save_journal(out, plan, state, JOURNAL)
-            elif recorded[number] != entry:
+            elif known != entry:
                 raise UsageError(f"{place}: has changed since {out} was begun. Remove {out}, or name another folder.")
             for row in rows:
-                told.add_row(row, data)
+                told.add_row(row, tar.data)
     progress(f"reading {split.name}/{split.split}", len(by_tar), len(by_tar))
-    manifest = done or sharding.manifest_of(split, state, plan)
-    sharding.complete(out, manifest, told)
+    manifest = sharding.complete(out, done or sharding.manifest_of(split, state, plan), told)
     (out / JOURNAL).unlink(missing_ok=True)
-    return manifest
+    return manifest, state.skipped
+
+
+class _Tar(NamedTuple):
+    """A tar that is described: its number in the set, where it lies, and its bytes here."""
+
+    number: int
+    place: Place
+    path: Path
+    data: memoryview
+
+    @classmethod
+    def open(cls, number: int, place: Place) -> _Tar:
+        path = local(place)
+        return cls(number, place, path, memoryview(open_tar(path)))
 
 
 def _folder_of(tars: tuple[Place, ...], out: Path) -> str:
@@ -87,38 +105,55 @@ def _folder_of(tars: tuple[Place, ...], out: Path) -> str:
     return at
 
 
-def _by_tar(contents: Contents) -> list[list[int]]:
-    """Positions of the samples of each tar."""
-    found: list[list[int]] = [[] for _ in contents.of.tars]
-    for position, item in enumerate(contents.samples):
-        found[item.tar].append(position)
+def _by_tar(split: Split) -> dict[Place, list[int]]:
+    """Positions of the samples of each tar that has any, in order."""
+    found: dict[Place, list[int]] = {}
+    for position, (number, _) in enumerate(split.lies):
+        found.setdefault(split.tars[number], []).append(position)
     return found
 
 
-def _rows(contents: Contents, positions: list[int], data: memoryview) -> Iterator[Row]:
-    for position in positions:
-        item: Located = contents.samples[position]
-        image = item.sample.image
-        kind = suffix_of(data[image.offset : image.offset + 12])
-        if kind is None:
-            where = contents.of.tars[item.tar]
-            raise InputError(
-                f"{where}: {image.name}: is not a PNG, JPEG or WebP image. Mend it, or shard without --in-place."
-            )
-        yield Row(item.tar, contents.ids[position], str(contents.labels[position]), "", {kind: image})
-
-
-def _checked(channels: int, data: memoryview, place: Place, row: Row) -> Encoded:
-    image: Member = next(iter(row.members.values()))
+def _attempt(split: Split, tar: _Tar, position: int) -> tuple[Row, Encoded] | InputError:
+    """A sample's row, and what is summed over its pixels; what is wrong with one that cannot be decoded."""
     try:
-        pixels = decode(data[image.offset : image.offset + image.size], channels, f"{place}: {image.name}")
+        row = _row(split, tar, position)
+        (image,) = row.members.values()
+        data = tar.data[image.offset : image.offset + image.size]
+        pixels = decode(data, split.channels, f"{tar.place}: {image.name}")
+    except UnreadableError:
+        raise
     except InputError as error:
-        raise InputError(f"{error} Mend it, or shard without --in-place and with --skip-bad.") from error
-    return Encoded([], *sharding.sums(pixels), pixels.shape[:2])
+        return error
+    return row, Encoded([], *sharding.sums(pixels), pixels.shape[:2])
 
 
-def _entry(place: Place, path: Path, samples: int) -> TarEntry:
-    digest = sha256_file(path)
-    if isinstance(place, Remote):  # where the set's own reading will look for it
-        tar_cache.default().adopt(path, digest)
-    return TarEntry(place.name, samples, path.stat().st_size, digest)
+def _row(split: Split, tar: _Tar, position: int) -> Row:
+    image = split.lies[position][1]
+    kind = suffix_of(tar.data[image.offset : image.offset + 12])
+    if kind is None:
+        raise InputError(f"{tar.place}: {image.name}: is not a PNG, JPEG or WebP image.")
+    label, stated = str(split.labels[position]), sharding.told_of(split, position)
+    return Row(tar.number, split.ids[position], label, stated, {kind: image})
+
+
+def _good(
+    looked: Iterable[tuple[Row, Encoded] | InputError], skipped: list[str] | None
+) -> tuple[list[Row], list[Encoded]]:
+    """What is sound of a tar. skipped: takes the messages of what is not; None where none may be left out."""
+    rows, encoded = [], []
+    for found in looked:
+        if not isinstance(found, InputError):
+            rows.append(found[0])
+            encoded.append(found[1])
+        elif skipped is None:
+            raise InputError(f"{found} Mend it, or leave such images out with --skip-bad.") from found
+        else:
+            skipped.append(str(found))
+    return rows, encoded
+
+
+def _entry(tar: _Tar, samples: int) -> TarEntry:
+    digest = sha256_file(tar.path)
+    if isinstance(tar.place, Remote):  # where the set's own reading will look for it
+        tar_cache.default().adopt(tar.path, digest)
+    return TarEntry(tar.place.name, samples, len(tar.data), digest)

@@ -57,13 +57,9 @@ class Asked:
     in_place: bool = False
 
 
-Part = Split | Contents
-"""What becomes a set: a split that is written, or contents of tars that are described where they lie."""
-
-
 def parts(
     source: str, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
-) -> dict[Path, Part]:  # fmt: skip
+) -> dict[Path, Split]:  # fmt: skip
     """Folder -> what goes into it: `out` itself for a single split, else a folder in it each.
 
     Raises UsageError or InputError for what cannot be.
@@ -75,8 +71,8 @@ def parts(
     check_range("val_share", asked.val_share, 0, 1)
     check_range("count", asked.count, 8)
     if asked.in_place:
-        return _in_place(source, out, asked, progress)
-    if source == "dominoes":
+        found = _in_place(source, asked, progress)
+    elif source == "dominoes":
         found = _dominoes(asked)
     elif source == "chirps":
         found = _chirps(asked)
@@ -107,13 +103,14 @@ def _with_more(found: list[Split], asked: Asked, note: Note) -> list[Split]:
 
 
 def write(
-    folder: Path, part: Part, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
+    folder: Path, part: Split, out: Path, asked: Asked, *, progress: Progress = silent, note: Note = unheard
 ) -> ShardSet:  # fmt: skip
     """Write one shard set; a rerun keeps what is there and sound."""
-    if isinstance(part, Contents):
-        return ShardSet(folder, in_place.describe(folder, part, progress=progress))
     made = as_shifted(part, out / part.version_of) if part.version_of else part
-    manifest, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
+    if asked.in_place:
+        manifest, skipped = in_place.describe(folder, made, skip_bad=asked.skip_bad, progress=progress)
+    else:
+        manifest, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
     if skipped:
         note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
     return ShardSet(folder, manifest)
@@ -167,27 +164,22 @@ def class_list(classes: str) -> list[str]:
         raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
 
 
-def _in_place(source: str, out: Path, asked: Asked, progress: Progress) -> dict[Path, Part]:
-    """The contents of tars that stay as they are. Raises UsageError for options that would change what is in them."""
-    changed = {
-        "--classes": asked.classes, "--per-class": asked.per_class, "--base": asked.base, "--skip-bad": asked.skip_bad,
-        "--region-maps": asked.region_maps, "--columns": asked.columns, "--class-map": asked.class_map,
-        "--attributes": asked.attributes,
-    }  # fmt: skip
-    given = next((option for option, value in changed.items() if value), None)
-    if given is not None:
-        raise UsageError(f"--in-place: describes tars as they are; {given} makes others. Drop one of the two.")
+def _in_place(source: str, asked: Asked, progress: Progress) -> list[Split]:
+    """The contents of tars that stay as they are. Raises UsageError for options that would add images to them."""
+    if asked.region_maps is not None:
+        raise UsageError("--in-place: adds nothing to tars; --region-maps adds images. Drop one of the two.")
     layout = asked.layout or (layouts.WEBDATASET if foreign.holds_tars(source) else layouts.detect(source))
     if layout != layouts.WEBDATASET:
         raise UsageError(
             f"--in-place: {places.redacted(source)} is of layout {layout}; only tars are described where they lie."
         )
-    found = _contents(source, asked, progress)
-    return {out / part.of.split if len(found) > 1 else out: part for part in found}
+    return [foreign_split.split_of(part, stays=True) for part in _contents(source, asked, progress)]
 
 
 def _contents(source: str, asked: Asked, progress: Progress) -> list[Contents]:
     """The contents of tars that others wrote; a single set takes the split's name asked for."""
+    if asked.columns is not None:
+        raise UsageError("--columns: are of metadata.csv or Parquet. What tells a class in tars is named by --label.")
     found = foreign_split.read(source, asked.label, asked.class_names, progress=progress)
     if asked.split is None:
         return found
