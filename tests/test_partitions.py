@@ -260,10 +260,12 @@ def test_functions_of_python_do_as_the_commands(typed, toy_checkpoint: Path, toy
     import vhs
 
     model, data = vhs.load_model(toy_checkpoint, device="cpu"), vhs.open_shards(toy_shards)
+    other = vhs.load_model(toy_checkpoint, device="cpu")
     calls = {
         "ablate": lambda **more: vhs.ablate(model, data, shift="contrast:3", per_sample=True, tile=16, **more),
         "evalshift": lambda **more: vhs.evalshift(model, data, by="label", summary="groups", tile=16, **more),
         "specialize": lambda **more: vhs.specialize(model, data, tile=16, **more),
+        "match": lambda **more: [vhs.match(model, other, data, tile=16, **more)],
     }
     for name, call in calls.items():
         whole = call(quiet=True)
@@ -271,6 +273,7 @@ def test_functions_of_python_do_as_the_commands(typed, toy_checkpoint: Path, toy
             empty = call(part=f"{index}/3", keep=f"{name}.{index}", quiet=True)
             assert type(empty) is type(whole) and not any(len(frame) for frame in empty)
         merged = vhs.merge([f"{name}.{index}" for index in range(3)])
+        merged = [merged] if name == "match" else merged
         assert type(merged) is type(whole)
         assert all(one.equals(other) for one, other in zip(merged, whole, strict=True)), name
         typed("merge", *(f"{name}.{index}" for index in range(3)), "-o", "t.csv")

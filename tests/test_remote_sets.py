@@ -17,7 +17,7 @@ from tests.foreign_tars import imagenet_1k_wds
 from tests.trainings import training
 from tests.web import Faults, served
 from vhs.errors import InputError, UsageError
-from vhs.formats import places, tar_cache, transfers
+from vhs.formats import excerpts, places, subsets, tar_cache, transfers
 from vhs.formats.places import Remote
 from vhs.formats.shards import ShardSet, pick
 from vhs.runs import cache
@@ -262,6 +262,110 @@ class TestCache:
         with served(folder) as url:
             assert ShardSet.open(places.parse(f"{url}/val")).index is None
             assert same(decoded(url), decoded(folder))
+
+
+class TestExcerpts:
+    """Of few samples no more is fetched than they need."""
+
+    FEW = 24
+
+    @pytest.fixture(autouse=True)
+    def apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(excerpts, "GAP", 2048)  # those of small images that are next to each other come as one
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return packed(tmp_path / "set", 400)
+
+    def few(self, place: object) -> cache.Decoded:
+        data = ShardSet.open(places.parse(f"{place}/val"))
+        return cache.decode(data, cache.choose(data, self.FEW))
+
+    def test_little_comes_and_it_is_kept(self, folder: Path, kept: Path) -> None:
+        told = Faults()
+        whole = sum(entry.bytes for entry in ShardSet.open(folder / "val").manifest.tars)
+        with served(folder, told) as url:
+            assert same(self.few(url), self.few(folder))
+            assert sum(told.asked[f"/val/{n:06d}.tar"] for n in range(8)) >= 8  # a subset is spread over all tars
+            first = told.sent
+            beside = sum(path.stat().st_size for path in (folder / "val").glob("shards.*"))
+            assert first - beside < whole / 4 and not list(kept.glob("*.part"))
+            assert same(self.few(url), self.few(folder)) and told.sent - first == beside
+            assert same(decoded(url), decoded(folder))  # then all: whole tars, beside the excerpts
+            before = told.sent
+            assert same(self.few(url), self.few(folder)) and told.sent - before == beside
+
+    def test_samples_that_were_not_expected_are_read_all_the_same(self, folder: Path) -> None:
+        with served(folder) as url:
+            data, local = (ShardSet.open(places.parse(f"{where}/val")) for where in (url, folder))
+            one, *_, other = data.samples()
+            subsets.expect(data, [one])
+            wanted = {sample.id: bytes(sample.image) for sample in local.samples()}
+            assert bytes(one.image) == wanted[one.id] and bytes(other.image) == wanted[other.id]
+            neighbour = list(data.samples())[1]  # of a tar of which an excerpt is open
+            assert bytes(neighbour.image) == wanted[neighbour.id]
+
+    @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
+    def test_200_faults_change_nothing(self, folder: Path, kept: Path, seed: int) -> None:
+        told = Faults(left=200, odds=0.4, seed=seed)
+        local = self.few(folder)
+        with served(folder, told) as url:
+            while told.left:
+                assert same(self.few(url), local)
+                for path in kept.iterdir():
+                    path.unlink()
+
+    def test_a_server_without_ranges_sends_tars_as_before(self, folder: Path) -> None:
+        told = Faults(ranges=False)
+        with served(folder, told) as url:
+            assert same(self.few(url), self.few(folder))
+        whole = sum(entry.bytes for entry in ShardSet.open(folder / "val").manifest.tars)
+        assert told.sent < 2.5 * whole  # those that were asked for a part before the first answer came twice
+
+    def test_a_damaged_excerpt_is_fetched_again(self, folder: Path, kept: Path) -> None:
+        with served(folder) as url:
+            local = self.few(url)
+            for path in kept.glob("*.tar"):
+                path.write_bytes(bytes(path.stat().st_size))
+            assert same(self.few(url), local)
+
+    def test_what_has_other_digests_is_fetched_whole_and_believed_by_its_hash(self, folder: Path, kept: Path) -> None:
+        path = folder / "val/shards.digests"
+        local = self.few(folder)
+        path.write_bytes(path.read_bytes()[: -8 * 400] + bytes(8 * 400))
+        with served(folder) as url:
+            assert same(self.few(url), local)
+        assert all(path.stem in {entry.sha256 for entry in ShardSet.open(folder / "val").manifest.tars}
+                   for path in kept.glob("*.tar"))  # fmt: skip
+
+    def test_what_changed_on_the_server_is_told(self, folder: Path) -> None:
+        tar = folder / "val/000003.tar"
+        tar.write_bytes(bytes(tar.stat().st_size))
+        with served(folder) as url, pytest.raises(InputError, match=r"000003\.tar: its content is not what the manif"):
+            self.few(url)
+
+    def test_tars_larger_than_the_cache_are_no_hindrance(
+        self, folder: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        smallest = min(entry.bytes for entry in ShardSet.open(folder / "val").manifest.tars)
+        monkeypatch.setenv("VHS_CACHE_GB", str(smallest / 2 / 1e9))
+        with served(folder) as url:
+            assert same(self.few(url), self.few(folder))
+            with pytest.raises(InputError, match="Allow more in"):
+                decoded(url)
+        assert list(kept.glob("*.tar"))
+
+    def test_fill_images_and_parts_fetch_their_own(self, vhs, folder: Path, toy_checkpoint: Path) -> None:
+        told = Faults()
+        words = ("ablate", toy_checkpoint, "--fill", "mean", "--max-samples", 64, "--tile", 16)
+        local = vhs(*words, "--data", folder / "val", "--fill-data", folder / "train")
+        assert local[0] == 0, local[2]
+        with served(folder, told) as url:
+            words = (*words, "--data", f"{url}/val", "--fill-data", f"{url}/train")
+            assert vhs(*words)[1] == local[1]
+            for part in range(2):
+                assert vhs(*words, "--part", f"{part}/2", "-o", f"{part}.part")[0] == 0
+        assert vhs("merge", "0.part", "1.part")[1] == local[1]
 
 
 class TestHostileServers:

@@ -6,8 +6,7 @@ A model is a reference as on the command line, or what `load_model` gives; data 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from vhs import accepted, notebook_parts
 from vhs import summary as summaries
 from vhs.accepted import Ablated, Data, Models, Names, Shifted, Specialized
 from vhs.arms.table import Study
-from vhs.console import Talk, spoken
+from vhs.console import spoken
 from vhs.errors import UsageError
 from vhs.fitting import opening as fitting
 from vhs.formats import places, references, schemas, shards
@@ -33,10 +32,8 @@ from vhs.notebook_parts import merge
 from vhs.notebook_pruning import prune
 from vhs.progress import Progress
 from vhs.records.evaluation import summary_of
-from vhs.runs import ablation, cache, evaluation, journal, opening, runtime
-from vhs.runs.journal import Keeping
+from vhs.runs import ablation, cache, evaluation, runtime
 from vhs.runs.opening import Options
-from vhs.runs.run import Run
 from vhs.sources import packing
 from vhs.viewing import specialization
 
@@ -91,7 +88,10 @@ def ablate(
             device=device, threads=threads, precision=precision, compiled=compiled, skip_bad=skip_bad, verify=verify,
             ablation=removed, fill_data=accepted.data(fill_data), part=notebook_parts.share(part, keep),
         )  # fmt: skip
-        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
+        with notebook_parts.opened(accepted.models(models), data, asked, talk, keep=keep, resume=resume) as (
+            run,
+            keeping,
+        ):
             measured = ablation.measure(run, keeping, outcomes=per_sample)
             if asked.part is not None:
                 rows, folds = notebook_parts.write(measured, run, keep)
@@ -116,7 +116,10 @@ def evalshift(
             seed=seed, tile=tile, device=device, threads=threads, precision=precision, skip_bad=skip_bad,
             verify=verify, part=notebook_parts.share(part, keep),
         )  # fmt: skip
-        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
+        with notebook_parts.opened(accepted.models(models), data, asked, talk, keep=keep, resume=resume) as (
+            run,
+            keeping,
+        ):
             measured = evaluation.measure(run, keeping)
             if asked.part is not None:
                 whole = notebook_parts.asked_of(summary, normalise_by)
@@ -142,24 +145,15 @@ def specialize(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device, threads=threads,
             precision=precision, skip_bad=skip_bad, verify=verify, part=notebook_parts.share(part, keep),
         )  # fmt: skip
-        with _run(models, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
+        with notebook_parts.opened(accepted.models(models), data, asked, talk, keep=keep, resume=resume) as (
+            run,
+            keeping,
+        ):
             measured = specialization.measure(run, keeping, wanted)
             if asked.part is not None:
                 return Specialized(*notebook_parts.write(measured, run, keep))
             parts = list(measured.tables())
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
-
-
-@contextmanager
-def _run(
-    models: Models, data: Data, asked: Options, talk: Talk, *, keep: str | Path | None, resume: bool
-) -> Iterator[tuple[Run, Keeping]]:  # fmt: skip
-    """A run, and where its finished conditions are kept until the block ends well."""
-    new_tile = asked.tile is not None
-    with journal.keep(accepted.path(keep), resume=resume, new_tile=new_tile, note=talk.note) as keeping:
-        named, place = accepted.models(models), accepted.data(data)
-        yield opening.open_named(named, place, asked, progress=talk.progress, note=talk.note), keeping
-        keeping.discard()
 
 
 def compare(

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 from torch import Tensor, nn
 
-from vhs import accepted
+from vhs import accepted, notebook_parts
 from vhs.accepted import Data, Models, Names
 from vhs.console import spoken
+from vhs.errors import UsageError
 from vhs.formats.references import Loaded
 from vhs.measures import intervention
 from vhs.progress import Progress
@@ -42,17 +43,24 @@ def match(
     models: Models, against: Loaded | str | Path, data: Data = None, *, shift: Names = (),
     max_samples: int | None = None, seed: int = 0, tile: int | None = None, device: str = "auto",
     threads: int | None = None, precision: str = "float32", skip_bad: bool = False, verify: bool = True,
-    progress: Progress | None = None, quiet: bool = False,
+    keep: str | Path | None = None, resume: bool = False, part: str | None = None, progress: Progress | None = None,
+    quiet: bool = False,
 ) -> pl.DataFrame:  # fmt: skip
     """Which head of another model each head is most like, as `vhs specialize --against`."""
     with spoken(progress, quiet=quiet) as talk:
         asked = Options(
             shift=accepted.names(shift), max_samples=max_samples, seed=seed, tile=tile, device=device,
             threads=threads, precision=precision, skip_bad=skip_bad, verify=verify,
+            part=notebook_parts.share(part, keep),
         )  # fmt: skip
+        if part is not None and skip_bad:
+            raise UsageError("skip_bad: matches of images moved by bad ones cannot be added up from parts.")
         named = [*accepted.models(models), *accepted.models(against)]
-        run = opening.open_named(named, accepted.data(data), asked, progress=talk.progress, note=talk.note)
-        return pl.concat(matching.match(run))
+        with notebook_parts.opened(named, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
+            measured = matching.measure(run, keeping)
+            if asked.part is not None:
+                return notebook_parts.write(measured, run, keep)[0]
+            return pl.concat(tables.rows for tables in measured.tables())
 
 
 @contextmanager

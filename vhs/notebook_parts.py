@@ -1,25 +1,29 @@
-"""Parts of a run, as functions; a part of `vhs.notebook`."""
+"""Runs that keep what is finished, and parts of them, as functions; a part of `vhs.notebook`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from vhs import accepted
-from vhs.accepted import Ablated, Shifted, Specialized
-from vhs.console import spoken
+from vhs.accepted import Ablated, Data, Shifted, Specialized
+from vhs.console import Talk, spoken
 from vhs.errors import UsageError
 from vhs.formats import part_file
 from vhs.formats.atomic import write_whole
+from vhs.formats.references import Loaded
 from vhs.formats.tables import frame
 from vhs.records import merging
 from vhs.records.evaluation import summary_of
 from vhs.records.kinds import KINDS
 from vhs.records.record import SPECIALIZE
-from vhs.runs import parts
+from vhs.runs import journal, opening, parts
+from vhs.runs.journal import Keeping
+from vhs.runs.opening import Options
 from vhs.runs.recording import Measured
 from vhs.runs.run import Run
 from vhs.summary import Asked
@@ -46,6 +50,18 @@ def merge(
         if merged.record.measured == SPECIALIZE:
             return Specialized(*(pl.concat(getattr(tables, name) for tables in found) for name in Specialized._fields))
         return pl.concat(tables.rows for tables in found)
+
+
+@contextmanager
+def opened(
+    models: list[str | Loaded], data: Data, asked: Options, talk: Talk, *, keep: str | Path | None, resume: bool
+) -> Iterator[tuple[Run, Keeping]]:  # fmt: skip
+    """A run, and where its finished conditions are kept until the block ends well."""
+    new_tile = asked.tile is not None
+    with journal.keep(accepted.path(keep), resume=resume, new_tile=new_tile, note=talk.note) as keeping:
+        place = accepted.data(data)
+        yield opening.open_named(models, place, asked, progress=talk.progress, note=talk.note), keeping
+        keeping.discard()
 
 
 def share(part: str | None, keep: str | Path | None) -> Part | None:

@@ -20,7 +20,8 @@ from vhs.errors import UsageError
 from vhs.fitting import windows
 from vhs.fitting.start import Size
 from vhs.formats.pixels import IMAGENET, resize_and_crop
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 from vhs.formats.verification import Verification
 from vhs.runs import cache
 from vhs.seeds import sample_keys

@@ -76,6 +76,11 @@ def of_images(image: bytes | memoryview, further: Mapping[str, bytes | memoryvie
     return digest.digest()[:EACH]
 
 
+def of(known: Digests, place: int) -> bytes:
+    """That of the sample at this place in stored order."""
+    return known.each[place * EACH : (place + 1) * EACH]
+
+
 def write(folder: Path, manifest_hash: str, digests: Digests) -> None:
     """Beside the manifest, whole or not at all."""
     write_whole(folder / FILE, MAGIC + manifest_hash.encode() + digests.stated + digests.each)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from vhs.errors import InputError
 from vhs.formats import images
 from vhs.formats.manifest import Manifest
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 
 MARGIN = 4
 """Pixels of the resized image."""

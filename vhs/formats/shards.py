@@ -6,12 +6,12 @@ A sample is `key.png|jpg|webp` and `key.cls`, optionally `key.json`. See docs/fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from vhs.formats.images import SUFFIXES, decode
 from vhs.formats.index import Index, Row
 from vhs.formats.manifest import Manifest
 from vhs.formats.places import Place, Remote
+from vhs.formats.sample import FURTHER, Sample
 from vhs.formats.tars import CachedTars, LocalTars, Tar
 
 MANIFEST = "shards.json"
@@ -29,42 +30,7 @@ MOST = 1 << 28
 """Bytes of a manifest behind a URL."""
 LABELS = "labels"
 """Key of a sample's .json under which all its right labels stand."""
-FURTHER = ("regions.png", "bare.png")
 MEMBERS = (*SUFFIXES, "cls", "json", *FURTHER)
-
-
-class Sample(NamedTuple):
-    """One sample as stored: id, label (-1 where there are targets), the tar it lies in and its images there by suffix,
-    a value a group column, a number a target; place: its position in stored order;
-    labels: all that are right, where the set has samples with several."""
-
-    id: str
-    label: int
-    tar: Tar
-    members: Mapping[str, tar.Member]
-    attributes: tuple[str, ...] = ()
-    targets: tuple[float, ...] = ()
-    place: int = 0
-    labels: tuple[int, ...] = ()
-
-    @property
-    def image(self) -> memoryview:
-        """The encoded image: a view of the mapped tar, which is fetched first where it lies elsewhere."""
-        return self.tar.part(self.members[self._suffix])
-
-    @property
-    def further(self) -> dict[str, memoryview]:
-        """Its other images by suffix: `regions.png`, `bare.png`."""
-        return {name: self.tar.part(part) for name, part in self.members.items() if name in FURTHER}
-
-    @property
-    def where(self) -> str:
-        """What messages call it."""
-        return f"{self.tar.where}: {self.members[self._suffix].name}"
-
-    @property
-    def _suffix(self) -> str:
-        return next(suffix for suffix in SUFFIXES if suffix in self.members)
 
 
 @dataclass(frozen=True)
@@ -133,7 +99,7 @@ class ShardSet:
 
     def _rows(self) -> Iterator[tuple[Tar, Row]]:
         """Every sample with its tar: by the index, or by walking through the tars."""
-        lie = [Tar(self.tars.where(entry), partial(self.tars.data, entry)) for entry in self.manifest.tars]
+        lie = [Tar(entry, self.tars) for entry in self.manifest.tars]
         if self.index is not None:
             for row in self.index.rows():
                 yield lie[row.tar], row

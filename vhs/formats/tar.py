@@ -28,6 +28,10 @@ class Member(NamedTuple):
     offset: int
     size: int
 
+    def of(self, data: memoryview) -> memoryview:
+        """Its bytes. data: the tar's."""
+        return data[self.offset : self.offset + self.size]
+
 
 def tar_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
     """A USTAR archive of (name, data) with fixed times, modes and owners."""

@@ -2,7 +2,8 @@
 
 `$VHS_CACHE` names the folder, `$VHS_CACHE_GB` how much it may hold. A tar has its name only once its content is what
 the manifest says; until then it is `NAME.part`, which the next run continues and a run that fetches it has locked.
-What was used longest ago goes first. A tar that goes while a process still reads it stays readable for that process.
+Of few samples an excerpt is kept instead, a file with holes. What was used longest ago goes first. What goes while a
+process still reads it stays readable for that process.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from vhs.errors import UnreadableError, UsageError, VhsError
+from vhs.errors import InputError, UnreadableError, UsageError, VhsError
 from vhs.formats import locks, transfers
 from vhs.formats.atomic import sha256, sha256_file, write_whole
+from vhs.formats.excerpts import Excerpt
 from vhs.formats.manifest_checks import SHA256
 from vhs.formats.places import Remote
+from vhs.formats.tar import open_tar
 
 FOLDER, LIMIT = "VHS_CACHE", "VHS_CACHE_GB"
 GIGABYTES = 50.0
@@ -32,11 +36,36 @@ VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "oid")
 
 
 @dataclass(frozen=True)
+class _Content:
+    """A file that the cache is asked for. name: a sha256; size: bytes; room: those it takes on disk; fetch: appends to
+    a file what it lacks; wrong: says what is wrong with one that came; what: names it in messages."""
+
+    name: str
+    size: int
+    room: int
+    fetch: Callable[[Path], None]
+    wrong: Callable[[Path], str]
+    what: object
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is there, as far as its size tells."""
+        try:
+            return path.stat().st_size == self.size
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
 class TarCache:
     """limit: bytes of all tars together."""
 
     folder: Path
     limit: int
+
+    def holds(self, digest: str, size: int) -> bool:
+        """Whether a tar with this hash and size is here."""
+        path = self.folder / f"{digest}.tar"
+        return path.is_file() and path.stat().st_size == size
 
     def unhashed(self, place: Remote) -> Path:
         """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version."""
@@ -52,19 +81,39 @@ class TarCache:
                 if again:
                     raise UnreadableError(f"{place}: changes while it is read. Try again when it is whole.")
 
-        return self._path(name, None, told[0], fetch, place)
+        return self._kept(_Content(name, told[0], told[0], fetch, _believed, place))
 
-    def path(
-        self, digest: str, size: int, fetch: Callable[[Path], None], what: object, *, known: bool = False
-    ) -> Path:  # fmt: skip
+    def path(self, digest: str, size: int, place: Remote, *, known: bool = False) -> Path:
         """The tar with this hash and size, fetched if it is not here, or no longer sound.
 
-        fetch: appends to a file what it lacks; what: names the tar; known: whether one that is here has been compared
-        with its hash before. Raises UnreadableError where what comes has another hash, twice.
+        known: whether one that is here has been compared with its hash before. Raises Differs where what comes has
+        another hash, twice.
         """
         assert SHA256.fullmatch(digest)
-        path = self.folder / f"{digest}.tar"
-        if not known and _is_there(path, size) and not _is_sound(path, digest):
+        fetch = partial(transfers.fetch, place, size)
+        return self._sound(_Content(digest, size, size, fetch, partial(_by_hash, digest, size), place), known)
+
+    def excerpt(self, excerpt: Excerpt, size: int, place: Remote, *, known: bool = False) -> Path:
+        """What an excerpt wants of the tar at `place`, of `size` bytes; the rest is holes.
+
+        Raises Differs where what comes is not sound, twice; NoRanges where the server sends whole files.
+        """
+
+        def fetch(part: Path) -> None:
+            with part.open("r+b") as file:
+                file.truncate(0)  # nothing tells what a broken run left in it
+                file.truncate(size)
+                for begin, data in transfers.some(place, excerpt.ranges, size):
+                    file.seek(begin)
+                    file.write(data)
+
+        wrong = partial(_by_samples, excerpt)
+        return self._sound(_Content(excerpt.name, size, excerpt.bytes, fetch, wrong, place), known)
+
+    def _sound(self, content: _Content, known: bool) -> Path:
+        """The file of the cache; one that is here is looked at, unless it is known."""
+        path = self.folder / f"{content.name}.tar"
+        if not known and content.is_at(path) and content.wrong(path):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -72,29 +121,29 @@ class TarCache:
                     f"{path}: is damaged and cannot be removed: {error.strerror}. Remove it, or name another folder in "
                     f"${FOLDER}."
                 ) from error
-        return self._path(digest, digest, size, fetch, what)
+        return self._kept(content)
 
-    def _path(self, name: str, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> Path:
-        path = self.folder / f"{name}.tar"
-        if _is_there(path, size):
+    def _kept(self, content: _Content) -> Path:
+        path = self.folder / f"{content.name}.tar"
+        if content.is_at(path):
             with suppress(OSError):
                 os.utime(path)
             return path
-        if size > self.limit:
+        if content.room > self.limit:
             raise UnreadableError(
-                f"{what}: has {size / GIGABYTE:.1f} GB, the cache {self.folder} may hold {self.limit / GIGABYTE:g}. "
-                f"Allow more in ${LIMIT}."
+                f"{content.what}: has {content.room / GIGABYTE:.1f} GB, the cache {self.folder} may hold "
+                f"{self.limit / GIGABYTE:g}. Allow more in ${LIMIT}."
             )
         try:
             with _locked(path.with_name(path.name + PART)) as part:
-                if not _is_there(path, size):  # else another process fetched it while this one waited
-                    self._make_room(size, keep=part)
-                    _fetch(part, digest, size, fetch, what)
+                if not content.is_at(path):  # else another process fetched it while this one waited
+                    self._make_room(content.room, keep=part)
+                    _fetch(part, content)
                     os.replace(part, path)
         except OSError as error:
             raise VhsError(
-                f"{self.folder}: {what} cannot be kept there: {error.strerror or error}. Name another folder in "
-                f"${FOLDER}."
+                f"{self.folder}: {content.what} cannot be kept there: {error.strerror or error}. Name another folder "
+                f"in ${FOLDER}."
             ) from error
         return path
 
@@ -116,7 +165,8 @@ class TarCache:
             if OURS.fullmatch(path.name) and path != keep:  # the folder may hold a user's own files
                 with suppress(OSError):
                     status = path.stat()
-                    found.setdefault(status.st_ino, []).append((status.st_mtime_ns, status.st_size, path))
+                    taken = min(status.st_size, status.st_blocks * 512)  # an excerpt has holes
+                    found.setdefault(status.st_ino, []).append((status.st_mtime_ns, taken, path))
         held = sum(names[0][1] for names in found.values())  # a file with two names is one
         for names in sorted(found.values()):
             if held + size <= self.limit:
@@ -138,28 +188,45 @@ def default() -> TarCache:
     return TarCache(Path(os.environ.get(FOLDER) or home / "vhs"), int(limit * GIGABYTE))
 
 
-def _is_there(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
+class Differs(UnreadableError):
+    """What comes is not what was to come."""
 
 
-def _fetch(part: Path, digest: str | None, size: int, fetch: Callable[[Path], None], what: object) -> None:
-    """Raises UnreadableError where the content is another one, also when fetched from its start."""
+def _fetch(part: Path, content: _Content) -> None:
+    """Raises Differs where the content is another one, also when fetched from its start."""
     for again in (False, True):
-        fetch(part)
-        if digest is None:
-            return
-        found = sha256_file(part)
-        if found == digest and part.stat().st_size == size:
+        content.fetch(part)
+        reason = content.wrong(part)
+        if not reason:
             return
         os.truncate(part, 0)  # what an earlier run left may have been of another file
         if again:
-            raise UnreadableError(
-                f"{what}: its content is not what the manifest says (sha256 {found[:12]}…, expected {digest[:12]}…). "
-                f"Copy the set there again."
+            raise Differs(
+                f"{content.what}: its content is not what the manifest says ({reason}). Copy the set there again."
             )
+
+
+def _believed(_: Path) -> str:
+    """Of a file whose hash nobody knows."""
+    return ""
+
+
+def _by_hash(digest: str, size: int, path: Path) -> str:
+    """What is wrong with a tar that should have this hash and size; nothing, if it has."""
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        return str(error.strerror)
+    fine = found == digest and path.stat().st_size == size
+    return "" if fine else f"sha256 {found[:12]}…, expected {digest[:12]}…"
+
+
+def _by_samples(excerpt: Excerpt, path: Path) -> str:
+    """What is wrong with a file that should hold what an excerpt wants."""
+    try:
+        return "" if excerpt.is_sound(memoryview(open_tar(path))) else "digests of its samples"
+    except InputError as error:
+        return str(error)
 
 
 @contextmanager
@@ -198,13 +265,6 @@ def _remove(path: Path) -> bool:
         return False
     finally:
         os.close(handle)
-
-
-def _is_sound(path: Path, digest: str) -> bool:
-    try:
-        return sha256_file(path) == digest
-    except OSError:
-        return False
 
 
 def _version(place: Remote) -> tuple[int, str]:

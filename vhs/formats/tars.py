@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vhs.errors import InputError, UnreadableError
 from vhs.formats import tar_cache, transfers
+from vhs.formats.excerpts import Excerpt
 from vhs.formats.manifest import TarEntry
 from vhs.formats.places import Place, Remote
 from vhs.formats.tar import Member, open_tar
@@ -22,22 +23,33 @@ OPEN = 64
 """Tars mapped at once; what is forgotten is mapped again."""
 ATTEMPTS = 3
 """Times a tar is fetched that others evict before it is opened."""
+AT_ONCE = 8
+"""Tars of which excerpts are fetched at the same time: each is little, and every request waits for its answer."""
 
 
 class Tar(NamedTuple):
-    """One tar, and how its bytes are had."""
+    """One tar of a set, and what opens it."""
 
-    where: str
-    data: Callable[[], memoryview]
+    entry: TarEntry
+    tars: LocalTars | CachedTars
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return self.tars.where(self.entry)
+
+    def data(self) -> memoryview:
+        """All of its bytes."""
+        return self.tars.data(self.entry)
 
     def part(self, member: Member) -> memoryview:
         """The bytes of a member."""
-        return self.data()[member.offset : member.offset + member.size]
+        return self.tars.part(self.entry, member)
 
 
 class LocalTars:
     """In a folder of this machine; mapped once, for the life of the set. where: what messages call a tar; path: the
-    file it lies in here; data: its bytes."""
+    file it lies in here; data: its bytes; part: those of a member."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,6 +67,9 @@ class LocalTars:
             self._mapped[entry.name] = _mapped(self.path(entry), entry)
         return self._mapped[entry.name]
 
+    def part(self, entry: TarEntry, member: Member) -> memoryview:
+        return member.of(self.data(entry))
+
 
 class CachedTars:
     """From elsewhere, in the cache; what is there already is compared with its hash once by every process.
@@ -66,6 +81,7 @@ class CachedTars:
         self._place, self._cache = place, cache or tar_cache.default()
         self._next = dict(zip(names := [entry.name for entry in entries], names[1:], strict=False))
         self._entries = {entry.name: entry for entry in entries}
+        self._excerpts: Mapping[str, Excerpt] = {}
         self._mapped: OrderedDict[str, memoryview] = OrderedDict()
         self._process = os.getpid()
         self._sound: set[str] = set()
@@ -82,49 +98,82 @@ class CachedTars:
 
     def path(self, entry: TarEntry) -> Path:
         """Raises UnreadableError where it cannot be fetched."""
-        there, known = self._place / entry.name, entry.name in self._sound
-        fetch = partial(transfers.fetch, there, entry.bytes)
-        path = self._cache.path(entry.sha256, entry.bytes, fetch, there, known=known)
-        self._sound.add(entry.name)
+        known = entry.sha256 in self._sound
+        path = self._cache.path(entry.sha256, entry.bytes, self._place / entry.name, known=known)
+        self._sound.add(entry.sha256)
         return path
 
     def data(self, entry: TarEntry) -> memoryview:
         """Raises UnreadableError where it cannot be fetched. Begins to fetch the tar after it."""
-        with self._lock:
-            found = self._mapped.get(entry.name)
-            if found is not None:
-                self._mapped.move_to_end(entry.name)
-                return found
-        found = self._open(entry)
-        with self._lock:
-            self._mapped[entry.name] = found
-            while len(self._mapped) > OPEN:
-                self._mapped.popitem(last=False)
-        if self.in_order and entry.name in self._next:
+        found, new = self._held(entry.sha256, entry, partial(self.path, entry))
+        if new and self.in_order and entry.name in self._next:
             self.fetch([self._entries[self._next[entry.name]]])
         return found
 
+    def part(self, entry: TarEntry, member: Member) -> memoryview:
+        """The bytes of a member: of an excerpt that holds it, else of the tar."""
+        excerpt = self._excerpts.get(entry.name)
+        if excerpt is not None and excerpt.holds(member) and not self._cache.holds(entry.sha256, entry.bytes):
+            try:
+                return member.of(self._held(excerpt.name, entry, partial(self._excerpt_path, entry, excerpt))[0])
+            except transfers.NoRanges:
+                self._excerpts = {}
+            except tar_cache.Differs:  # the hash of the whole tar decides
+                self._excerpts = {name: kept for name, kept in self._excerpts.items() if name != entry.name}
+        return member.of(self.data(entry))
+
+    def expect(self, excerpts: Mapping[str, Excerpt]) -> None:
+        """Say what alone is read next of some tars, by their names in the order in which they are read."""
+        self._excerpts = excerpts
+        wanted = [(self._entries[name], excerpt) for name, excerpt in excerpts.items()]
+        if 2 * sum(excerpt.bytes for _, excerpt in wanted) <= self.limit:  # else some would go before they are read
+            for first in range(min(AT_ONCE, len(wanted))):
+                self._beside(partial(self._excerpt_path, *item) for item in wanted[first::AT_ONCE])
+
     def fetch(self, entries: Iterable[TarEntry]) -> None:
         """Begin to fetch tars beside what else is done; what fails is told when the tar is asked for."""
+        self._beside(partial(self.path, entry) for entry in entries)
+
+    def _beside(self, calls: Iterable[Callable[[], Path]]) -> None:
         if os.getpid() == self._process:  # workers take what is there, or fetch what they lack
-            Thread(target=self._fetch, args=(tuple(entries),), daemon=True).start()
+            Thread(target=_until_one_fails, args=(tuple(calls),), daemon=True).start()
 
-    def _fetch(self, entries: tuple[TarEntry, ...]) -> None:
-        with suppress(Exception):
-            for entry in entries:
-                self.path(entry)
+    def _excerpt_path(self, entry: TarEntry, excerpt: Excerpt) -> Path:
+        path = self._cache.excerpt(excerpt, entry.bytes, self._place / entry.name, known=excerpt.name in self._sound)
+        self._sound.add(excerpt.name)
+        return path
 
-    def _open(self, entry: TarEntry) -> memoryview:
-        for _ in range(ATTEMPTS):
-            path = self.path(entry)
-            with suppress(UnreadableError):  # evicted before it was opened
-                return _mapped(path, entry)
-        raise UnreadableError(f"{path}: goes as soon as it is fetched. Allow the cache more in ${tar_cache.LIMIT}.")
+    def _held(self, name: str, entry: TarEntry, path_of: Callable[[], Path]) -> tuple[memoryview, bool]:
+        """The bytes of a file of the cache, and whether it was opened for that."""
+        with self._lock:
+            if name in self._mapped:
+                self._mapped.move_to_end(name)
+                return self._mapped[name], False
+        found = _opened(entry, path_of)
+        with self._lock:
+            self._mapped[name] = found
+            while len(self._mapped) > OPEN:
+                self._mapped.popitem(last=False)
+        return found, True
 
 
 def of(place: Place, entries: Iterable[TarEntry]) -> LocalTars | CachedTars:
     """The tars that lie in a folder or behind a URL."""
     return CachedTars(place, tuple(entries)) if isinstance(place, Remote) else LocalTars(place)
+
+
+def _until_one_fails(calls: Iterable[Callable[[], Path]]) -> None:
+    with suppress(Exception):
+        for call in calls:
+            call()
+
+
+def _opened(entry: TarEntry, path_of: Callable[[], Path]) -> memoryview:
+    for _ in range(ATTEMPTS):
+        path = path_of()
+        with suppress(UnreadableError):  # evicted before it was opened
+            return _mapped(path, entry)
+    raise UnreadableError(f"{path}: goes as soon as it is fetched. Allow the cache more in ${tar_cache.LIMIT}.")
 
 
 def _mapped(path: Path, entry: TarEntry) -> memoryview:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,30 @@ def folders(place: Remote) -> list[Remote]:
 
 def blocks(place: Remote, start: int, size: int) -> Iterator[bytes]:
     """The bytes of a file of `size` bytes from `start` on, in order; each block is asked for until it is whole."""
-    wanted = [(begin, min(begin + BLOCK, size)) for begin in range(start, size, BLOCK)]
+    for begin, end, data in _in_turn(place, [(start, size)], size):
+        if len(data) > end - begin:  # a server that knows no ranges sent everything
+            yield data[begin:]
+            return
+        yield data
+
+
+def some(place: Remote, ranges: Iterable[tuple[int, int]], size: int) -> Iterator[tuple[int, bytes]]:
+    """Ranges (begin, end) of a file of `size` bytes, in blocks: where each begins, and its bytes.
+
+    Raises NoRanges where the server sends everything instead.
+    """
+    for begin, end, data in _in_turn(place, ranges, size):
+        if len(data) > end - begin:
+            raise NoRanges(f"{place}: its server sends no part of it.")
+        yield begin, data
+
+
+def _in_turn(place: Remote, ranges: Iterable[tuple[int, int]], size: int) -> Iterator[tuple[int, int, bytes]]:
+    """The blocks of ranges: begin, end, and what came. The first is asked for alone: it may come as the whole file."""
+    wanted = [(at, min(at + BLOCK, end)) for begin, end in ranges for at in range(begin, end, BLOCK)]
     for first in (0, *range(1, len(wanted), AHEAD)):
-        for part, data in _ranges(place, wanted[first : first + (AHEAD if first else 1)], size).items():
-            if len(data) > part[1] - part[0]:  # a server that knows no ranges sent everything
-                yield data[start:]
-                return
-            yield data
+        for (begin, end), data in _ranges(place, wanted[first : first + (AHEAD if first else 1)], size).items():
+            yield begin, end, data
 
 
 def fetch(place: Remote, size: int, target: Path) -> None:
@@ -117,6 +134,10 @@ def fetch(place: Remote, size: int, target: Path) -> None:
             file.truncate(have := 0)
         for block in blocks(place, have, size):
             file.write(block)
+
+
+class NoRanges(UnreadableError):
+    """A server sends files as a whole only."""
 
 
 class Lost(UnreadableError):

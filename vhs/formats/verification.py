@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from vhs.errors import InputError
-from vhs.formats import digests
+from vhs.formats import digests, subsets
 from vhs.formats.atomic import sha256_file
 from vhs.formats.manifest import TarEntry
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 from vhs.formats.tars import CachedTars
 
 THREADS = 2
@@ -53,7 +54,8 @@ class Verification:
 
 @contextmanager
 def verify(data: ShardSet, samples: Sequence[Sample], share: tuple[int, int] = (0, 1)) -> Iterator[None]:
-    """Check what is read while the block runs; raises InputError at its end."""
+    """Check what is read while the block runs, and fetch no more of a set elsewhere; raises InputError at its end."""
+    subsets.expect(data, samples)
     checks = Verification(data, samples, share)
     try:
         yield
@@ -93,6 +95,5 @@ def check_tar(data: ShardSet, entry: TarEntry) -> None:
 
 def _check_samples(samples: Sequence[Sample], known: digests.Digests) -> None:
     for sample in samples:
-        place = sample.place * digests.EACH
-        if digests.of_images(sample.image, sample.further) != known.each[place : place + digests.EACH]:
+        if digests.of_images(sample.image, sample.further) != digests.of(known, sample.place):
             raise InputError(f"{sample.where}: its content is not what was sharded. {MEND}")

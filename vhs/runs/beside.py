@@ -13,7 +13,8 @@ import torch
 from vhs.errors import InputError
 from vhs.formats import images, pixels
 from vhs.formats.pixels import Geometry
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 from vhs.formats.verification import verify
 from vhs.measures.regions import differing
 from vhs.runs import cache

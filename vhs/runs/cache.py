@@ -22,7 +22,8 @@ from vhs.errors import InputError, UnreadableError, UsageError, VhsError
 from vhs.formats import pixels
 from vhs.formats.manifest import Manifest
 from vhs.formats.pixels import IMAGENET, Geometry
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 from vhs.formats.verification import verify
 from vhs.measures.views import padded
 from vhs.progress import Progress, silent
@@ -194,7 +195,7 @@ def _decode_all(
         for start in range(0, len(samples), CHUNK):
             chunk = samples[start : start + CHUNK]
             for sample in chunk:
-                sample.tar.data()  # fetched here, where a signal ends it, and not in a thread
+                _ = sample.image  # fetched here, where a signal ends it, and not in a thread
             results = pool.map(attempt, chunk) if threads else map(attempt, chunk)
             for sample, result in zip(chunk, results, strict=True):
                 if isinstance(result, InputError):

@@ -11,7 +11,8 @@ import torch
 
 from vhs.errors import MismatchError
 from vhs.formats.atomic import sha256
-from vhs.formats.shards import Sample, ShardSet
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet
 from vhs.runs import cache, ranks
 from vhs.seeds import nested_order
 from vhs.world import WHOLE, Part, world

@@ -12,7 +12,7 @@ import torch
 
 from vhs.errors import InputError, UsageError, choices
 from vhs.formats.manifest import Manifest
-from vhs.formats.shards import Sample
+from vhs.formats.sample import Sample
 
 LABEL = "label"
 

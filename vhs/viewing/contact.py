@@ -16,7 +16,8 @@ from vhs.figures import style
 from vhs.formats import frost, pixels, places, regular
 from vhs.formats.images import decode
 from vhs.formats.places import Place
-from vhs.formats.shards import Sample, ShardSet, is_set
+from vhs.formats.sample import Sample
+from vhs.formats.shards import ShardSet, is_set
 from vhs.formats.verification import verify
 from vhs.runs import conditions
 from vhs.seeds import sample_keys

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-
-import polars as pl
 
 from vhs.errors import UsageError
 from vhs.measures.matching import Matching
@@ -17,13 +14,8 @@ from vhs.runs.recording import Measured, model_record, record_of
 from vhs.runs.run import Run
 
 
-def match(run: Run, keeping: Keeping = NOTHING_KEPT) -> Iterator[pl.DataFrame]:
-    """Yield, by finished condition, the matches rows of all models but the last, each beside the last."""
-    yield from (found.rows for found in measure(run, keeping).tables())
-
-
 def measure(run: Run, keeping: Keeping = NOTHING_KEPT) -> Measured:
-    """The same before it becomes rows."""
+    """The matches of all models but the last, each beside the last."""
     *models, other = run.models
     if not models:
         raise UsageError("--against: takes a model to compare with it. Name one.")
