@@ -331,6 +331,7 @@ def test_a_page_that_was_cut_says_so(browser: Any, folder: Path, tmp_path: Path)
     browser.get_log("browser")
 
 
+@pytest.mark.slow
 def test_how_long_pages_take(browser: Any, folder: Path, tmp_path: Path) -> None:
     from tests.large import ablation
     from vhs.reports import opening, page

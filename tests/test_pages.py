@@ -117,7 +117,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize("width", ["column", pytest.param("page", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "name"), KINDS)
 def test_every_kind_fits_its_page(
     made: Path, kind: str, name: str, width: str, monkeypatch: pytest.MonkeyPatch

@@ -137,6 +137,7 @@ def test_a_killed_part_is_resumed_and_a_finished_one_ends_at_once(
     assert typed.merged([f"p.{index}.part" for index in range(3)]) == whole
 
 
+@pytest.mark.slow
 def test_processes_within_a_part(typed, toy_checkpoint: Path, other: Path) -> None:
     from tests.shells import torchrun
 
@@ -151,6 +152,7 @@ def test_processes_within_a_part(typed, toy_checkpoint: Path, other: Path) -> No
     assert one.archive == two.archive and one.info.samples == two.info.samples == 48
 
 
+@pytest.mark.slow
 def test_stored_shifts_with_other_samples_and_images_before_them(typed, toy_checkpoint, toy_shards, tmp_path) -> None:
     """A stored version of fewer images, in another order; and one with an image that the clean set has not."""
     data = ShardSet.open(toy_shards / "val")
@@ -222,6 +224,7 @@ def test_models_settle_on_the_first_tile_of_all(typed, toy_checkpoint, monkeypat
     assert len(seen) == 8 and all(tile.equal(seen[0]) for tile in seen)
 
 
+@pytest.mark.slow
 def test_regions_and_their_twins(typed, vhs, toy_checkpoint) -> None:
     typed("shard", "chirps", "chirps", "--count", 60, "--side", 128)
     sizes = ("--epochs", 1, "--patch", 32, "--dim", 16, "--heads", 2, "--depth", 2)
@@ -233,6 +236,7 @@ def test_regions_and_their_twins(typed, vhs, toy_checkpoint) -> None:
         assert typed.merged(parts) == whole
 
 
+@pytest.mark.slow
 def test_targets(typed, tmp_path: Path) -> None:
     """Regression, intact and without heads."""
     typed("shard", "chirps", "chirps", "--count", 60, "--side", 128)

@@ -24,9 +24,9 @@ def test_the_headline(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -
 
 
 def test_head_ends_the_command_quietly(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
-    done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c -q | head -3", tmp_path, program=vhs_program)
+    done = shell(f"vhs ablate {toy_checkpoint} --shift noise -q | head -3", tmp_path, program=vhs_program)
     assert done.returncode == 0 and done.stderr == b"" and done.stdout.count(b"\n") == 3
-    done = shell(f"vhs ablate {toy_checkpoint} --shift imagenet-c -q | head -3", tmp_path, PYTHONUNBUFFERED="1")
+    done = shell(f"vhs ablate {toy_checkpoint} --shift noise -q | head -3", tmp_path, PYTHONUNBUFFERED="1")
     assert done.returncode == 0 and done.stderr == b""
 
 

@@ -368,7 +368,9 @@ def test_from_python(made: Path, html: str, toy_shards: Path, monkeypatch: pytes
 # --- size ---
 
 
-@pytest.mark.parametrize(("shape", "samples", "most"), [((6, 4), 500, 1e6), ((12, 12), 2000, 6e6)])
+@pytest.mark.parametrize(
+    ("shape", "samples", "most"), [((6, 4), 500, 1e6), pytest.param((12, 12), 2000, 6e6, marks=pytest.mark.slow)]
+)
 def test_the_size_of_a_page(shape: tuple[int, int], samples: int, most: float) -> None:
     """76 conditions, where removing a head changes 2 % of answers: the demo's shape under 1 MB, ViT-B's under 6."""
     from tests.large import ablation

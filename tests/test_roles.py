@@ -274,6 +274,8 @@ def test_models_say_whether_heads_specialize_and_whether_that_predicts_robustnes
     assert nothing.filter((pl.col("question") == "predicts") & (pl.col("what") == "jsd_layer"))["p"][0] > 0.01
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_level_of_prediction_where_specialization_is_worth_nothing() -> None:
     found = []
     for seed in range(40):
@@ -295,6 +297,7 @@ def test_whole_runs_are_permuted_not_their_checkpoints() -> None:
     assert models._permuted_p(x[1:], y[1:], y[1:] ** 2, (runs[1:], kinds[1:]), rng) is None
 
 
+@pytest.mark.slow
 def test_checkpoints_count_once_and_data_sets_are_kept_apart() -> None:
     heads, shift, _ = many(np.random.default_rng(13))
     plain = models.models(heads, shift)

@@ -138,6 +138,8 @@ def drawn(rng: np.random.Generator, drops_KH: np.ndarray, rate: float, n: int) -
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_levels_of_the_classes() -> None:
     """Heads exactly at the margin in one condition and far below in the others are rarely called what they are not."""
     rng, margin, heads, runs = np.random.default_rng(1), 0.02, 6, 40

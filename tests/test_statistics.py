@@ -114,6 +114,7 @@ def test_contrast_scales_by_hand() -> None:
     assert values["log_odds"] == pytest.approx(np.log(20.5 / 20.5) - np.log(16.5 / 24.5))
 
 
+@pytest.mark.slow
 def test_cross_fold_correlation_is_unmoved_by_shared_errors() -> None:
     """Unrelated importances measured on the same images: the plain correlation is fooled, ours is not."""
     rng = np.random.default_rng(3)
@@ -128,6 +129,7 @@ def test_cross_fold_correlation_is_unmoved_by_shared_errors() -> None:
     assert abs(np.mean(ours)) < 0.08
 
 
+@pytest.mark.slow
 def test_disattenuated_correlation_recovers_the_true_one() -> None:
     rng = np.random.default_rng(4)
     found = []
