@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -191,6 +194,35 @@ def read(where: str) -> tuple[object, ...]:
         [bytes(sample.image) for sample in data.samples()], told.classes, told.members, told.base, told.values,
         told.mean, told.std, told.height, told.extra["skipped"], told.extra.get("train_groups"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, suffix", [("gz", ".tar.gz"), ("gz", ".tgz"), ("bz2", ".tar.bz2"), ("xz", ".tar.xz")])
+def test_compressed_tars_are_read_as_plain_ones(vhs, kind: str, suffix: str) -> None:
+    write(Path("plain/x-%02d.tar"), samples("txt"), 4)
+    Path("packed").mkdir()
+    for path in sorted(Path("plain").iterdir()):
+        pack = {"gz": gzip, "bz2": bz2, "xz": lzma}[kind].compress
+        Path("packed", path.stem + suffix).write_bytes(pack(path.read_bytes()))
+    for source, where in (("plain", "one"), ("packed", "other"), (f"packed/x-{{00..02}}{suffix}", "third")):
+        code, _, err = vhs("shard", source, where)
+        assert code == 0, err
+    assert read("one") == read("other") == read("third")
+    assert ShardSet.open(Path("other")).manifest.name == "x"
+    code, _, err = vhs("shard", "packed", "at", "--in-place")
+    assert code == 3 and f"packed/x-00{suffix}: is compressed, so that no image has a place in it" in err
+    first = Path(f"packed/x-00{suffix}")
+    first.write_bytes(first.read_bytes()[:-200])
+    code, _, err = vhs("shard", "packed", "cut")
+    assert code == 3 and f"x-00{suffix}: cannot be unpacked" in err and len(err.splitlines()) == 1
+
+
+def test_what_unpacks_to_far_too_much_is_told(vhs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vhs.formats import regular
+
+    monkeypatch.setattr(regular, "MAX_UNPACKED", 1 << 20)
+    Path("x.tar.gz").write_bytes(gzip.compress(bytes(1 << 24)))
+    code, _, err = vhs("shard", "x.tar.gz", "out")
+    assert code == 3 and "x.tar.gz" in err and "that is no data set of images" in err and len(err.splitlines()) == 1
 
 
 OTHERWISE = [

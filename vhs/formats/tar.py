@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from vhs.errors import InputError
 
@@ -50,11 +50,17 @@ def open_tar(path: Path) -> mmap.mmap | bytes:
         raise InputError(f"{path}: is no regular file.")
     try:
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:
-        return b""  # an empty file cannot be mapped
+            return mapped(file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def mapped(file: IO[bytes]) -> mmap.mmap | bytes:
+    """The bytes of an open tar, mapped; they stay when it is closed."""
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        return b""  # an empty file cannot be mapped
 
 
 def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool = False) -> Iterator[Member]:

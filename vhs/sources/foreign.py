@@ -15,9 +15,9 @@ from vhs.formats import places
 from vhs.formats.places import Place, Remote
 from vhs.formats.shard_journal import JOURNAL
 from vhs.formats.shards import MANIFEST, ShardSet
+from vhs.sources.compressed import stem
 from vhs.sources.folders import SPLITS
 
-SUFFIX = ".tar"
 MOST = 100_000
 """Names that braces may stand for."""
 WORD = re.compile(r"[A-Za-z]+")
@@ -34,12 +34,12 @@ class TarSet:
 
 def is_named(source: str) -> bool:
     """Whether a source names tars, or URLs."""
-    return isinstance(places.parse(source), Remote) or source.rstrip("/").endswith(SUFFIX)
+    return isinstance(places.parse(source), Remote) or stem(source.rstrip("/")) is not None
 
 
 def is_folder(folder: Path) -> bool:
     """Whether a folder holds tars that others wrote, and no folders but those of sets made of them."""
-    if not any(folder.glob(f"*{SUFFIX}")) or _is_ours(folder):
+    if not _tars_in(folder) or _is_ours(folder):
         return False
     below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return all(_is_made(path) for path in below)
@@ -48,7 +48,12 @@ def is_folder(folder: Path) -> bool:
 def holds_tars(source: str) -> bool:
     """Whether a source names tars, or is a folder with some: what can be described where it lies."""
     place = places.parse(source)
-    return is_named(source) or (isinstance(place, Path) and place.is_dir() and any(place.glob(f"*{SUFFIX}")))
+    return is_named(source) or (isinstance(place, Path) and place.is_dir() and bool(_tars_in(place)))
+
+
+def _tars_in(folder: Path) -> list[Path]:
+    """In the order of their names."""
+    return sorted(path for path in folder.iterdir() if stem(path.name) is not None)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -80,11 +85,11 @@ def sets(source: str) -> list[TarSet]:
 def _tars(source: str) -> Sequence[Place]:
     place = places.parse(source)
     if isinstance(place, Path) and place.is_dir():
-        return sorted(place.glob(f"*{SUFFIX}"))
+        return _tars_in(place)
     if isinstance(place, Path) and place.exists():
         return [place]
     named = [places.parse(name) for name in _expanded(source)]
-    if not all(name.name.endswith(SUFFIX) for name in named):
+    if not all(stem(name.name) for name in named):
         raise InputError(f"{places.redacted(source)}: expected names of tars, such as train-{{0000..0099}}.tar.")
     lacking = next((name for name in named if isinstance(name, Path) and not name.is_file()), None)
     if lacking is not None:
@@ -110,13 +115,13 @@ def _expanded(source: str) -> list[str]:
 
 def _split(name: str) -> str:
     """train, val or test, where a word of the name says so."""
-    words = [SPLITS[word.lower()] for word in WORD.findall(name.removesuffix(SUFFIX)) if word.lower() in SPLITS]
+    words = [SPLITS[word.lower()] for word in WORD.findall(stem(name) or name) if word.lower() in SPLITS]
     return words[-1] if words else ""
 
 
 def _name(tars: Sequence[Place]) -> str:
     """What stands before split and number: `imagenet1k` of imagenet1k-train-0000.tar; else the folder's name."""
-    stem = re.sub(r"[-_.]*\d*$", "", tars[0].name.removesuffix(SUFFIX))
-    words = re.split(r"[-_.]", stem)
+    plain = re.sub(r"[-_.]*\d*$", "", stem(tars[0].name) or tars[0].name)
+    words = re.split(r"[-_.]", plain)
     kept = [word for word in words if word.lower() not in SPLITS]
     return "-".join(kept).strip("-") or tars[0].parent.name or "tars"

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from vhs.errors import InputError, UsageError
 from vhs.formats import tar
@@ -64,14 +63,14 @@ class Teller:
         return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
 
 
-def samples(path: Path, where: str, label: Teller | None, class_name: Teller | None) -> Iterator[Foreign]:
-    """Every sample of a tar with an image, in order. label: None is what the first sample has.
+def samples(file: IO[bytes], where: str, label: Teller | None, class_name: Teller | None) -> Iterator[Foreign]:
+    """Every sample of an open tar with an image, in order. label: None is what the first sample has.
 
     Raises InputError naming tar and sample for one without a label.
     """
-    data = tar.open_tar(path)
+    data = tar.mapped(file)
     lies = {_place(member.name): member for member in tar.members(data, where, others=True)}
-    for sample in _grouped(path, where):
+    for sample in _grouped(file, where):
         key = sample["__key__"]
         suffix = _image(sample, f"{where}: {key}")
         if suffix is None:
@@ -90,17 +89,16 @@ def samples(path: Path, where: str, label: Teller | None, class_name: Teller | N
         yield Foreign(key, said, class_name.of(sample) if class_name else None, member)
 
 
-def _grouped(path: Path, where: str) -> Iterator[dict[str, Any]]:
+def _grouped(file: IO[bytes], where: str) -> Iterator[dict[str, Any]]:
     import tarfile
 
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    with path.open("rb") as stream:
-        try:
-            yield from group_by_keys(tar_file_expander([{"url": where, "stream": stream}]))
-        except (tarfile.TarError, ValueError, EOFError, OSError) as error:
-            reason = str(error.args[0] if error.args else error).splitlines()[0][:120]
-            raise InputError(f"{where}: cannot be read as WebDataset does: {reason}.") from error
+    try:
+        yield from group_by_keys(tar_file_expander([{"url": where, "stream": file}]))
+    except (tarfile.TarError, ValueError, EOFError, OSError) as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0][:120]
+        raise InputError(f"{where}: cannot be read as WebDataset does: {reason}.") from error
 
 
 def _place(name: str) -> str:

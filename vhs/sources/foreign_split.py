@@ -18,9 +18,9 @@ from vhs.formats import regular, tar_cache
 from vhs.formats.atomic import sha256
 from vhs.formats.places import Place, Remote
 from vhs.formats.split import Split, tar_ids
-from vhs.formats.tar import open_tar
+from vhs.formats.tar import mapped
 from vhs.progress import Progress, silent
-from vhs.sources import foreign
+from vhs.sources import compressed, foreign
 from vhs.sources.folders import PROBED, channels_of, wordnet
 from vhs.sources.foreign import TarSet
 from vhs.sources.foreign_samples import Foreign, Teller, samples
@@ -126,7 +126,9 @@ class _Opened:
     def data(self, number: int) -> memoryview:
         found = self._mapped.get(number)
         if found is None:
-            found = self._mapped[number] = memoryview(open_tar(local(self._tars[number])))
+            place = self._tars[number]
+            with compressed.opened(local(place), place) as file:
+                found = self._mapped[number] = memoryview(mapped(file))
             while len(self._mapped) > OPEN:
                 self._mapped.popitem(last=False)
         return found
@@ -142,7 +144,8 @@ def _samples(
         path = local(place)
         status = path.stat()
         states.append(State(status.st_size, path.name if isinstance(place, Remote) else str(status.st_mtime_ns)))
-        found += [Located(number, sample) for sample in samples(path, str(place), label, class_name)]
+        with compressed.opened(path, place) as file:
+            found += [Located(number, sample) for sample in samples(file, str(place), label, class_name)]
     progress(f"looking through {one.name}/{one.split}", len(one.tars), len(one.tars))
     if not found:
         raise InputError(f"{one.tars[0]}: no sample of its tars has an image (.jpg, .png or .webp).")
@@ -205,5 +208,5 @@ def _label(sample: Foreign, place: dict[str, int], where: str, classes: int) -> 
 
 
 def _ids(one: TarSet, items: Sequence[Located]) -> list[str]:
-    stems = [place.name.removesuffix(foreign.SUFFIX) for place in one.tars]
+    stems = [compressed.stem(place.name) or place.name for place in one.tars]
     return tar_ids([f"{stems[item.tar]}/{item.sample.key}" for item in items])

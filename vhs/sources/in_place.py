@@ -26,6 +26,7 @@ from vhs.formats.sharding import Told
 from vhs.formats.split import Split
 from vhs.formats.tar import open_tar
 from vhs.progress import Progress, silent
+from vhs.sources import compressed
 from vhs.sources.foreign_split import local
 
 JOURNAL = "shards.in-place.json"
@@ -82,6 +83,8 @@ class _Tar(NamedTuple):
     @classmethod
     def open(cls, number: int, place: Place) -> _Tar:
         path = local(place)
+        if compressed.is_compressed(path):
+            raise InputError(f"{place}: is compressed, so that no image has a place in it. Shard without --in-place.")
         return cls(number, place, path, memoryview(open_tar(path)))
 
 
