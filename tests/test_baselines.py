@@ -20,14 +20,16 @@ from vhs.shifts.names import FAMILIES
 N = 50_000
 
 
-def shift_table(model: str, clean: float, shifted: dict[tuple[str, str | None, int], float]) -> pl.DataFrame:
+def shift_table(
+    model: str, clean: float, shifted: dict[tuple[str, str | None, int], float], n: int = N
+) -> pl.DataFrame:
     """A shift table of one model."""
     rows: list[dict[str, Any]] = []
     for (shift, corruption, severity), top in {("clean", None, 0): clean, **shifted}.items():
         rows.append({
             "model": model, "model_id": model, "seed": None, "step": None, "data": f"{shift}/val", "split": "val",
             "shift": shift, "category": None, "corruption": corruption, "severity": severity, "origin": "stored",
-            "group": "all", "label_set": "all", "n": N, "n_correct": round(top * N), "top1": top, "top1_lo": top,
+            "group": "all", "label_set": "all", "n": n, "n_correct": round(top * n), "top1": top, "top1_lo": top,
             "top1_hi": top, "n_correct5": 1, "top5": 1.0, "loss": 1.0, "ece": 0.1, "size": "1x1", "preprocess": "x",
         })  # fmt: skip
     return frame(schemas.EVALSHIFT, rows)
@@ -56,7 +58,7 @@ def test_what_lies_on_the_line_of_published_models_has_no_effective_robustness()
 
 
 def test_the_line_and_its_interval_are_those_of_the_published_models() -> None:
-    """Against SciPy's regression, and a bootstrap of our own that draws models."""
+    """Against SciPy's regression, and a bootstrap of our own that draws models and, image by image, answers."""
     known = published(30, bend=0.1)
     row = robustness.effective(shift_table("mine", 0.7, {SKETCH: 0.35}), known=known).row(0, named=True)
     x, y = (ndtri(known[name].to_numpy()) for name in ("clean", "shifted"))
@@ -67,11 +69,32 @@ def test_the_line_and_its_interval_are_those_of_the_published_models() -> None:
     for _ in range(2000):
         chosen = rng.integers(0, 30, 30)
         drawn = linregress(x[chosen], y[chosen])
-        draws.append(row["shifted"] - ndtr(drawn.intercept + drawn.slope * own))
+        clean, shifted = ((rng.random(N) < row[name]).mean() for name in ("clean", "shifted"))
+        draws.append(shifted - ndtr(drawn.intercept + drawn.slope * ndtri(clean)))
     lo, hi = np.quantile(draws, [0.025, 0.975])
     width = hi - lo
     assert abs(row["effective_lo"] - lo) < 0.15 * width and abs(row["effective_hi"] - hi) < 0.15 * width
     assert row["effective_lo"] < row["effective"] < row["effective_hi"]
+
+
+@pytest.mark.parametrize("images", [200, pytest.param(5000, marks=pytest.mark.slow)])
+def test_intervals_of_models_on_the_line_hold_it(images: int) -> None:
+    """Reference models and the model measured on images, which a shift only takes right answers from."""
+    rng, runs, held = np.random.default_rng(5), 60, 0
+    slope, offset, own = 0.8, -0.9, 0.72
+    for number in range(runs):
+        clean = rng.uniform(0.6, 0.85, 24)
+        shifted = ndtr(slope * ndtri(clean) + offset + rng.normal(0, 0.02, 24))
+        known = baselines.read(pl.DataFrame({
+            "model": [f"net{n}" for n in range(24)], "shift": "imagenet-sketch",
+            "clean": rng.binomial(N, clean) / N, "shifted": rng.binomial(N, shifted) / N,
+        }))  # fmt: skip
+        right = rng.random(images) < own
+        still = right & (rng.random(images) < ndtr(slope * ndtri(own) + offset) / own)
+        table = shift_table("mine", right.mean(), {SKETCH: still.mean()}, n=images)
+        row = robustness.effective(table, known=known, seed=number).row(0, named=True)
+        held += row["effective_lo"] <= 0 <= row["effective_hi"]
+    assert 0.95 - 3 * np.sqrt(0.05 * 0.95 / runs) <= held / runs
 
 
 def test_rules_are_those_for_own_models() -> None:

@@ -88,7 +88,11 @@ def test_what_a_part_is_told_to_do_and_what_not(typed, vhs, toy_checkpoint: Path
         (("evalshift", toy_checkpoint, "--part", "1", "-o", "x"), 2, "--part 1: expected I/N"),
         (("evalshift", toy_checkpoint, *one, "-o", "x", "--calibration", "c.csv"), 2, "Say it to `vhs merge`."),
         (("ablate", toy_checkpoint, *one, "-o", "x", "--folds", "-"), 2, "--folds: is of the whole run"),
-        (("ablate", toy_checkpoint, *one, "-o", "x", "--half-width", ".1"), 2, "--half-width: takes a pilot"),
+        (
+            ("ablate", toy_checkpoint, *one, "-o", "x", "--half-width", ".1"),
+            2,
+            "--half-width: cannot be added up from parts",
+        ),
         (("specialize", toy_checkpoint, *one, "-o", "x", "--maps", "m.safetensors"), 2, "cannot be added up from"),
         (("specialize", toy_checkpoint, *one, "-o", "x", "--probe", "p.csv"), 2, "cannot be added up from parts"),
         (("ablate", toy_checkpoint, "--sbatch", "4", "-o", "x.csv"), 2, "Say --dry-run, and no --part."),

@@ -126,15 +126,48 @@ def test_a_killed_part_is_resumed_and_a_finished_one_ends_at_once(
     resumed = (*command, "--part", "1/3", "-o", "p.1.part", "--resume")
     assert "continuing after 1 of 2 conditions" in typed(*resumed)
     before = Path("p.1.part").stat().st_mtime_ns
-    assert typed(*resumed) == "vhs ablate: p.1.part: part 1/3 is complete already\n"
-    assert Path("p.1.part").stat().st_mtime_ns == before
+    assert "p.1.part: part 1/3 is complete already\n" in typed(*resumed)
     os.utime(other)
-    assert "complete already" not in typed(*resumed)  # a model was written since
-    assert "complete already" in typed(*resumed)
-    assert "complete already" not in typed(*command, "--seed", 0, "--part", "1/3", "-o", "p.1.part", "--resume")
+    assert "complete already" in typed(*resumed, "--seed", 0)  # the same in other words
+    assert Path("p.1.part").stat().st_mtime_ns == before
+    assert "complete already" not in typed(*resumed, "--seed", 1)
+    assert "complete already" not in typed(*resumed)
     for index in (0, 2):
         typed(*command, "--part", f"{index}/3", "-o", f"p.{index}.part")
     assert typed.merged([f"p.{index}.part" for index in range(3)]) == whole
+
+
+def test_a_part_of_other_weights_is_measured_again_however_old_their_file(
+    typed, toy_checkpoint: Path, other: Path, toy_shards: Path
+) -> None:
+    shutil.copy(toy_checkpoint, "m.safetensors")
+    whole = ("evalshift", "m.safetensors", "--data", toy_shards, *TILE)
+    command = (*whole, "--part", "0/1", "-o", "0.part", "--resume")
+    typed(*command)
+    assert "complete already" in typed(*command)
+    shutil.copy(other, "m.safetensors")
+    os.utime("m.safetensors", (1, 1))
+    assert "complete already" not in typed(*command)
+    assert typed.merged(["0.part"])["t.csv"] == typed.whole(whole)["t.csv"]
+
+
+def test_a_part_keeps_its_tile(typed, toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which samples are a part's goes by the tile: with another it would count some twice and others never."""
+    store, kept = Journal.store, []
+
+    def interrupt(self: Journal, condition: str, results: object) -> None:
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(condition)
+        store(self, condition, results)  # type: ignore[arg-type]
+
+    command = ("ablate", toy_checkpoint, "--shift", "contrast", "--part", "0/2", "-o", "0.part")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "store", interrupt)
+        typed(*command, "--tile", 32, code=130)
+    said = typed(*command, "--tile", 16, "--resume", code=4)
+    assert "was begun with --tile 32, now it is 16" in said
+    assert "continuing after 1 of 6" in typed(*command, "--tile", 32, "--resume")
 
 
 @pytest.mark.slow

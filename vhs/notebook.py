@@ -94,7 +94,7 @@ def ablate(
         ):
             measured = ablation.measure(run, keeping, outcomes=per_sample)
             if asked.part is not None:
-                rows, folds = notebook_parts.write(measured, run, keep)
+                rows, folds = notebook_parts.write(measured, run, keeping)
                 return Ablated(rows, folds, frame(schemas.OUTCOMES, []))
             parts = list(measured.tables())
     return Ablated(*(pl.concat(getattr(part, name) for part in parts) for name in Ablated._fields))
@@ -123,7 +123,7 @@ def evalshift(
             measured = evaluation.measure(run, keeping)
             if asked.part is not None:
                 whole = notebook_parts.asked_of(summary, normalise_by)
-                return Shifted(*notebook_parts.write(measured, run, keep, whole))
+                return Shifted(*notebook_parts.write(measured, run, keeping, whole))
             parts = list(measured.tables())
             rows = pl.concat(part.rows for part in parts)
             if summary is not None:
@@ -151,7 +151,7 @@ def specialize(
         ):
             measured = specialization.measure(run, keeping, wanted)
             if asked.part is not None:
-                return Specialized(*notebook_parts.write(measured, run, keep))
+                return Specialized(*notebook_parts.write(measured, run, keeping))
             parts = list(measured.tables())
     return Specialized(*(pl.concat(getattr(part, name) for part in parts) for name in Specialized._fields))
 

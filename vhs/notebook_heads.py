@@ -59,7 +59,7 @@ def match(
         with notebook_parts.opened(named, data, asked, talk, keep=keep, resume=resume) as (run, keeping):
             measured = matching.measure(run, keeping)
             if asked.part is not None:
-                return notebook_parts.write(measured, run, keep)[0]
+                return notebook_parts.write(measured, run, keeping)[0]
             return pl.concat(tables.rows for tables in measured.tables())
 
 

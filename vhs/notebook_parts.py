@@ -35,7 +35,9 @@ def merge(
 ) -> Ablated | Shifted | Specialized | pl.DataFrame:  # fmt: skip
     """The parts of a run added, as `vhs merge`: what the function gives that measured them; a frame of matches."""
     with spoken(quiet=quiet) as talk:
-        paths = [Path(path) for given in sources for path in ([given] if isinstance(given, str | Path) else given)]
+        paths = list(_named(sources))
+        if not paths:
+            raise UsageError("vhs.merge: names no part. Give the files of all parts of a run.")
         merged = merging.merge([part_file.read(path) for path in paths])
         if merged.skipped:
             talk.note(f"{len(merged.skipped)} bad samples skipped; the first: {merged.skipped[0]}")
@@ -50,6 +52,15 @@ def merge(
         if merged.record.measured == SPECIALIZE:
             return Specialized(*(pl.concat(getattr(tables, name) for tables in found) for name in Specialized._fields))
         return pl.concat(tables.rows for tables in found)
+
+
+def _named(sources: Sequence[Any]) -> Iterator[Path]:
+    """Raises UsageError for what names no file."""
+    for given in sources:
+        for path in [given] if isinstance(given, str | Path) else given if isinstance(given, list | tuple) else [None]:
+            if not isinstance(path, str | Path):
+                raise UsageError(f"vhs.merge: takes the files of parts, or lists of them; found {given!r:.60}.")
+            yield Path(path)
 
 
 @contextmanager
@@ -81,13 +92,14 @@ def asked_of(summary: str | None, normalise_by: Any) -> dict[str, Any]:
 
 
 def write(
-    measured: Measured, run: Run, keep: str | Path | None, asked: dict[str, Any] | None = None
+    measured: Measured, run: Run, keeping: Keeping, asked: dict[str, Any] | None = None
 ) -> list[pl.DataFrame]:  # fmt: skip
-    """Measure a part and keep it; the tables of its kind, without rows."""
-    content = parts.collect(measured, run.provenance(), asked=asked)
-    path = accepted.path(keep)
+    """Measure a part and keep it, unless it is resumed and there; the tables of its kind, without rows."""
+    path = keeping.out
     assert path is not None
-    if is_first():
-        write_whole(path, content)
+    if not (keeping.resume and parts.is_complete(path, measured, asked)):
+        content = parts.collect(measured, run.provenance(), asked=asked)
+        if is_first():
+            write_whole(path, content)
     kind = KINDS[measured.record.measured]
     return [frame(product.schema, []) for product in (kind.main, kind.beside) if product]

@@ -41,7 +41,7 @@ def parse_part(text: str | None) -> Part | None:
         return None
     if text == "auto":
         return _of_array()
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(text), re.ASCII)
     part = Part(int(found[1]), int(found[2])) if found else None
     if part is None or not part.index < part.count <= MOST:
         raise UsageError(f"--part {text}: expected I/N with I from 0 to N - 1, such as 0/4, or auto in a Slurm array.")

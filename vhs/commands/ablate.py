@@ -122,8 +122,7 @@ def ablate(
     from vhs.runs import journal, opening
 
     share = sharing.parse(part, sbatch, out, {"folds": folds, "format": form}, dry_run=dry_run)
-    if sharing.is_done(share, out, console, resume=resume):
-        return
+    sharing.refuse(share or sbatch, {"half-width": half_width})
     removed = ablation_options.parse(
         unit, select or [], fill, rescale=rescale, method=method, exact_only=bool(folds or per_sample or by)
     )
@@ -145,9 +144,9 @@ def ablate(
 
         measured = ablation.measure(run, keep, outcomes=per_sample is not None)
         if share is not None and out is not None:
-            content = sharing.collect(measured, run)
+            content = sharing.collect(measured, run, out, keep)
             progress.end()
-            return sharing.write(content, out, keep)
+            return sharing.write(content, share, out, keep, console)
         for tables in measured.tables():
             for name, table in products:
                 if len(getattr(tables, name)):

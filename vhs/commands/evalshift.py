@@ -79,8 +79,6 @@ def evalshift(
     from vhs.summary import Asked, of
 
     share = sharing.parse(part, sbatch, out, {"calibration": calibration, "format": form}, dry_run=dry_run)
-    if sharing.is_done(share, out, console, resume=resume):
-        return
     wanted = Asked(summary=summary, normalise_by=normalise_by).check(of_shift=True)
     if summary and calibration:
         raise UsageError("--calibration: has no place beside --summary. Run them apart.")
@@ -106,9 +104,9 @@ def evalshift(
         measured = evaluation.measure(run, keep)
         if share is not None and out is not None:
             made_of_all = {"summary": summary, "normalise_by": normalise_by} if summary else {}
-            content = sharing.collect(measured, run, made_of_all)
+            content = sharing.collect(measured, run, out, keep, made_of_all)
             progress.end()
-            return sharing.write(content, out, keep)
+            return sharing.write(content, share, out, keep, console)
         parts = []
         for tables in measured.tables():
             if summary:

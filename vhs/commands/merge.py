@@ -76,7 +76,8 @@ def merge(
         console.note(f"{len(merged.skipped)} bad samples skipped; the first: {merged.skipped[0]}")
     _fill(merged, products)
     main, *beside = products.values()
-    output.finish(main, *beside, provenance=_provenance(merged, out))
+    said = {**named, "format": form}
+    output.finish(main, *beside, provenance=_provenance(merged, out, said))
 
 
 def _products(
@@ -122,8 +123,9 @@ def _fill(merged: Merged, products: dict[str, TableOutput]) -> None:
                 table.add(getattr(tables, name))
 
 
-def _provenance(merged: Merged, out: Path | None) -> dict[str, Any]:
-    """As the whole run would record it; its command without --part, with this output."""
+def _provenance(merged: Merged, out: Path | None, said: dict[str, str | None]) -> dict[str, Any]:
+    """As the whole run would record it; its command without --part, with this output and what else was said here."""
     info = merged.parts[0].info
-    command = sharing.typed_as_whole(info.typed, out) if info.typed else output.command_line()
+    beside = [word for option, value in said.items() if value is not None for word in (f"--{option}", value)]
+    command = sharing.typed_as_whole(info.typed, out, beside) if info.typed else output.command_line()
     return info.provenance | {"command": command}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from os.path import isdir, isfile  # these take names that no file can have
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,59 +49,36 @@ def parse(
     return part
 
 
-def is_done(part: Part | None, out: Path | None, console: Console, *, resume: bool) -> bool:
-    """Whether --resume finds the part there already, from the same command and newer than what that reads; then there
-    is nothing to do."""
-    from vhs.formats import locks, part_file
-    from vhs.runs import journal
-
-    if part is None or out is None or not resume or not part_file.is_part_file(out):
-        return False
-    info = part_file.read(out).info
-    typed = output.words()
-    if info.part != part or list(info.typed) != typed or any(_is_newer(path, out) for path in _inputs(typed)):
-        return False
-    with locks.hold([out], console.note):
-        journal.Keeping(out).discard()  # what a kill between the part and its end has left
-    if is_first():
-        console.note(f"{out}: part {part} is complete already")
-        output.name_product(out)
-    return True
+def refuse(parts: object, given: Mapping[str, object]) -> None:
+    """Where there are parts, raises UsageError for what is no sum over images: maps, probes, matches of images moved by
+    bad ones, as many images as an interval takes."""
+    lone = next((name for name, value in given.items() if value and parts), None)
+    if lone is not None:
+        beside = " beside --against" if lone == "skip-bad" else ""
+        raise UsageError(f"--{lone}{beside}: cannot be added up from parts. Run it apart, without --part.")
 
 
-def _inputs(typed: Sequence[str]) -> Iterator[Path]:
-    """Files that the words of a command name: models, also those of lists, and manifests of folders of data."""
-    from vhs.formats.shards import MANIFEST
-
-    for word in output.without(typed, (*OUT, "--per-sample")):
-        name = word.rpartition("=")[2] if word.startswith("--") else word
-        if name.startswith("@") and isfile(name[1:]):
-            listed = Path(name[1:])
-            yield listed
-            yield from _inputs(listed.read_text(errors="replace").splitlines())
-        elif isfile(name):
-            yield Path(name)
-        elif isdir(name):
-            yield from (path for depth in ("", "*/", "*/*/") for path in Path(name).glob(depth + MANIFEST))
-
-
-def _is_newer(path: Path, than: Path) -> bool:
-    return path.stat().st_mtime_ns > than.stat().st_mtime_ns
-
-
-def collect(measured: Measured, run: Run, asked: Mapping[str, Any] | None = None) -> bytes:
-    """Measure; the bytes of the part. asked: what `vhs merge` is to make of all."""
+def collect(
+    measured: Measured, run: Run, out: Path, keep: Keeping, asked: Mapping[str, Any] | None = None
+) -> bytes | None:  # fmt: skip
+    """Measure; the bytes of the part, None where --resume finds it complete. asked: what `vhs merge` is to make of
+    all."""
     from vhs.runs import parts
 
+    if keep.resume and parts.is_complete(out, measured, asked):
+        return None
     return parts.collect(measured, run.provenance(), asked=asked, typed=output.words())
 
 
-def write(content: bytes, out: Path, keep: Keeping) -> None:
-    """The part, whole or not at all."""
+def write(content: bytes | None, part: Part, out: Path, keep: Keeping, console: Console) -> None:
+    """The part, whole or not at all; None for one that is there."""
     from vhs.formats.atomic import write_whole
 
     if is_first():
-        write_whole(out, content)
+        if content is None:
+            console.note(f"{out}: part {part} is complete already")
+        else:
+            write_whole(out, content)
         output.name_product(out)
     keep.discard()
 
@@ -130,13 +106,13 @@ def plan(run: Run, out: Path | None, sbatch: str | None, *, ablating: bool) -> N
     output.write(array_script.script(typed, array_script.parse(sbatch, typed), out, facts, words).encode())
 
 
-def typed_as_whole(typed: tuple[str, ...], out: Path | None) -> str:
-    """The command of a part as that of the whole run with this output."""
+def typed_as_whole(typed: tuple[str, ...], out: Path | None, beside: Sequence[str] = ()) -> str:
+    """The command of a part as that of the whole run with this output. beside: options that were said to the merge."""
     import shlex
 
     words = output.without(typed, ["--part"])
     place = next((index for index, word in enumerate(words) if word.startswith(OUT)), None)
     kept = output.without(words, OUT)
-    if place is not None and out is not None:
-        kept[place:place] = ["-o", str(out)]
+    if place is not None:
+        kept[place:place] = [*(["-o", str(out)] if out is not None else []), *beside]
     return shlex.join(kept)

@@ -129,9 +129,7 @@ def specialize(
     from vhs.runs import journal, opening
 
     share = sharing.parse(part, sbatch, out, {"pairs": pairs, "format": form}, dry_run=dry_run)
-    _refuse_in_parts(share or sbatch, {"maps": maps, "probe": probe, "skip-bad": against is not None and skip_bad})
-    if sharing.is_done(share, out, console, resume=resume):
-        return
+    sharing.refuse(share or sbatch, {"maps": maps, "probe": probe, "skip-bad": against is not None and skip_bad})
     instead = pairs == "-"
     schema = MATCHES if against is not None else PAIRS if instead else HEADS
     main = output.TableOutput(schema, out, "csv" if share else form, summary)
@@ -168,9 +166,9 @@ def specialize(
         wanted = (not within_layer, regions, activity, gradients)
         measured = _measured(run, keep, wanted, matching=against is not None)
         if share is not None and out is not None:
-            content = sharing.collect(measured, run)
+            content = sharing.collect(measured, run, out, keep)
             progress.end()
-            return sharing.write(content, out, keep)
+            return sharing.write(content, share, out, keep, console)
         _fill(measured, main, beside, instead=instead)
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())
@@ -198,15 +196,6 @@ def _fill(measured: Measured, main: TableOutput, beside: TableOutput | None, *, 
         main.add(tables.pairs if instead else tables.heads if hasattr(tables, "heads") else tables.rows)
         if beside:
             beside.add(tables.pairs)
-
-
-def _refuse_in_parts(parts: object, given: dict[str, object]) -> None:
-    """Where there are parts, raises UsageError for what is no sum over images: maps, probes, matches of images moved by
-    bad ones."""
-    lone = next((name for name, value in given.items() if value and parts), None)
-    if lone is not None:
-        beside = " beside --against" if lone == "skip-bad" else ""
-        raise UsageError(f"--{lone}{beside}: cannot be added up from parts. Run it apart, without --part.")
 
 
 def _shown(

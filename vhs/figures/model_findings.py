@@ -88,7 +88,9 @@ def _effective(table: pl.DataFrame) -> str:
     if not len(known):
         return f"Of {len(rows)} models none has {who} around its clean accuracy: no effective robustness."
     low, high = known.row(0, named=True), known.row(-1, named=True)
-    least, most = (_beyond(row, "over seeds" if len(mean) else "over those") for row in (low, high))
+    least, most = (
+        _beyond(row, "over seeds and images" if len(mean) else "over those and images") for row in (low, high)
+    )
     told = f"from {least} to {most}" if len(known) > 1 else least
     return (
         f"Beyond what clean accuracy gives, {len(known)} of {len(rows)} models can be compared ({who} "

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,14 +138,26 @@ class PartFile:
             total.values.reshape(-1, stored.shape[-1])[rows] += values.astype(stored.dtype)
         return totals
 
+    @cached_property
+    def _arrays(self) -> Any:
+        """The archive, opened once: its list of thousands of arrays is what takes long."""
+        return np.load(io.BytesIO(self.archive), allow_pickle=False)
+
+    @cached_property
+    def _numbers(self) -> dict[int, list[int]]:
+        """The numbers of the tallies of each condition."""
+        found: dict[int, list[int]] = {}
+        for number, stored in enumerate(self.info.tallies):
+            found.setdefault(stored.condition, []).append(number)
+        return found
+
     def _of(self, condition: int) -> Iterator[tuple[Stored, Any, np.ndarray]]:
         """(what it is, which rows, their values) of each tally. Raises InputError for an archive that is unsound."""
         try:
-            with np.load(io.BytesIO(self.archive), allow_pickle=False) as archive:
-                for number, stored in enumerate(self.info.tallies):
-                    if stored.condition == condition:
-                        rows = archive[f"{number}.rows"] if stored.sparse else slice(None)
-                        yield stored, rows, archive[str(number)]
+            for number in self._numbers.get(condition, ()):
+                stored = self.info.tallies[number]
+                rows = self._arrays[f"{number}.rows"] if stored.sparse else slice(None)
+                yield stored, rows, self._arrays[str(number)]
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{self.where}: is a damaged part: {error}. {ADVICE}") from error
 

@@ -135,11 +135,14 @@ class TarCache:
                 f"{self.limit / GIGABYTE:g}. Allow more in ${LIMIT}."
             )
         try:
-            with _locked(path.with_name(path.name + PART)) as part:
-                if not content.is_at(path):  # else another process fetched it while this one waited
+            part = path.with_name(path.name + PART)
+            with _locked(part) as is_own:
+                if not content.is_at(path):
                     self._make_room(content.room, keep=part)
                     _fetch(part, content)
                     os.replace(part, path)
+                elif is_own:  # another process fetched it before this one began one of its own
+                    part.unlink(missing_ok=True)
         except OSError as error:
             raise VhsError(
                 f"{self.folder}: {content.what} cannot be kept there: {error.strerror or error}. Name another folder "
@@ -230,8 +233,9 @@ def _by_samples(excerpt: Excerpt, path: Path) -> str:
 
 
 @contextmanager
-def _locked(part: Path) -> Iterator[Path]:
-    """Hold `part`, made if it is not there. With `flock` threads wait for each other, too."""
+def _locked(part: Path) -> Iterator[bool]:
+    """Hold `part`, made if it is not there; False where it has got its name meanwhile. With `flock` threads wait for
+    each other, too."""
     part.parent.mkdir(parents=True, exist_ok=True)
     while True:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -241,7 +245,7 @@ def _locked(part: Path) -> Iterator[Path]:
             break
         os.close(handle)  # another made room of it between our opening and locking it
     try:
-        yield part
+        yield locks.is_still(part, handle)
     finally:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not, where a worker was forked meanwhile

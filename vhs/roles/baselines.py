@@ -49,6 +49,8 @@ def _checked(table: pl.DataFrame, where: str) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{where}: {str(error).splitlines()[0]}. Accuracies are numbers such as .761.") from error
     table = table.with_columns(pl.col("corruption").replace("", None), pl.col("severity").fill_null(0))
+    if not len(table):
+        raise InputError(f"{where}: has no rows. Expected a model and a condition in each.")
     for row in table.iter_rows(named=True):
         if any(row[name] is None or not 0 < row[name] < 1 for name in ("clean", "shifted")):
             raise InputError(

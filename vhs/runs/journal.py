@@ -122,10 +122,10 @@ class Keeping:
 
     def open(self, fingerprint: Mapping[str, Any], conditions: int, note: Note) -> Journal:
         """The journal of a run of so many conditions; says what was found there. The first process keeps it."""
+        may_differ = TILE if self.new_tile and "part" not in fingerprint else ()  # a part's samples go by its tile
         journal = Journal(
-            self.out if is_first() else None, fingerprint, resume=self.resume,
-            may_differ=TILE if self.new_tile else (), note=note,
-        )  # fmt: skip
+            self.out if is_first() else None, fingerprint, resume=self.resume, may_differ=may_differ, note=note
+        )
         if self.resume:
             note(f"continuing after {journal.found} of {conditions} conditions")
         elif journal.dropped:

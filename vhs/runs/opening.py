@@ -71,7 +71,7 @@ def open_named(
     check_range("half_width", asked.half_width, 1e-4, 0.5)
     check_range("threads", asked.threads, 1, 1024)
     if asked.half_width is not None and asked.part is not None:
-        raise UsageError("--half-width: takes a pilot on all samples. Name --max-samples with --part instead.")
+        raise UsageError("--half-width: cannot be added up from parts. Name --max-samples instead.")
     wanted = [_trust(item, asked) for item in conditions.parse(asked.shift, rejpeg=asked.rejpeg)]
     named = _resolve(models)
     if isinstance(data, Path):  # what lies elsewhere is asked for once only

@@ -212,7 +212,8 @@ def _measure(run: Run, condition: Condition, make: Callable[[Model, Scope], Meas
         if not runtime.is_out_of_memory(error):
             raise
         less = runtime.smaller(run.tile)
-        advice = f"Run it again with --resume --tile {less}." if less else "Use a machine with more memory."
+        again = "Run it again with --resume" if run.part.count == 1 else "Run all parts anew, without --resume, with"
+        advice = f"{again} --tile {less}." if less else "Use a machine with more memory."
         raise VhsError(
             f"out of memory under {condition.name}, at a tile of {run.tile} x {run.stack}; with -o the finished "
             f"conditions are kept. {advice}"
