@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import CLASSES, toy_images
 from tests.foreign_tars import imagenet_1k_wds, jpeg, write
@@ -194,6 +195,92 @@ def read(where: str) -> tuple[object, ...]:
         [bytes(sample.image) for sample in data.samples()], told.classes, told.members, told.base, told.values,
         told.mean, told.std, told.height, told.extra["skipped"], told.extra.get("train_groups"),
     )  # fmt: skip
+
+
+class TestNothingIsSilentlyOther:
+    def test_folders_tell_splits_where_names_do_not(self, vhs) -> None:
+        """As CLIP_benchmark lays out its wds_ sets: train/0.tar, test/0.tar, keys that both have."""
+        for split, count in (("train", 20), ("test", 10)):
+            write(Path(f"wds/{split}/%d.tar"), samples("txt", count), 10)
+        (Path("wds") / "classnames.txt").write_text("\n".join(CLASSES))
+        for source, where in (("wds", "one"), ("wds/{train/{0..1},test/0}.tar", "other")):
+            code, _, err = vhs("shard", source, where)
+            assert code == 0, err
+            train, test = (ShardSet.open(Path(where, split)) for split in ("train", "test"))
+            assert (train.manifest.samples, test.manifest.samples) == (20, 10)
+            assert train.manifest.name == test.manifest.name == "wds"
+            assert {sample.id.split("/")[0] for sample in train.samples()} == {"0", "1"}
+
+    def test_tars_of_one_name_in_two_folders_stay_apart(self, vhs) -> None:
+        for part in ("a", "b"):
+            write(Path(f"t/{part}/%d.tar"), samples("txt"), 10)
+        assert vhs("shard", "t/{a,b}/0.tar", "out")[0] == 0
+        assert {sample.id for sample in ShardSet.open(Path("out")).samples()} == {
+            f"{part}/0/s{n:03d}" for part in "ab" for n in range(10)
+        }
+
+    def test_the_label_is_one_member_s_over_all_tars(self, vhs) -> None:
+        made = samples("json", 20)
+        for number, sample in enumerate(made):
+            if number != 10:  # the first one of the second tar
+                sample["cls"] = b"0"
+        write(Path("t/%d.tar"), made, 10)
+        code, _, err = vhs("shard", "t", "out")
+        assert code == 3 and "1.tar: s010: has no label in cls" in err
+
+    @pytest.mark.parametrize("options", [(), ("--in-place",)])
+    def test_what_lies_behind_the_end_is_told(self, vhs, options: tuple) -> None:
+        write(Path("t/%d.tar"), samples("txt", 20), 10)
+        Path("joined.tar").write_bytes(Path("t/0.tar").read_bytes() + Path("t/1.tar").read_bytes())
+        code, _, err = vhs("shard", "joined.tar", "out", *options)
+        assert code == 3 and "joined.tar: holds more behind the mark of its end, at byte" in err
+        assert len(err.splitlines()) == 1
+
+    def test_labels_without_an_image_are_counted(self, vhs) -> None:
+        made = samples("txt")
+        made += [
+            {"__key__": "x1", "cls": b"1", "bmp": b"BM"},
+            {"__key__": "x2", "txt": "ant"},
+            {"__key__": "x3", "npy": b""},
+        ]
+        write(Path("t/%d.tar"), made, 20)
+        code, _, err = vhs("shard", "t", "out")
+        assert code == 0 and "2 samples have a label but no image" in err and "the first: t/0.tar: x1" in err
+        assert ShardSet.open(Path("out")).manifest.samples == 10
+
+    @pytest.mark.parametrize("options", [(), ("--in-place",), ("--per-tar", 7)])
+    def test_colours_behind_a_hundred_grey_images_are_kept(self, vhs, options: tuple) -> None:
+        images, labels = toy_images(120, 3)
+        grey, made = [], []
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            buffer = io.BytesIO()
+            kept = Image.fromarray(image)
+            (kept if number < 110 else kept.convert("RGB")).save(buffer, "PNG")
+            grey.append(number < 110)
+            made.append({"__key__": f"s{number:03d}", "png": buffer.getvalue(), "cls": str(label).encode()})
+        write(Path("t/%d.tar"), made, 40)
+        for _ in range(2):
+            code, _, err = vhs("shard", "t", "out", *options)
+            assert code == 0 and ShardSet.open(Path("out")).manifest.channels == 3, err
+        assert "s110" not in err or "is written anew, with three channels" in err
+        assert len(list(ShardSet.open(Path("out")).samples())) == 120
+
+    def test_names_by_line_have_no_gaps(self, vhs) -> None:
+        write(Path("t/%d.tar"), samples("json"), 10)
+        Path("names.txt").write_text("zero\n\ntwo\nthree\nfour\nfive\n\n")
+        code, _, err = vhs("shard", "t", "out", "--class-names", "names.txt")
+        assert code == 3 and "names.txt: expected one class a line" in err and "line 2 is empty" in err
+
+    def test_a_key_twice_is_called_so(self, vhs) -> None:
+        made = samples("txt", 2)
+        with tarfile.open("x.tar", "w") as archive:
+            for name in ("a.jpg", "a.cls", "b.jpg", "b.cls", "a.jpg", "a.cls"):
+                data = bytes(made[0]["JPG"]) if name.endswith("jpg") else b"1"
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        code, _, err = vhs("shard", "x.tar", "out")
+        assert code == 3 and "a.jpg: stands twice in the tar" in err
 
 
 @pytest.mark.parametrize("kind, suffix", [("gz", ".tar.gz"), ("gz", ".tgz"), ("bz2", ".tar.bz2"), ("xz", ".tar.xz")])

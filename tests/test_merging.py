@@ -93,6 +93,11 @@ def test_what_a_part_is_told_to_do_and_what_not(typed, vhs, toy_checkpoint: Path
             2,
             "--half-width: cannot be added up from parts",
         ),
+        (
+            ("ablate", toy_checkpoint, "--half-width", ".1", "-o", "x.csv", "--dry-run", "--sbatch", "3"),
+            2,
+            "--half-width: cannot be added up from parts",
+        ),
         (("specialize", toy_checkpoint, *one, "-o", "x", "--maps", "m.safetensors"), 2, "cannot be added up from"),
         (("specialize", toy_checkpoint, *one, "-o", "x", "--probe", "p.csv"), 2, "cannot be added up from parts"),
         (("ablate", toy_checkpoint, "--sbatch", "4", "-o", "x.csv"), 2, "Say --dry-run, and no --part."),

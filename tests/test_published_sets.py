@@ -251,7 +251,45 @@ def test_hub_parquet_columns(tmp_path: Path) -> None:
     (split,) = read(tmp_path, "label=label,attr=origin")
     assert list(split.attributes["origin"]) == ["imagenet_sketch"] * 2
     with pytest.raises(InputError, match=r"expected one column of whole numbers.*--columns path=…,label=…"):
-        read(tmp_path, "label=origin")
+        read(tmp_path, "label=image")
+    (words,) = read(tmp_path, "label=origin")
+    assert words.classes == ("imagenet_sketch",) and list(words.labels) == [0, 0]
+
+
+def test_hub_parquet_as_the_hub_converts_it(tmp_path: Path) -> None:
+    """default/train/0000.parquet; labels in words, numbered over all splits."""
+    images = hub(tmp_path / "default" / "train", list("ab"), {"0000": [0, 1], "0001": [1]})
+    hub(tmp_path / "default" / "test", list("ab"), {"0000": [1]})
+    train, test = read(tmp_path)
+    assert (train.split, test.split) == ("train", "test") and list(train.labels) == [0, 1, 1]
+    assert train.encoded(2) == images[2]
+    for split, words in (("train", ["emu", "cat", None]), ("test", ["cat"])):
+        for path in sorted((tmp_path / "default" / split).glob("*.parquet")):
+            table = pl.read_parquet(path)
+            told, words = words[: len(table)], words[len(table) :]
+            table.with_columns(label=pl.Series(told, dtype=pl.String)).write_parquet(path)
+    with pytest.raises(InputError, match=r"row 2 of label is \[-1\]"):
+        read(tmp_path)
+    table.write_parquet(path)
+    (tmp_path / "default" / "train" / "0001.parquet").rename(tmp_path / "default" / "train" / "0002.parquet")
+    with pytest.raises(InputError, match=r"0001\.parquet: is missing"):
+        read(tmp_path)
+
+
+def test_hub_parquet_of_two_versions_is_refused(tmp_path: Path) -> None:
+    hub(tmp_path / "data", ["cat", "dog"], {"train": [0, 1]})
+    hub(tmp_path / "data", ["dog", "cat"], {"validation": [0, 1]})
+    with pytest.raises(InputError, match=r"files of train and val name the classes differently \(cat, dog\)"):
+        read(tmp_path)
+
+
+def test_hub_parquet_of_paths_alone_is_told(tmp_path: Path) -> None:
+    hub(tmp_path / "data", list("ab"), {"train": [0, 1]})
+    table = pl.read_parquet(tmp_path / "data/train.parquet")
+    bare = pl.col("image").struct.with_fields(pl.lit(None, pl.Binary).alias("bytes"))
+    table.with_columns(bare).write_parquet(tmp_path / "data/train.parquet")
+    with pytest.raises(InputError, match="holds paths and no image bytes"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

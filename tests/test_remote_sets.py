@@ -368,6 +368,39 @@ class TestExcerpts:
         assert vhs("merge", "0.part", "1.part")[1] == local[1]
 
 
+class TestTarsOfNoVersion:
+    """Of a server that tells neither ETag nor date a tar of the same size may be another one."""
+
+    def test_they_are_fetched_anew_by_each_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vhs) -> None:
+        imagenet_1k_wds(tmp_path / "src", train=20, val=20)
+        tar = tmp_path / "src/imagenet1k-validation-00.tar"
+        data = tar.read_bytes()
+        told = Faults()
+        with served(tmp_path / "src", told) as url:
+            assert vhs("shard", f"{url}/{tar.name}", "one")[0] == 0
+            once = told.sent
+            assert once < 1.2 * len(data)  # looked through and copied: fetched once
+            tar.write_bytes(data.replace(b"\xff\xd9", b"\xff\xd9", 1)[:600] + data[600:])
+            changed = bytearray(data)
+            place = data.index(b".cls") // 512 * 512 + 512
+            changed[place : place + 1] = b"4"
+            tar.write_bytes(bytes(changed))
+            monkeypatch.setattr(tar_cache, "FETCHED", set())  # as another process has it
+            assert vhs("shard", f"{url}/{tar.name}", "other")[0] == 0
+        labels = [[sample.label for sample in ShardSet.open(Path(name)).samples()] for name in ("one", "other")]
+        assert labels[0] != labels[1]
+
+    def test_a_date_tells_versions_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vhs) -> None:
+        imagenet_1k_wds(tmp_path / "src", train=20, val=20)
+        told = Faults(dated=True)
+        with served(tmp_path / "src", told) as url:
+            for name in ("one", "other"):
+                monkeypatch.setattr(tar_cache, "FETCHED", set())
+                assert vhs("shard", f"{url}/imagenet1k-validation-00.tar", name)[0] == 0
+                sent, told.sent = told.sent, 0
+        assert sent == 0
+
+
 class TestHostileServers:
     """A manifest, an index or a server that lies."""
 
@@ -632,7 +665,39 @@ def test_a_missing_package_is_told_at_once(vhs, monkeypatch, url: str, package: 
     )
 
 
+@pytest.mark.parametrize(
+    "url, told",
+    [
+        ("s3://AKIA:s3cret@bucket/val", "holds credentials, which s3 takes from the environment"),
+        ("http://user:p/s3cret@host/val", "is no URL: its host or port cannot be read"),
+    ],
+)
+def test_credentials_are_shown_nowhere(vhs, url: str, told: str) -> None:
+    code, out, err = vhs("info", url)
+    assert code == 2 and told in err and "s3cret" not in out + err and len(err.splitlines()) == 1
+
+
+def test_a_login_that_is_missing_is_the_reason_that_is_told(
+    vhs, toy_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("--depth", 1, "--dim", 8, "--heads", 2, "--patch", 14, "--epochs", 1, "--batch", 24)
+    told = Faults()
+    with served(toy_shards, told) as url:
+        assert vhs("train", url, *small, "-o", "m.safetensors")[0] == 0
+        told.closed = True
+        code, _, err = vhs("ablate", "m.safetensors")
+    assert code == 3 and "validation split toy: not found in" in err and "the server answers 401" in err
+    assert "Name the URL of a folder" not in vhs("info", url)[2]
+
+
+def test_what_waiting_does_not_mend_is_told_at_once(bucket: str, vhs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "PAUSE", 60.0)
+    code, _, err = vhs("info", "s3://Not_A_Bucket/val")
+    assert code == 3 and "given up after" not in err and len(err.splitlines()) == 1
+
+
 def test_places_are_parsed_and_named_without_credentials() -> None:
+    assert "pw" not in repr(places.parse("https://me:pw@host/a?sig=1")) and "sig" not in repr(Remote("s3://b/x?sig=1"))
     assert places.parse("data/val") == Path("data/val") and places.parse("file:///data/val") == Path("/data/val")
     assert places.parse(Path("s3://b/x")) == Remote("s3://b/x")
     place = places.parse("https://me:pw@host:8/a/b?sig=1") / "shards.json"

@@ -143,6 +143,20 @@ class TestShards:
         with pytest.raises(InputError, match="damaged PAX"):
             tar._pax(record, tmp_path)
 
+    def test_pax_records_of_others_may_hold_any_bytes(self, tmp_path: Path) -> None:
+        """Extended attributes, as macOS writes them, and names that are not UTF-8, as Python writes them."""
+        record = b"SCHILY.xattr.com.apple.provenance=\x01\x02\x00\xff\x8f\n\xfe"
+        length = len(record) + 4
+        told = b"%d %s\n" % (length, record)
+        assert len(told) == length and tar._pax(told + b"14 path=x.png\n", tmp_path)[0] == "x.png"
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="latin-1") as archive:
+            info = tarfile.TarInfo("gr\udcfcn" + "x" * 100 + ".png")
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+        (member,) = tar.members(buffer.getvalue(), tmp_path)
+        assert member.name.startswith("gr\udcfcnx")
+
     def test_sums_of_headers_count_every_byte(self, tmp_path: Path) -> None:
         """Also of names beyond ASCII, whose bytes may add up to more than Adler's first half holds."""
         names = ["a.png", "bild-\u00e4.png", "\u7fff" * 30 + ".png", "\udcff" * 90 + ".png"]

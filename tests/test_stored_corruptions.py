@@ -46,6 +46,18 @@ def test_3dcc_names_and_categories(tmp_path: Path, vhs) -> None:
     assert made[1].name == "imagenet-3dcc/bit_error:1" and made[1].origin == "stored" and not made[1].made
 
 
+def test_what_some_corruptions_lack_is_said(tmp_path: Path, vhs) -> None:
+    every = ("1", "2", "3", "4", "5")
+    folder = tree(tmp_path / "imagenet-3dcc", {"near_focus": every, "fog_3d": ("1", "2", "4", "5")})
+    code, _, err = vhs("shard", folder, "one")
+    assert code == 0 and "fog_3d has no severity 3, others have; was the archive unpacked whole?" in err
+    tree(folder, {"fog_3d": ("3",)})
+    assert "unpacked whole" not in vhs("shard", folder, "two")[2]
+    next((folder / "fog_3d/3").rglob("*.JPEG")).unlink()
+    code, _, err = vhs("shard", folder, "three")
+    assert code == 0 and "fog_3d/3 has 1 images, fog_3d/1 2, and not the same ones" in err
+
+
 def test_severities_are_those_found_and_strengths_have_a_place(tmp_path: Path) -> None:
     folder = tree(tmp_path / "laion-c", {"mosaic": ("10", "2", "7"), "glitched": ("1",)}, ("ball", "bird"))
     found = corrupted.tree_splits(folder)

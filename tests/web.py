@@ -21,7 +21,8 @@ FAULTS = ("drop", "503", "short", "late")
 
 @dataclass
 class Faults:
-    """How many faults are still to come, at which odds, and what has been done. kinds: of FAULTS; late: seconds."""
+    """How many faults are still to come, at which odds, and what has been done. kinds: of FAULTS; late: seconds; dated:
+    whether files have dates; closed: whether a login is asked for."""
 
     left: int = 0
     odds: float = 0.5
@@ -32,6 +33,8 @@ class Faults:
     asked: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     ranges: bool = True
+    dated: bool = False
+    closed: bool = False
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,8 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
                 return super().do_GET() if body else super().do_HEAD()
             if not path.is_file():
                 return self.send_error(404)
+            if told.closed:
+                return self.send_error(401)
             kind, where = told.next(self.path, body=body)
             if kind == "503":
                 self.close_connection = True
@@ -94,6 +99,8 @@ def served(folder: Path, faults: Faults | None = None) -> Iterator[str]:
             self.send_header("Content-Length", str(len(sent) if kind == "short" else len(data)))
             if told.ranges:
                 self.send_header("Accept-Ranges", "bytes")
+            if told.dated:
+                self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
             if code == 206:
                 self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
             self.end_headers()

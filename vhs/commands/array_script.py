@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vhs import output
 from vhs.errors import UsageError
+from vhs.formats.places import redacted
 from vhs.world import MOST
 
 FLAGS = ("--dry-run", "--resume", "-q", "--quiet", "-v", "--verbose", "--debug")
@@ -63,9 +65,10 @@ def script(words: Sequence[str], array: Array, out: Path, facts: Facts, plan: st
         f"#SBATCH --output={name}.%a.log --open-mode=append",
         f"#SBATCH --cpus-per-task={facts.threads}" + (" --gres=gpu:1" if facts.on_gpu else ""),
         "# Limits of your cluster (--time, --mem, --partition) go here. A task that is killed and queued again goes on",
-        "# after its last finished condition; one that is done ends at once. sbatch --array=3 runs part 3 alone.",
+        "# after its last finished condition; one that is done measures nothing. sbatch --array=3 runs part 3 alone.",
         *(f"# {line}" for line in plan.splitlines() if line.startswith(TOLD)),
         *_too_many(array, facts),
+        *_left_out(),
         "set -euo pipefail",
         f"exec {_of_part(words, array, stem, facts)}",
         "",
@@ -73,6 +76,11 @@ def script(words: Sequence[str], array: Array, out: Path, facts: Facts, plan: st
         f"# {_merging(words, array, out, stem)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _left_out() -> list[str]:
+    told = "# The URLs below had a user, password or query, which no file should hold: give them in the environment."
+    return [told] if any(redacted(word) != word for word in sys.argv) else []
 
 
 def _too_many(array: Array, facts: Facts) -> list[str]:

@@ -52,6 +52,17 @@ def decode(data: bytes | memoryview, channels: int, where: str) -> np.ndarray:
         raise InputError(f"{where}: cannot be decoded: {error}.") from error
 
 
+GREY = ("1", "L", "I;16")
+"""Pillow's modes of images without colour."""
+
+
+def has_colour(data: bytes | memoryview) -> bool:
+    """Whether an image that can be decoded is stored with colours, be they all grey."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(data)).mode not in GREY
+
+
 def encode_png(pixels_HWC: np.ndarray) -> bytes:
     """A PNG of uint8 pixels; the same bytes for the same pixels and Pillow version."""
     buffer = io.BytesIO()

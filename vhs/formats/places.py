@@ -27,6 +27,9 @@ class Remote:
         parts = urlsplit(self.url)
         return Remote(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
 
+    def __repr__(self) -> str:
+        return f"Remote({str(self)!r})"
+
     def __str__(self) -> str:
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -64,7 +67,24 @@ def parse(text: str | Path | Remote) -> Place:
         )
     if protocol not in PROTOCOLS:
         raise UsageError(f"{protocol}://…: is no protocol that vhs reads. Name a folder, or {choices(PROTOCOLS)}.")
-    return Remote(f"{protocol}://{str(text)[found.end() :]}")
+    return _checked(Remote(f"{protocol}://{str(text)[found.end() :]}"))
+
+
+def _checked(place: Remote) -> Remote:
+    """Raises UsageError, which shows no credentials, for a URL that nothing could open."""
+    shown = f"{place.protocol}://…{place.url.rpartition('@')[2][-40:] if '@' in place.url else ''}"
+    try:
+        parts = urlsplit(place.url)
+        _ = parts.port
+    except ValueError:
+        raise UsageError(
+            f"{shown}: is no URL: its host or port cannot be read. In a password write / as %2F, @ as %40, : as %3A."
+        ) from None
+    if "@" in parts.netloc and place.protocol not in ("http", "https"):
+        raise UsageError(
+            f"{shown}: holds credentials, which {place.protocol} takes from the environment. Leave them out of the URL."
+        )
+    return place
 
 
 def join(folder: Place, at: str | None) -> Place:

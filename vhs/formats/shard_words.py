@@ -5,6 +5,13 @@ from __future__ import annotations
 from vhs.formats.shards import ShardSet
 
 
+def _attributes(item: ShardSet) -> list[tuple[str, object]]:
+    """What samples are grouped by, and the values of each."""
+    values = item.manifest.values
+    told = [f"{name} ({', '.join(values.get(name, ())[:5])})" for name in item.manifest.groups]
+    return [("attributes", "; ".join(told))] if told else []
+
+
 def rows(item: ShardSet) -> list[tuple[str, object]]:
     """(what, how it is) of a set."""
     manifest = item.manifest
@@ -19,5 +26,6 @@ def rows(item: ShardSet) -> list[tuple[str, object]]:
         *([("tars", f"of others, in {manifest.tars_at}")] if manifest.tars_at is not None else []),
         ("classes", f"{len(manifest.classes)}: {', '.join(manifest.classes[:10])}"),
         *several,
+        *_attributes(item),
         ("licence", manifest.licence or "not stated"),
     ]

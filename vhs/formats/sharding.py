@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from vhs.errors import InputError, UnreadableError, UsageError
+from vhs.errors import InputError, UnreadableError, UsageError, VhsError
 from vhs.formats import digests, index
 from vhs.formats.atomic import sha256, sha256_file, write_whole
 from vhs.formats.digests import Collected
-from vhs.formats.images import decode, suffix_of
+from vhs.formats.images import decode, has_colour, suffix_of
 from vhs.formats.index import Index, Row
 from vhs.formats.manifest import Manifest, TarEntry
 from vhs.formats.shard_journal import JOURNAL, Encoded, Written, resume, save_journal, saved
@@ -118,6 +118,13 @@ def complete(out: Path, manifest: Manifest, told: Told) -> Manifest:
     return manifest
 
 
+def is_begun(out: Path, split: Split, per_tar: int, skip_bad: bool, journal: str = JOURNAL) -> bool:
+    """Whether a set of this plan is in `out`, whole or in part."""
+    plan = plan_of(split, per_tar, skip_bad)
+    whole = (out / MANIFEST).exists() and ShardSet.open(out).manifest.extra.get("plan") == plan
+    return whole or resume(out, plan, journal) is not None
+
+
 def plan_of(split: Split, per_tar: int, skip_bad: bool) -> str:
     """What stands for a set before it is made: another plan makes another set."""
     import PIL
@@ -190,7 +197,7 @@ def _sample(split: Split, position: int) -> Encoded:
     if not split.targets and wrong is not None:
         raise InputError(f"{split.name}: {key}: label {wrong}, expected a class below {len(split.classes)}.")
     data = split.encoded(position)
-    pixels = decode(data, split.channels, f"{split.name}/{split.split}: {key}")
+    pixels = decoded(data, split, f"{split.name}/{split.split}: {key}")
     members = [(f"{key}.cls", str(label).encode())] if not split.targets else []
     stated = told_of(split, position)
     if stated:
@@ -198,6 +205,18 @@ def _sample(split: Split, position: int) -> Encoded:
     members.append((f"{key}.{suffix_of(data)}", data))
     members += [(f"{key}.{suffix}", made(position)) for suffix, made in split.members.items()]
     return Encoded(members, *sums(pixels), pixels.shape[:2])
+
+
+class Coloured(VhsError):
+    """An image of a set that was taken for grey has colours, which would be lost."""
+
+
+def decoded(data: bytes | memoryview, split: Split, where: str) -> np.ndarray:
+    """uint8 [H, W, C]. Raises InputError for what is no image, Coloured for colours in a grey set."""
+    pixels = decode(data, split.channels, where)
+    if split.channels == 1 and has_colour(data):
+        raise Coloured(f"{where}: has colours, the images before it are grey.")
+    return pixels
 
 
 def told_of(split: Split, position: int) -> str:

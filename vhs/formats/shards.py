@@ -48,7 +48,7 @@ class ShardSet:
         if isinstance(path, Remote):
             try:
                 return cls(folder, _manifest(transfers.read(path, MOST), path))
-            except transfers.Lost as error:
+            except transfers.Missing as error:
                 raise InputError(f"{error} Name the URL of a folder that holds a shard set.") from error
         if path.exists():
             return cls(folder, _manifest(regular.read(path), path))

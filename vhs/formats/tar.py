@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from vhs.errors import InputError
 
-BLOCK = 512
+BLOCK, CHUNK = 512, 1 << 20
 REGULAR = (b"0", b"\0")
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a FIFO"}
 
@@ -74,6 +74,8 @@ def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool
         if len(header) < BLOCK:
             raise InputError(f"{where}: ends in the middle of a header; the file is truncated. Write it again.")
         if header[0] == 0 and not header.strip(b"\0"):
+            if others:
+                _check_end(data, position, where)
             return
         name, size, kind = _parse(header, where)
         offset = position + BLOCK
@@ -91,6 +93,17 @@ def members(data: mmap.mmap | memoryview | bytes, where: object, *, others: bool
             if kind in REGULAR or not others:
                 yield _check(Member(long_name or name, offset, size), kind, where)
             long_name, size_override = None, None
+
+
+def _check_end(data: mmap.mmap | memoryview | bytes, end: int, where: object) -> None:
+    """Raises InputError for anything but zeros behind the mark of a tar's end: what was joined there nobody reads."""
+    for start in range(end, len(data), CHUNK):
+        rest = bytes(data[start : start + CHUNK])
+        if rest.count(0) < len(rest):
+            raise InputError(
+                f"{where}: holds more behind the mark of its end, at byte {end:,}, which no reader of tars sees. "
+                f"Was it joined of several? `tar --concatenate` joins them, or name each."
+            )
 
 
 def _parse(header: bytes, where: object) -> tuple[str, int, bytes]:
@@ -115,23 +128,22 @@ def _parse(header: bytes, where: object) -> tuple[str, int, bytes]:
 
 
 def _pax(data: bytes, where: object) -> tuple[str | None, int | None]:
-    """The path and size records of a PAX extended header."""
-    records: dict[str, str] = {}
+    """The path and size records of a PAX extended header; others may hold any bytes."""
+    records: dict[bytes, bytes] = {}
     while data:
         try:
             length = int(data.split(b" ", 1)[0])
             if length < 5:
                 raise ValueError
-            record = data[:length].split(b" ", 1)[1].rstrip(b"\n").decode()
-            key, value = record.split("=", 1)
+            key, value = data[:length].split(b" ", 1)[1].removesuffix(b"\n").split(b"=", 1)
         except (ValueError, IndexError):
             raise InputError(f"{where}: damaged PAX header; the file is corrupt.") from None
         records[key] = value
         data = data[length:]
-    size = records.get("size")
-    if size is not None and not (size.isascii() and size.isdigit() and len(size) < 20):
+    size, path = records.get(b"size"), records.get(b"path")
+    if size is not None and not (size.isdigit() and len(size) < 20):
         raise InputError(f"{where}: damaged PAX header; the file is corrupt.")
-    return records.get("path"), None if size is None else int(size)
+    return None if path is None else _text(path), None if size is None else int(size)
 
 
 def _check(member: Member, kind: bytes, where: object) -> Member:

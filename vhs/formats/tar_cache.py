@@ -31,8 +31,12 @@ GIGABYTES = 50.0
 GIGABYTE = 10**9
 PART = ".part"
 OURS = re.compile(rf"{SHA256.pattern}\.tar({re.escape(PART)})?")
-VERSIONS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "oid")
+VERSIONS = (
+    "ETag", "etag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "last_modified", "mtime", "oid",
+)  # fmt: skip
 """Under what names file systems tell what changes with a file's content."""
+FETCHED: set[str] = set()
+"""Names of files that this process fetched of servers that tell no such thing."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,16 @@ class TarCache:
         return path.is_file() and path.stat().st_size == size
 
     def unhashed(self, place: Remote) -> Path:
-        """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version."""
+        """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version.
+
+        Where the server tells no version every process fetches it anew: of the same size it may be another one.
+        """
         told = _version(place)
         name = sha256(f"{place.url}\n{told}".encode())
+        if not told[1] and name not in FETCHED:
+            for path in (self.folder / f"{name}.tar", self.folder / f"{name}.tar{PART}"):
+                _remove(path)
+            FETCHED.add(name)
 
         def fetch(part: Path) -> None:
             for again in (False, True):
@@ -131,7 +142,7 @@ class TarCache:
             return path
         if content.room > self.limit:
             raise UnreadableError(
-                f"{content.what}: has {content.room / GIGABYTE:.1f} GB, the cache {self.folder} may hold "
+                f"{content.what}: has {content.room / GIGABYTE:.3g} GB, the cache {self.folder} may hold "
                 f"{self.limit / GIGABYTE:g}. Allow more in ${LIMIT}."
             )
         try:

@@ -30,6 +30,12 @@ FOLDERS = 100
 """Folders of a folder that are looked into."""
 LOST = (404, 410, 401, 403)
 """Answers of a server that asking again does not change."""
+HOPELESS = (
+    "NoCredentialsError", "RepositoryNotFoundError", "InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError",
+    "ParamValidationError", "NoSuchBucket", "InvalidBucketName", "AccessDenied", "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+)  # fmt: skip
+"""Kinds of errors, or codes of an object store, that are as lasting."""
 
 
 def read(place: Remote, most: int) -> bytes:
@@ -69,7 +75,7 @@ def stated(place: Remote) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
         told = _system(place.protocol).info(place.url)
         if told.get("type") != "file" or told.get("size") is None:
-            raise Lost(f"{place}: is no file whose size is told.")
+            raise Missing(f"{place}: is no file whose size is told.")
         return dict(told)
 
     return _insist(place, ask)
@@ -144,6 +150,10 @@ class Lost(UnreadableError):
     """What is asked for is not there, or not for us: asking again does not help."""
 
 
+class Missing(Lost):
+    """What is asked for is not there."""
+
+
 def _ranges(place: Remote, parts: list[tuple[int, int]], size: int) -> dict[tuple[int, int], bytes]:
     """Ranges (begin, end) of a file, together; broken ones are asked for again. Each may come as the whole file."""
     found: dict[tuple[int, int], bytes] = {}
@@ -183,7 +193,8 @@ def _insist(place: Remote, ask: Callable[[], Any], found: Sized = ()) -> Any:
             if "shutdown" in str(error):  # of this process, which ends
                 raise
             if _is_lost(error):
-                raise Lost(f"{place}: cannot be read: {_reason(error)}.") from error
+                kind = Lost if _answer(error) in (401, 403) else Missing
+                raise kind(f"{place}: cannot be read: {_reason(error)}.") from error
             if attempt >= TRIES and len(found) == had:
                 raise UnreadableError(
                     f"{place}: cannot be read: {_reason(error)}; given up after {TRIES} tries. Try again later: what "
@@ -198,8 +209,18 @@ def _is_lost(error: BaseException) -> bool:
         return _is_lost(error.__cause__)  # fsspec's word for whatever kept it from asking a web server
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotImplementedError):
         return True
-    answer = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
-    return answer in LOST or type(error).__name__ in ("NoCredentialsError", "RepositoryNotFoundError")
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return _answer(error) in LOST or type(error).__name__ in HOPELESS or code in HOPELESS
+
+
+def _answer(error: BaseException) -> Any:
+    """The status that a server answered with, if that is what went wrong."""
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        return _answer(error.__cause__)
+    if isinstance(error, PermissionError):
+        return 403
+    return getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vhs.errors import InputError
-from vhs.formats import places, shards
+from vhs.errors import InputError, UnreadableError
+from vhs.formats import places, shards, transfers
 from vhs.formats.places import Place, Remote
 from vhs.formats.references import Loaded
 from vhs.formats.shards import ShardSet
@@ -43,8 +43,10 @@ def resolve(
     if found:
         warn(f"{found[0].folder}: is not the {WORDS[split]} split the checkpoint records (another content hash)")
         return found[0]
-    places = ", ".join(str(place) for place in looked)
-    raise InputError(f"{WORDS[split]} split {wanted['name']}: not found in {places}. Name it with {OPTION[split]}.")
+    where = ", ".join(str(place) for place in looked)
+    raise InputError(
+        f"{WORDS[split]} split {wanted['name']}: not found in {where}{_why(looked)}. Name it with {OPTION[split]}."
+    )
 
 
 def record(data: ShardSet, checkpoint: Path) -> dict[str, Any]:
@@ -65,6 +67,17 @@ def _places(wanted: dict[str, Any], base: Path | None) -> list[Place]:
     named = [places.parse(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
     recorded = [places.join(base, str(wanted.get("path", ".")))] if base else []
     return [*named, *recorded, Path("shards")]
+
+
+def _why(looked: Sequence[Place]) -> str:
+    """What a server said of the set that should be there, in parentheses; nothing for folders."""
+    for place in looked:
+        if isinstance(place, Remote):
+            try:
+                transfers.size_of(place / shards.MANIFEST)
+            except UnreadableError as error:
+                return f" ({str(error).rstrip('.')})"
+    return ""
 
 
 def _is(item: ShardSet, wanted: dict[str, Any]) -> bool:

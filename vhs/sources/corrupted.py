@@ -62,6 +62,26 @@ def tree_splits(folder: Path) -> list[Split]:
     return found
 
 
+def unlike(found: Sequence[Split]) -> str | None:
+    """In words, what is missing of some corruptions and not of others: severities, or images; None where nothing is."""
+    stored = [part for part in found if "corruption" in part.extra]
+    severities: dict[str, list[int]] = {}
+    for part in stored:
+        told = part.extra["corruption"]
+        severities.setdefault(told["name"], []).append(told["severity"])
+    every = sorted(set().union(*severities.values())) if stored else []
+    for name, held in severities.items():
+        if sorted(held) != every:
+            lacking = ", ".join(str(severity) for severity in every if severity not in held)
+            return f"{name} has no severity {lacking}, others have"
+    most = max(stored, key=lambda part: len(part.ids), default=None)
+    whole = set(most.ids) if most else set()
+    for part in stored:
+        if most and set(part.ids) != whole:
+            return f"{part.folder} has {len(part.ids):,} images, {most.folder} {len(whole):,}, and not the same ones"
+    return None
+
+
 def check_depth(folder: Path) -> None:
     """Raises InputError for a folder that holds severities, or trees: one level too deep, or not deep enough."""
     held = _folders(folder)

@@ -15,7 +15,7 @@ from PIL import Image
 from vhs.errors import InputError
 from vhs.formats import regular
 from vhs.formats.atomic import sha256
-from vhs.formats.images import SUFFIXES
+from vhs.formats.images import GREY, SUFFIXES
 from vhs.formats.split import Split, sample_ids
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -25,7 +25,7 @@ MOST = 1 << 30
 DEEPEST = 8
 """Folders that are followed down in search of classes."""
 PROBED = 100
-"""Images looked at to tell a grey set from a coloured one."""
+"""Images looked at to tell a grey set from a coloured one; a coloured one that comes later has it written anew."""
 
 
 def has_splits(folder: Path) -> bool:
@@ -139,4 +139,4 @@ def channels_of(opened: Sequence[Callable[[], Image.Image]]) -> int:
                 modes.add(image.mode)
         except (InputError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # the writer names it when its turn comes
-    return 1 if modes and modes <= {"1", "L", "I;16"} else 3
+    return 1 if modes and modes <= set(GREY) else 3

@@ -38,8 +38,11 @@ def is_named(source: str) -> bool:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether a folder holds tars that others wrote, and no folders but those of sets made of them."""
-    if not _tars_in(folder) or _is_ours(folder):
+    """Whether a folder holds tars that others wrote, and no folders but those of sets made of them; or folders called
+    after splits that hold such tars."""
+    if not _tars_in(folder):
+        return bool(_split_folders(folder))
+    if _is_ours(folder):
         return False
     below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return all(_is_made(path) for path in below)
@@ -48,12 +51,20 @@ def is_folder(folder: Path) -> bool:
 def holds_tars(source: str) -> bool:
     """Whether a source names tars, or is a folder with some: what can be described where it lies."""
     place = places.parse(source)
-    return is_named(source) or (isinstance(place, Path) and place.is_dir() and bool(_tars_in(place)))
+    return is_named(source) or (
+        isinstance(place, Path) and place.is_dir() and bool(_tars_in(place) or _split_folders(place))
+    )
 
 
 def _tars_in(folder: Path) -> list[Path]:
     """In the order of their names."""
     return sorted(path for path in folder.iterdir() if stem(path.name) is not None)
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    """The folders called train, val or test in it that hold tars of others."""
+    found = [folder / name for name in SPLITS if (folder / name).is_dir()]
+    return [path for path in found if _tars_in(path) and not _is_ours(path)]
 
 
 def _is_ours(folder: Path) -> bool:
@@ -73,7 +84,7 @@ def sets(source: str) -> list[TarSet]:
     tars = _tars(source)
     found: dict[str, list[Place]] = {}
     for tar in tars:
-        found.setdefault(_split(tar.name), []).append(tar)
+        found.setdefault(_split(tar), []).append(tar)
     if len(found) > 1 and "" in found:
         odd = found[""][0]
         raise InputError(
@@ -85,7 +96,7 @@ def sets(source: str) -> list[TarSet]:
 def _tars(source: str) -> Sequence[Place]:
     place = places.parse(source)
     if isinstance(place, Path) and place.is_dir():
-        return _tars_in(place)
+        return _tars_in(place) or [tar for folder in _split_folders(place) for tar in _tars_in(folder)]
     if isinstance(place, Path) and place.exists():
         return [place]
     named = [places.parse(name) for name in _expanded(source)]
@@ -113,15 +124,17 @@ def _expanded(source: str) -> list[str]:
     return names
 
 
-def _split(name: str) -> str:
-    """train, val or test, where a word of the name says so."""
-    words = [SPLITS[word.lower()] for word in WORD.findall(stem(name) or name) if word.lower() in SPLITS]
-    return words[-1] if words else ""
+def _split(tar: Place) -> str:
+    """train, val or test, where a word of the name says so, or else the folder's name."""
+    words = [SPLITS[word.lower()] for word in WORD.findall(stem(tar.name) or "") if word.lower() in SPLITS]
+    return words[-1] if words else SPLITS.get(tar.parent.name.lower(), "")
 
 
 def _name(tars: Sequence[Place]) -> str:
-    """What stands before split and number: `imagenet1k` of imagenet1k-train-0000.tar; else the folder's name."""
-    plain = re.sub(r"[-_.]*\d*$", "", stem(tars[0].name) or tars[0].name)
-    words = re.split(r"[-_.]", plain)
-    kept = [word for word in words if word.lower() not in SPLITS]
-    return "-".join(kept).strip("-") or tars[0].parent.name or "tars"
+    """What stands before split and number: `imagenet1k` of imagenet1k-train-0000.tar; else the name of the folder, or
+    of the one around it, if that is called after a split."""
+    plain = re.sub(r"[-_.]*\d*$", "", stem(tars[0].name) or "")
+    kept = [word for word in re.split(r"[-_.]", plain) if word.lower() not in SPLITS]
+    folder = tars[0].parent
+    around = folder.parent if folder.name.lower() in SPLITS else folder
+    return "-".join(kept).strip("-") or around.name or "tars"

@@ -8,8 +8,9 @@ left out. Where its reader and ours see another size under a name, the tar is re
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 from vhs.errors import InputError, UsageError
@@ -63,30 +64,50 @@ class Teller:
         return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
 
 
-def samples(file: IO[bytes], where: str, label: Teller | None, class_name: Teller | None) -> Iterator[Foreign]:
-    """Every sample of an open tar with an image, in order. label: None is what the first sample has.
+TOLD = (Teller("cls"), *(Teller("json", key) for key in JSON_LABELS), Teller("txt"))
+"""What may be a label, in the order in which it is taken for one."""
+
+
+@dataclass
+class Reading:
+    """How samples are told over all tars of a source. label: None until the first sample has told which member it is;
+    bare: those that have a label and no image, which are left out."""
+
+    label: Teller | None = None
+    class_name: Teller | None = None
+    bare: list[str] = field(default_factory=list)
+
+
+def samples(file: IO[bytes], where: str, reading: Reading) -> Iterator[Foreign]:
+    """Every sample of an open tar with an image, in order.
 
     Raises InputError naming tar and sample for one without a label.
     """
     data = tar.mapped(file)
-    lies = {_place(member.name): member for member in tar.members(data, where, others=True)}
+    found = [(_place(member.name), member) for member in tar.members(data, where, others=True)]
+    lies, counts = dict(found), Counter(name for name, _ in found)
     for sample in _grouped(file, where):
         key = sample["__key__"]
         suffix = _image(sample, f"{where}: {key}")
         if suffix is None:
+            if any(member.of(sample) for member in TOLD):
+                reading.bare.append(f"{where}: {key}")
             continue
+        if counts[f"{key}.{suffix}"] > 1:
+            raise InputError(f"{where}: {key}.{suffix}: stands twice in the tar. Leave one of them out.")
         member = lies.get(f"{key}.{suffix}")
         if member is None or member.size != len(sample[suffix]):
             raise InputError(
                 f"{where}: {key}: two readers of tars disagree about it; the file is damaged, or an odd one."
             )
-        label = label or _told_by(sample, f"{where}: {key}")
-        said = label.of(sample)
+        reading.label = reading.label or _told_by(sample, f"{where}: {key}")
+        said = reading.label.of(sample)
         if not said:
             raise InputError(
-                f"{where}: {key}: has no label in {label}. Name the member that has: --label cls, txt or json:KEY."
+                f"{where}: {key}: has no label in {reading.label}. Name the member that has: --label cls, txt or "
+                f"json:KEY."
             )
-        yield Foreign(key, said, class_name.of(sample) if class_name else None, member)
+        yield Foreign(key, said, reading.class_name.of(sample) if reading.class_name else None, member)
 
 
 def _grouped(file: IO[bytes], where: str) -> Iterator[dict[str, Any]]:
@@ -119,8 +140,7 @@ def _image(sample: Mapping[str, Any], where: str) -> str | None:
 
 def _told_by(sample: Mapping[str, Any], where: str) -> Teller:
     """The member that a label is taken from, if none was named."""
-    told = [Teller("cls"), *(Teller("json", key) for key in JSON_LABELS), Teller("txt")]
-    found = next((member for member in told if member.of(sample)), None)
+    found = next((member for member in TOLD if member.of(sample)), None)
     if found is None:
         members = ", ".join(suffix for suffix in sample if not suffix.startswith("__"))
         raise InputError(

@@ -16,14 +16,15 @@ from PIL import Image
 from vhs.errors import InputError
 from vhs.formats import regular, tar_cache
 from vhs.formats.atomic import sha256
+from vhs.formats.images import SUFFIXES
 from vhs.formats.places import Place, Remote
 from vhs.formats.split import Split, tar_ids
 from vhs.formats.tar import mapped
-from vhs.progress import Progress, silent
+from vhs.progress import Note, Progress, silent, unheard
 from vhs.sources import compressed, foreign
 from vhs.sources.folders import PROBED, channels_of, wordnet
 from vhs.sources.foreign import TarSet
-from vhs.sources.foreign_samples import Foreign, Teller, samples
+from vhs.sources.foreign_samples import Foreign, Reading, Teller, samples
 
 is_folder = foreign.is_folder
 NUMBER, INDEX = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII), re.compile(r"\d{1,7}", re.ASCII)
@@ -49,8 +50,8 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """All samples of a set of tars, in stored order. states: of the tars; ids: `TAR/KEY`; labels: places among
-    classes."""
+    """All samples of a set of tars, in stored order. states: of the tars; ids: `TAR/KEY`, or `FOLDER/TAR/KEY` where
+    tars of several folders have one name; labels: places among classes."""
 
     of: TarSet
     states: Sequence[State]
@@ -61,7 +62,8 @@ class Contents:
 
 
 def read(
-    source: str, label: str | None = None, class_names: str | None = None, *, progress: Progress = silent
+    source: str, label: str | None = None, class_names: str | None = None, *, progress: Progress = silent,
+    note: Note = unheard,
 ) -> list[Contents]:  # fmt: skip
     """The contents of every set of tars that `source` names, with one list of classes.
 
@@ -71,8 +73,13 @@ def read(
     """
     teller = Teller.parse(label, "--label") if label is not None else None
     names, of_class = _names(class_names)
-    found = foreign.sets(source)
-    whole = [_samples(one, teller, of_class, progress) for one in found]
+    found, reading = foreign.sets(source), Reading(teller, of_class)
+    whole = [_samples(one, reading, progress) for one in found]
+    if reading.bare:
+        note(
+            f"{len(reading.bare):,} samples have a label but no image ({', '.join(SUFFIXES)}) and are left out; the "
+            f"first: {reading.bare[0]}"
+        )
     classes, place = _classes([item.sample for items, _ in whole for item in items], names)
     return [
         Contents(
@@ -134,9 +141,7 @@ class _Opened:
         return found
 
 
-def _samples(
-    one: TarSet, label: Teller | None, class_name: Teller | None, progress: Progress
-) -> tuple[list[Located], list[State]]:
+def _samples(one: TarSet, reading: Reading, progress: Progress) -> tuple[list[Located], list[State]]:
     """Every sample, and what is told of each tar while it is here: the cache may not hold all of them."""
     found, states = [], []
     for number, place in enumerate(one.tars):
@@ -145,7 +150,7 @@ def _samples(
         status = path.stat()
         states.append(State(status.st_size, path.name if isinstance(place, Remote) else str(status.st_mtime_ns)))
         with compressed.opened(path, place) as file:
-            found += [Located(number, sample) for sample in samples(file, str(place), label, class_name)]
+            found += [Located(number, sample) for sample in samples(file, str(place), reading)]
     progress(f"looking through {one.name}/{one.split}", len(one.tars), len(one.tars))
     if not found:
         raise InputError(f"{one.tars[0]}: no sample of its tars has an image (.jpg, .png or .webp).")
@@ -158,9 +163,12 @@ def _names(told: str | None) -> tuple[list[str] | None, Teller | None]:
         return None, None
     if told == "txt" or told == "cls" or told.startswith("json:"):
         return None, Teller.parse(told, "--class-names")
-    names = [line.strip() for line in regular.text(Path(told)).splitlines() if line.strip()]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{told}: expected one class a line, each once, the first for label 0.")
+    names = [line.strip() for line in regular.text(Path(told)).rstrip().splitlines()]
+    if not all(names) or not names or len(set(names)) < len(names):
+        odd = (
+            f"line {names.index('') + 1} is empty" if "" in names else f"it has {len(names)}, {len(set(names))} unlike"
+        )
+        raise InputError(f"{told}: expected one class a line, each once, the first for label 0; {odd}.")
     return names, None
 
 
@@ -209,4 +217,6 @@ def _label(sample: Foreign, place: dict[str, int], where: str, classes: int) -> 
 
 def _ids(one: TarSet, items: Sequence[Located]) -> list[str]:
     stems = [compressed.stem(place.name) or place.name for place in one.tars]
+    if len(set(stems)) < len(stems):  # of several folders
+        stems = [f"{place.parent.name}/{stem}" for place, stem in zip(one.tars, stems, strict=True)]
     return tar_ids([f"{stems[item.tar]}/{item.sample.key}" for item in items])

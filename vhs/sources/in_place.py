@@ -17,7 +17,7 @@ from typing import NamedTuple
 from vhs.errors import InputError, UnreadableError, UsageError
 from vhs.formats import sharding, tar_cache
 from vhs.formats.atomic import sha256_file
-from vhs.formats.images import decode, suffix_of
+from vhs.formats.images import suffix_of
 from vhs.formats.index import Row
 from vhs.formats.manifest import Manifest, TarEntry
 from vhs.formats.places import Place, Remote
@@ -41,7 +41,7 @@ def describe(
     InputError naming a sample that cannot be decoded, unless `skip_bad`.
     """
     sharding.check(split)
-    split = replace(split, extra=split.extra | {"tars_at": _folder_of(split.tars, out)})
+    split = _pointing(split, out)
     plan = sharding.plan_of(split, 0, skip_bad)
     done = sharding.finished_manifest(out, plan)
     state = Written() if done else resume(out, plan, JOURNAL) or Written()
@@ -70,6 +70,16 @@ def describe(
     manifest = sharding.complete(out, done or sharding.manifest_of(split, state, plan), told)
     (out / JOURNAL).unlink(missing_ok=True)
     return manifest, state.skipped
+
+
+def is_begun(out: Path, split: Split, skip_bad: bool) -> bool:
+    """Whether a description of it is in `out`, whole or in part."""
+    return sharding.is_begun(out, _pointing(split, out), 0, skip_bad, JOURNAL)
+
+
+def _pointing(split: Split, out: Path) -> Split:
+    """The split with where its tars lie."""
+    return replace(split, extra=split.extra | {"tars_at": _folder_of(split.tars, out)})
 
 
 class _Tar(NamedTuple):
@@ -122,7 +132,7 @@ def _attempt(split: Split, tar: _Tar, position: int) -> tuple[Row, Encoded] | In
         row = _row(split, tar, position)
         (image,) = row.members.values()
         data = tar.data[image.offset : image.offset + image.size]
-        pixels = decode(data, split.channels, f"{tar.place}: {image.name}")
+        pixels = sharding.decoded(data, split, f"{tar.place}: {image.name}")
     except UnreadableError:
         raise
     except InputError as error:

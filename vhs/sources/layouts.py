@@ -110,7 +110,7 @@ def detect(source: str) -> str:
     if path.is_file():
         if path.suffix == ".npz":
             return "npz"
-        raise InputError(f"{source}: is a file, but no .npz archive. Name a folder, or decide with --layout.")
+        raise InputError(f"{source}: is a file, but no .npz archive and no tar. Name the folder that it lies in.")
     for layout in LAYOUTS.values():
         if layout.holds(path):
             if layout.name in CLASS_FOLDERS:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vhs.errors import InputError, UsageError, check_range, choices
-from vhs.formats import locks, places
+from vhs.formats import locks, places, sharding
+from vhs.formats.manifest import Manifest
 from vhs.formats.places import Place
-from vhs.formats.sharding import PER_TAR, write_set
+from vhs.formats.sharding import PER_TAR, Coloured
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split, select
 from vhs.progress import Note, Progress, silent, unheard
-from vhs.sources import attributes, class_map, foreign, foreign_split, in_place, layouts, region_maps
+from vhs.sources import attributes, class_map, corrupted, foreign, foreign_split, in_place, layouts, region_maps
 from vhs.sources.base import as_shifted
 from vhs.sources.chirps import Chirps
 from vhs.sources.dominoes import VAL_SHARE, Dominoes
@@ -71,13 +72,13 @@ def parts(
     check_range("val_share", asked.val_share, 0, 1)
     check_range("count", asked.count, 8)
     if asked.in_place:
-        found = _in_place(source, asked, progress)
+        found = _in_place(source, asked, progress, note)
     elif source == "dominoes":
         found = _dominoes(asked)
     elif source == "chirps":
         found = _chirps(asked)
     else:
-        found = _splits(source, out, asked, progress)
+        found = _splits(source, out, asked, progress, note)
     found = _with_more(found, asked, note)
     chosen = [select(part, list(asked.classes) if asked.classes else None, asked.per_class) for part in found]
     if asked.base is not None:
@@ -107,13 +108,29 @@ def write(
 ) -> ShardSet:  # fmt: skip
     """Write one shard set; a rerun keeps what is there and sound."""
     made = as_shifted(part, out / part.version_of) if part.version_of else part
-    if asked.in_place:
-        manifest, skipped = in_place.describe(folder, made, skip_bad=asked.skip_bad, progress=progress)
-    else:
-        manifest, skipped = write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
+    coloured = replace(made, channels=3)
+    if made.channels == 1 and _is_begun(folder, coloured, asked):
+        made = coloured
+    try:
+        manifest, skipped = _written(folder, made, asked, progress)
+    except Coloured as error:
+        note(f"{error} {folder} is written anew, with three channels.")
+        manifest, skipped = _written(folder, coloured, asked, progress)
     if skipped:
         note(f"{folder}: {len(skipped)} bad samples skipped; the first: {skipped[0]}")
     return ShardSet(folder, manifest)
+
+
+def _is_begun(folder: Path, made: Split, asked: Asked) -> bool:
+    if asked.in_place:
+        return in_place.is_begun(folder, made, asked.skip_bad)
+    return sharding.is_begun(folder, made, asked.per_tar, asked.skip_bad)
+
+
+def _written(folder: Path, made: Split, asked: Asked, progress: Progress) -> tuple[Manifest, list[str]]:
+    if asked.in_place:
+        return in_place.describe(folder, made, skip_bad=asked.skip_bad, progress=progress)
+    return sharding.write_set(folder, made, per_tar=asked.per_tar, skip_bad=asked.skip_bad, progress=progress)
 
 
 def pack(
@@ -164,7 +181,7 @@ def class_list(classes: str) -> list[str]:
         raise InputError(f"{classes[1:]}: cannot be read: {error}. Name a file with one class a line.") from error
 
 
-def _in_place(source: str, asked: Asked, progress: Progress) -> list[Split]:
+def _in_place(source: str, asked: Asked, progress: Progress, note: Note) -> list[Split]:
     """The contents of tars that stay as they are. Raises UsageError for options that would add images to them."""
     if asked.region_maps is not None:
         raise UsageError("--in-place: adds nothing to tars; --region-maps adds images. Drop one of the two.")
@@ -173,34 +190,37 @@ def _in_place(source: str, asked: Asked, progress: Progress) -> list[Split]:
         raise UsageError(
             f"--in-place: {places.redacted(source)} is of layout {layout}; only tars are described where they lie."
         )
-    return [foreign_split.split_of(part, stays=True) for part in _contents(source, asked, progress)]
+    return [foreign_split.split_of(part, stays=True) for part in _contents(source, asked, progress, note)]
 
 
-def _contents(source: str, asked: Asked, progress: Progress) -> list[Contents]:
+def _contents(source: str, asked: Asked, progress: Progress, note: Note) -> list[Contents]:
     """The contents of tars that others wrote; a single set takes the split's name asked for."""
     if asked.columns is not None:
         raise UsageError("--columns: are of metadata.csv or Parquet. What tells a class in tars is named by --label.")
-    found = foreign_split.read(source, asked.label, asked.class_names, progress=progress)
+    found = foreign_split.read(source, asked.label, asked.class_names, progress=progress, note=note)
     if asked.split is None:
         return found
     _check_split(asked.split, [part.of.split for part in found])
     return [replace(found[0], of=replace(found[0].of, split=asked.split))]
 
 
-def _splits(source: str, out: Path, asked: Asked, progress: Progress) -> list[Split]:
+def _splits(source: str, out: Path, asked: Asked, progress: Progress, note: Note) -> list[Split]:
     """The splits of the source; a single one takes the name asked for."""
     layout, name = asked.layout, asked.split
     if layout is not None and layout not in layouts.LAYOUTS:
         raise UsageError(f"--layout {layout}: expected {choices(layouts.LAYOUTS)}.")
     layout = layout or layouts.detect(source)
     if layout == layouts.WEBDATASET:
-        found = _contents(source, asked, progress)
+        found = _contents(source, asked, progress, note)
         _check_apart(found, out)
         return [foreign_split.split_of(part) for part in found]
     given = "--label" if asked.label else "--class-names" if asked.class_names else None
     if given is not None:
         raise UsageError(f"{given}: is of tars that others wrote; {places.redacted(source)} is of layout {layout}.")
     parts = layouts.read(source, layout, asked.columns, follow_links=asked.follow_links)
+    uneven = corrupted.unlike(parts)
+    if uneven:
+        note(f"{places.redacted(source)}: {uneven}; was the archive unpacked whole?")
     if name is None:
         return parts
     _check_split(name, [part.split for part in parts])

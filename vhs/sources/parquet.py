@@ -30,6 +30,8 @@ from vhs.sources.folders import PROBED, SPLITS, channels_of
 from vhs.sources.metadata import Columns, parse_columns
 
 NAME = re.compile(r"(train|validation|valid|val|test)(-(\d+)-of-(\d+)(-[0-9a-f]+)?)?\.parquet")
+CONVERTED = re.compile(r"\d{4}\.parquet")
+"""A file of a folder called after a split, as the hub's own conversion names it: default/train/0000.parquet."""
 LABELS = ("label", "labels", "fine_label")
 """Columns that are taken for the label if --columns names none, the first that is there."""
 ROWS, KEPT = 256, 3
@@ -37,7 +39,7 @@ ROWS, KEPT = 256, 3
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether `folder`, or the `data` in it, holds Parquet files named after splits."""
+    """Whether `folder`, or the `data` or `default` in it, holds Parquet files named after splits."""
     return bool(_files(folder))
 
 
@@ -50,10 +52,10 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
         )
     named = parse_columns(columns) if columns else {}
     parts = {split: _Part.open(folder, paths, named) for split, paths in files.items()}
-    labels = {split: found for split, part in parts.items() if (found := part.labels()) is not None}
+    names = _one_list(folder, parts)
+    labels = {split: found for split, part in parts.items() if (found := part.labels(names)) is not None}
     if not labels:
         raise InputError(f"{folder}: none of its splits ({', '.join(files)}) has labels.")
-    names = next(iter(parts.values())).names
     largest = np.array([max(label for part in labels.values() for of_one in part for label in of_one)])
     classes = names if names is not None else class_names(largest, str(folder))
     if largest[0] >= len(classes):
@@ -63,13 +65,17 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
 
 def _files(folder: Path) -> dict[str, list[Path]]:
     """The files of each split. Raises InputError where one of several is missing."""
-    for place in (folder / "data", folder):
+    for place in (folder / "data", folder, folder / "default"):
         found: dict[str, list[Path]] = {}
         for path in sorted(place.glob("*.parquet")):
             if match := NAME.fullmatch(path.name):
                 found.setdefault(SPLITS[match[1]], []).append(path)
         for paths in found.values():
             _check_whole(paths)
+        for name, split in SPLITS.items() if not found else ():
+            if paths := sorted(path for path in (place / name).glob("*.parquet") if CONVERTED.fullmatch(path.name)):
+                _check_numbers(paths)
+                found.setdefault(split, []).extend(paths)
         if found:
             return found
     return {}
@@ -85,30 +91,63 @@ def _check_whole(paths: list[Path]) -> None:
         raise InputError(f"{paths[0].parent / name}.parquet: is missing. Download all {count} files of the split.")
 
 
+def _check_numbers(paths: list[Path]) -> None:
+    missing = next((number for number, path in enumerate(paths) if int(path.stem) != number), None)
+    if missing is not None:
+        raise InputError(f"{paths[0].parent / f'{missing:04d}.parquet'}: is missing. Download all files of the split.")
+
+
+def _one_list(folder: Path, parts: dict[str, _Part]) -> tuple[str, ...] | None:
+    """The names of the classes, in the order of labels: those of the metadata, or of labels that are words; None where
+    labels are numbers alone. Raises InputError where files name them differently."""
+    told = {names: split for split, part in parts.items() for names in part.names}
+    if len(told) > 1:
+        (one, first), (other, second) = list(told.items())[:2]
+        odd = next((pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]), (len(one), len(other)))
+        raise InputError(
+            f"{folder}: files of {first} and {second} name the classes differently ({odd[0]}, {odd[1]}). Download all "
+            f"files of one version."
+        )
+    words = {word for part in parts.values() for word in part.words()}
+    return next(iter(told), None) if not words else tuple(sorted(words))
+
+
 @dataclass(frozen=True)
 class _Part:
-    """The files of one split. image, label, attributes: columns; names: of the classes, None where they have none."""
+    """The files of one split. image, label, attributes: columns; names: of the classes, as its files tell them, each
+    list once."""
 
     paths: list[Path]
     image: str
     label: str
     attributes: tuple[str, ...]
-    names: tuple[str, ...] | None
+    names: tuple[tuple[str, ...], ...]
 
     @classmethod
     def open(cls, folder: Path, paths: list[Path], named: Columns) -> _Part:
+        """named: columns by role. Raises InputError where a column is missing, or which one is meant is open."""
         schema = _tried(paths[0], lambda: pl.read_parquet_schema(paths[0]))
         image = _column(folder, schema, named.get("path", []), _is_image, "structs of bytes and path")
         usual = [name for name in LABELS if name in schema and _is_label(schema[name])][:1]
-        label = _column(folder, schema, named.get("label", usual), _is_label, "whole numbers, or lists of them")
+        asked = named.get("label", usual)
+        label = _column(folder, schema, asked, _is_label if asked else _is_number, "whole numbers, or lists of them")
         attributes = tuple(named.get("attr", ()))
         if absent := [name for name in attributes if name not in schema]:
             raise InputError(f"{folder}: no column {absent[0]}; it has {', '.join(schema)}.")
-        return cls(paths, image, label, attributes, _names(paths[0], label))
+        told = dict.fromkeys(names for path in paths if (names := _names(path, label)) is not None)
+        return cls(paths, image, label, attributes, tuple(told))
 
-    def labels(self) -> list[list[int]] | None:
+    def words(self) -> set[str]:
+        """The labels, where they are words."""
+        column = self._read(self.label)
+        return set(column.drop_nulls().unique().to_list()) if column.dtype == pl.String else set()
+
+    def labels(self, names: tuple[str, ...] | None) -> list[list[int]] | None:
         """All right labels of each sample; None where there are none, or only -1, as in test sets on the hub."""
         column = self._read(self.label)
+        if column.dtype == pl.String:
+            place = {name: number for number, name in enumerate(names or ())}
+            column = pl.Series([place.get(word, -1) for word in column.to_list()], dtype=pl.Int64)
         listed = column if isinstance(column.dtype, pl.List) else column.cast(pl.Int64).reshape((-1, 1)).arr.to_list()
         found = [list(dict.fromkeys(of_one or [])) for of_one in listed.to_list()]
         if all(label is None or label < 0 for of_one in found for label in of_one):
@@ -122,6 +161,7 @@ class _Part:
 
     def split(self, name: str, split: str, classes: tuple[str, ...], labels: list[list[int]]) -> Split:
         rows = _Rows(self.paths, self.image)
+        rows.check()
         sizes = [f"{path.name}:{(told := path.stat()).st_size}:{told.st_mtime_ns}" for path in self.paths]
         made = Split(
             name=name, split=split, classes=classes, ids=self._ids(split, len(labels)), labels=[0] * len(labels),
@@ -163,10 +203,16 @@ class _Rows:
             block = self._block(number, row // ROWS)
         data = block[row % ROWS]
         if not data:
-            raise InputError(
-                f"{self._paths[number]}: row {row} holds no image bytes; images by path alone are not read."
-            )
+            raise InputError(f"{self._paths[number]}: row {row} holds no image bytes.")
         return data
+
+    def check(self) -> None:
+        """Raises InputError where the first images are named by their paths alone."""
+        if self._ends[0] and not any(self._block(0, 0)):
+            raise InputError(
+                f"{self._paths[0]}: its column {self._image} holds paths and no image bytes. Name the folder of the "
+                f"images, or embed them (push_to_hub of `datasets` does)."
+            )
 
     def opened(self, count: int) -> list[Callable[[], Image.Image]]:
         """Openers of the first images."""
@@ -207,6 +253,10 @@ def _is_image(kind: Any) -> bool:
 
 
 def _is_label(kind: Any) -> bool:
+    return bool(kind == pl.String) or _is_number(kind)
+
+
+def _is_number(kind: Any) -> bool:
     return bool((kind.inner if isinstance(kind, pl.List) else kind).is_integer())
 
 
