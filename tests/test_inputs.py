@@ -334,7 +334,9 @@ class TestShell:
         assert self.complete("vhs plot b.csv --kind sev", tmp_path) == ["severity"]
         assert self.complete("vhs train x --recipe de", tmp_path) == ["demo", "deit"]
 
-    @pytest.mark.parametrize("closed", ["2>&-", "2>&- <&-", "2>/dev/full"])
+    @pytest.mark.parametrize(
+        "closed", ["2>&- <&-", *(pytest.param(one, marks=pytest.mark.slow) for one in ("2>&-", "2>/dev/full"))]
+    )
     def test_closed_streams_stop_nothing(self, closed: str, tmp_path: Path, toy_checkpoint: Path) -> None:
         script = f"{sys.executable} -m vhs evalshift {toy_checkpoint} -o t.csv {closed}"
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)

@@ -91,6 +91,7 @@ def test_outcomes_are_those_of_the_whole_run(typed, toy_checkpoint: Path, other:
     assert len(typed.merged(parts)) == 2
 
 
+@pytest.mark.slow
 def test_second_tables_go_down_the_pipe_or_elsewhere(vhs, typed, toy_checkpoint: Path, other: Path) -> None:
     for name, option in (("ablate", "--folds"), ("evalshift", "--calibration"), ("specialize", "--pairs")):
         command = filled(name, toy_checkpoint, other)

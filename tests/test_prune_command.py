@@ -450,7 +450,7 @@ def test_what_else_is_trained_of_a_pruned_model(vhs, small: Path, toy_checkpoint
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("vit_small_patch16_dinov3", "depth=2"),
+        pytest.param("vit_small_patch16_dinov3", "depth=2", marks=pytest.mark.slow),
         ("vit_tiny_patch16_224", "depth=2"),
         ("eva02_tiny_patch14_224", "depth=2"),
     ],

@@ -275,7 +275,6 @@ def test_models_say_whether_heads_specialize_and_whether_that_predicts_robustnes
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_level_of_prediction_where_specialization_is_worth_nothing() -> None:
     found = []
     for seed in range(40):
@@ -285,6 +284,7 @@ def test_level_of_prediction_where_specialization_is_worth_nothing() -> None:
     assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
+@pytest.mark.slow
 def test_whole_runs_are_permuted_not_their_checkpoints() -> None:
     """Runs that differ by more than their checkpoints do, and a measure that has nothing to do with it."""
     rng, rejected, total = np.random.default_rng(12), 0, 60

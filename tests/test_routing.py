@@ -139,7 +139,6 @@ def drawn(rng: np.random.Generator, drops_KH: np.ndarray, rate: float, n: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_levels_of_the_classes() -> None:
     """Heads exactly at the margin in one condition and far below in the others are rarely called what they are not."""
     rng, margin, heads, runs = np.random.default_rng(1), 0.02, 6, 40
@@ -162,6 +161,7 @@ def test_levels_of_the_classes() -> None:
         assert count / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs), (name, count)
 
 
+@pytest.mark.slow
 def test_classes_are_found_where_images_are_many_and_the_number_needed_is_told() -> None:
     rng, margin = np.random.default_rng(2), 0.02
     total = np.tile([0.0, 0.1, 0.1, 0.021], (4, 1))

@@ -56,9 +56,9 @@ def _run(part: str, root: Path, report: Report, options: argparse.Namespace) -> 
 
     sample = options.sample
     if part == "kills":
-        kills.kills(root, report, count=options.count or (2 if sample else 200), seed=options.seed, sample=sample)
+        kills.kills(root, report, count=options.count or (1 if sample else 200), seed=options.seed, sample=sample)
     elif part == "disk":
-        disk.disk(root, report, count=(options.count or 2) if sample else None)
+        disk.disk(root, report, count=(options.count or 1) if sample else None)
     elif part == "concurrent":
         concurrent.concurrent(root, report, sample=sample)
     elif part == "streams":

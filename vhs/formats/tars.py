@@ -125,7 +125,8 @@ class CachedTars:
     def expect(self, excerpts: Mapping[str, Excerpt]) -> None:
         """Say what alone is read next of some tars, by their names in the order in which they are read."""
         self._excerpts = excerpts
-        wanted = [(self._entries[name], excerpt) for name, excerpt in excerpts.items()]
+        found = [(self._entries[name], excerpt) for name, excerpt in excerpts.items()]
+        wanted = [(entry, excerpt) for entry, excerpt in found if not self._cache.holds(entry.sha256, entry.bytes)]
         if 2 * sum(excerpt.bytes for _, excerpt in wanted) <= self.limit:  # else some would go before they are read
             for first in range(min(AT_ONCE, len(wanted))):
                 self._beside(partial(self._excerpt_path, *item) for item in wanted[first::AT_ONCE])
