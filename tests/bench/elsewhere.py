@@ -17,14 +17,14 @@ from pathlib import Path
 
 from tests.bench.reading import PHOTOGRAPHS, crop, read, with_pillow
 from tests.bench.timing import alternate, machine, say
-from vhs.formats import places
+from vhs.formats import places, subsets
 from vhs.formats.sharding import write_set
 from vhs.formats.shards import ShardSet
 from vhs.formats.split import Split
-from vhs.runs import runtime
+from vhs.runs import cache, runtime
 from vhs.sources import fashion
 
-ROUNDS = 5
+ROUNDS, FEW = 5, 20
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
         with server(Path(folder)) as url:
             compare(Path(folder), url, "png", "28x28 PNG")
             compare(Path(folder), url, "jpeg", "500x375 JPEG")
+            few(Path(folder), url)
 
 
 def photographs() -> Split:
@@ -84,6 +85,22 @@ def compare(folder: Path, url: str, name: str, what: str) -> None:
     say(f"{what:<13} kept here   {count / mine:8,.0f}/s  on disk    {count / other:8,.0f}/s  ratio {ratio:.2f}")
     mine, other, ratio = alternate(anew, theirs, rounds=ROUNDS)
     say(f"{what:<13} fetched     {count / mine:8,.0f}/s  webdataset {count / other:8,.0f}/s  ratio {ratio:.2f}")
+
+
+def few(folder: Path, url: str) -> None:
+    """A subset of photographs, fetched as excerpts of their tars, against the whole tars."""
+    held = {}
+
+    def fetched(largest: float) -> None:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        subsets.LARGEST = largest
+        data = ShardSet.open(places.parse(f"{url}/jpeg"))
+        cache.decode(data, cache.choose(data, FEW))
+        held[largest] = sum(path.stat().st_blocks * 512 for path in (folder / "cache").iterdir())
+
+    mine, other, ratio = alternate(lambda: fetched(0.5), lambda: fetched(0.0), rounds=ROUNDS)
+    say(f"{FEW} of {4 * PHOTOGRAPHS} photographs  alone {mine:6.2f} s, {held[0.5] / 1e6:6.1f} MB  whole tars {other:6.2f} s, "
+        f"{held[0.0] / 1e6:6.1f} MB  ratio {ratio:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
