@@ -594,6 +594,18 @@ class TestObjectStore:
             and "s3://sets/none/shards.json: cannot be read: it is not there" in err
         )
 
+    def test_few_samples_on_s3_come_alone(self, bucket: str, tmp_path: Path, kept: Path, monkeypatch) -> None:
+        monkeypatch.setattr(excerpts, "GAP", 2048)
+        folder = packed(tmp_path / "set", 400)
+        put(folder, f"{bucket}/few")
+        found = []
+        for place in (f"{bucket}/few/val", folder / "val"):
+            data = ShardSet.open(places.parse(place))
+            found.append(cache.decode(data, cache.choose(data, 24)))
+        assert same(*found)
+        tars = {entry.sha256 for entry in ShardSet.open(folder / "val").manifest.tars}
+        assert len(list(kept.glob("*.tar"))) == 8 and not {path.stem for path in kept.glob("*.tar")} & tars
+
     def test_tars_of_others_on_s3_are_described_and_copied(self, bucket: str, tmp_path: Path, vhs) -> None:
         put(imagenet_1k_wds(tmp_path / "wds"), f"{bucket}/wds")
         pattern = f"{bucket}/wds/imagenet1k-{{train-{{0000..0002}},validation-{{00..01}}}}.tar"
