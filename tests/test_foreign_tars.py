@@ -211,6 +211,23 @@ class TestNothingIsSilentlyOther:
             assert train.manifest.name == test.manifest.name == "wds"
             assert {sample.id.split("/")[0] for sample in train.samples()} == {"0", "1"}
 
+    def test_tars_beside_unpacked_images_are_not_taken_for_the_set(self, vhs) -> None:
+        """As ImageNet lies where its archives were unpacked."""
+        image = jpeg(toy_images(1, 0)[0][0])
+        for split in ("train", "val"):
+            for label in ("ant", "bee"):
+                place = Path("imagenet", split, label, f"{label}-{split}.jpg")
+                place.parent.mkdir(parents=True)
+                place.write_bytes(image)
+        write(Path("imagenet/train/backup-%d.tar"), samples("txt"), 20)
+        assert vhs("shard", "imagenet", "out")[0] == 0
+        assert {path.name: ShardSet.open(path).manifest.samples for path in sorted(Path("out").iterdir())} == {
+            "train": 2, "val": 2,
+        }  # fmt: skip
+        write(Path("sets/train/%d.tar"), samples("txt"), 20)
+        write(Path("sets/extra/%d.tar"), samples("txt"), 20)
+        assert vhs("shard", "sets", "none")[0] == 3  # nothing is left out without a word
+
     def test_tars_of_one_name_in_two_folders_stay_apart(self, vhs) -> None:
         for part in ("a", "b"):
             write(Path(f"t/{part}/%d.tar"), samples("txt"), 10)
@@ -334,6 +351,36 @@ def test_what_a_description_says_is_what_a_copy_would_say(vhs, options: tuple) -
     before = {path.name: path.read_bytes() for path in Path("described").iterdir()}
     assert vhs("shard", "t", "described", *options, "--in-place")[0] == 0
     assert {path.name: path.read_bytes() for path in Path("described").iterdir()} == before
+
+
+class TestAttributesOfTars:
+    """Keys are joined as paths of images in a folder are."""
+
+    def told(self, vhs, keys: list[list[str]], rows: list[str], where: str = "out") -> dict[str, str] | str:
+        """id -> value; or what it said."""
+        image = jpeg(toy_images(1, 0)[0][0])
+        for number, of_tar in enumerate(keys):
+            tar = [{"__key__": key, "jpg": image, "cls": b"0"} for key in of_tar]
+            write(Path(f"{where}-src/b-{number:03d}-%d.tar"), tar, 1000)
+        Path("t.csv").write_text("\n".join(["file_name,snow", *rows]))
+        code, _, err = vhs("shard", f"{where}-src", where, "--attributes", "t.csv")
+        if code:
+            return err
+        return {sample.id.split("/", 1)[1]: sample.attributes[0] for sample in ShardSet.open(Path(where)).samples()}
+
+    def test_a_row_of_another_folder_is_not_taken(self, vhs) -> None:
+        keys = [["n0/img0", "n0/img1", "n1/img0", "n1/img1"]]
+        found = self.told(vhs, keys, ["n0/img0.png,yes", "n0/img1.png,yes", "*,no"])
+        assert found == {"n0/img0": "yes", "n0/img1": "yes", "n1/img0": "no", "n1/img1": "no"}
+
+    def test_keys_that_each_tar_counts_anew_need_their_tar(self, vhs) -> None:
+        keys = [["0000", "0001"], ["0000", "0001"]]
+        assert "has no row for 4 of 4 images" in self.told(vhs, keys, ["0000.png,a", "0001.png,b"])
+        rows = [f"b-00{tar}-0/000{n}.png,{tar}{n}" for tar in (0, 1) for n in (0, 1)]
+        assert self.told(vhs, keys, rows, "again") == {"0000": "10", "0001": "11"}  # of the last tar; ids without tars
+
+    def test_base_names_tell_where_they_differ(self, vhs) -> None:
+        assert self.told(vhs, [["n0/a"], ["n1/b"]], ["a.JPEG,x", "b.JPEG,y"]) == {"n0/a": "x", "n1/b": "y"}
 
 
 def test_effects_of_heads_by_factors_of_tars_in_place(vhs, tmp_path: Path, toy_checkpoint: Path) -> None:

@@ -131,14 +131,17 @@ def test_a_killed_part_is_resumed_and_a_finished_one_ends_at_once(
     os.utime(other)
     assert "complete already" in typed(*resumed, "--seed", 0)  # the same in other words
     assert Path("p.1.part").stat().st_mtime_ns == before
-    assert "complete already" not in typed(*resumed, "--seed", 1)
-    assert "complete already" not in typed(*resumed)
+    assert "is a part that was made with --seed 0, now it is 1" in typed(*resumed, "--seed", 1, code=4)
+    assert "made with --tile 16, now it is 32" in typed(*resumed, "--tile", 32, code=4)
+    other_part = [word if word != "1/3" else "2/3" for word in resumed]
+    assert "made with --part '1/3', now it is '2/3'" in typed(*other_part, code=4)
+    assert Path("p.1.part").stat().st_mtime_ns == before
     for index in (0, 2):
         typed(*command, "--part", f"{index}/3", "-o", f"p.{index}.part")
     assert typed.merged([f"p.{index}.part" for index in range(3)]) == whole
 
 
-def test_a_part_of_other_weights_is_measured_again_however_old_their_file(
+def test_a_part_of_other_weights_is_no_complete_one_however_old_their_file(
     typed, toy_checkpoint: Path, other: Path, toy_shards: Path
 ) -> None:
     shutil.copy(toy_checkpoint, "m.safetensors")
@@ -148,7 +151,8 @@ def test_a_part_of_other_weights_is_measured_again_however_old_their_file(
     assert "complete already" in typed(*command)
     shutil.copy(other, "m.safetensors")
     os.utime("m.safetensors", (1, 1))
-    assert "complete already" not in typed(*command)
+    assert "was made with weights" in typed(*command, code=4)
+    typed(*command[:-1])
     assert typed.merged(["0.part"])["t.csv"] == typed.whole(whole)["t.csv"]
 
 

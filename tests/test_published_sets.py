@@ -268,7 +268,7 @@ def test_hub_parquet_as_the_hub_converts_it(tmp_path: Path) -> None:
             table = pl.read_parquet(path)
             told, words = words[: len(table)], words[len(table) :]
             table.with_columns(label=pl.Series(told, dtype=pl.String)).write_parquet(path)
-    with pytest.raises(InputError, match=r"row 2 of label is \[-1\]"):
+    with pytest.raises(InputError, match="row 2 of label is empty"):
         read(tmp_path)
     table.write_parquet(path)
     (tmp_path / "default" / "train" / "0001.parquet").rename(tmp_path / "default" / "train" / "0002.parquet")
@@ -280,6 +280,14 @@ def test_hub_parquet_of_two_versions_is_refused(tmp_path: Path) -> None:
     hub(tmp_path / "data", ["cat", "dog"], {"train": [0, 1]})
     hub(tmp_path / "data", ["dog", "cat"], {"validation": [0, 1]})
     with pytest.raises(InputError, match=r"files of train and val name the classes differently \(cat, dog\)"):
+        read(tmp_path)
+
+
+def test_hub_parquet_of_two_kinds_of_labels_is_refused(tmp_path: Path) -> None:
+    hub(tmp_path / "data", list("ab"), {"train-00000-of-00002": [0, 1], "train-00001-of-00002": [0, 1]})
+    path = tmp_path / "data/train-00000-of-00002.parquet"
+    pl.read_parquet(path).with_columns(label=pl.Series(["cat", "dog"])).write_parquet(path)
+    with pytest.raises(InputError, match=r"labels are words in train-00000-of.* and numbers in train-00001-of"):
         read(tmp_path)
 
 

@@ -150,7 +150,7 @@ def companion(schema: Schema, out: Path | None, named: str | None, suffix: str) 
 
     None where it goes nowhere, or, named `-`, down the pipe instead of the main table.
     """
-    from vhs.formats.atomic import is_ordinary
+    from vhs.formats.atomic import check_target, is_ordinary
 
     if named == "-":
         return None
@@ -158,6 +158,7 @@ def companion(schema: Schema, out: Path | None, named: str | None, suffix: str) 
         return TableOutput(schema, Path(named), None)
     if out is None or not is_ordinary(out):
         return None
+    check_target(out)
     return TableOutput(schema, out.with_suffix(f".{suffix}.parquet"), None)
 
 

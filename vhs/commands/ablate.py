@@ -146,7 +146,7 @@ def ablate(
         if share is not None and out is not None:
             content = sharing.collect(measured, run, out, keep)
             progress.end()
-            return sharing.write(content, share, out, keep, console)
+            return sharing.write(content, out, keep)
         for tables in measured.tables():
             for name, table in products:
                 if len(getattr(tables, name)):

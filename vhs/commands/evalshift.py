@@ -106,7 +106,7 @@ def evalshift(
             made_of_all = {"summary": summary, "normalise_by": normalise_by} if summary else {}
             content = sharing.collect(measured, run, out, keep, made_of_all)
             progress.end()
-            return sharing.write(content, share, out, keep, console)
+            return sharing.write(content, out, keep)
         parts = []
         for tables in measured.tables():
             if summary:

@@ -11,7 +11,6 @@ from vhs.errors import UsageError
 from vhs.world import Part, is_first, parse_part
 
 if TYPE_CHECKING:
-    from vhs.console import Console
     from vhs.runs.journal import Keeping
     from vhs.runs.recording import Measured
     from vhs.runs.run import Run
@@ -70,14 +69,12 @@ def collect(
     return parts.collect(measured, run.provenance(), asked=asked, typed=output.words())
 
 
-def write(content: bytes | None, part: Part, out: Path, keep: Keeping, console: Console) -> None:
+def write(content: bytes | None, out: Path, keep: Keeping) -> None:
     """The part, whole or not at all; None for one that is there."""
     from vhs.formats.atomic import write_whole
 
     if is_first():
-        if content is None:
-            console.note(f"{out}: part {part} is complete already")
-        else:
+        if content is not None:
             write_whole(out, content)
         output.name_product(out)
     keep.discard()

@@ -168,7 +168,7 @@ def specialize(
         if share is not None and out is not None:
             content = sharing.collect(measured, run, out, keep)
             progress.end()
-            return sharing.write(content, share, out, keep, console)
+            return sharing.write(content, out, keep)
         _fill(measured, main, beside, instead=instead)
         progress.end()
         output.finish(main, beside, provenance={"command": output.command_line()} | run.provenance())

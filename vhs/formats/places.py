@@ -75,7 +75,7 @@ def _checked(place: Remote) -> Remote:
     shown = f"{place.protocol}://…{place.url.rpartition('@')[2][-40:] if '@' in place.url else ''}"
     try:
         parts = urlsplit(place.url)
-        _ = parts.port
+        _ = parts.port if place.protocol in ("http", "https") else None  # the port of an S3 access point is none
     except ValueError:
         raise UsageError(
             f"{shown}: is no URL: its host or port cannot be read. In a password write / as %2F, @ as %40, : as %3A."

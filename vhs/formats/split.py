@@ -37,7 +37,7 @@ class Split:
     base: name and hash of the set it is a shifted version of; version_of: the folder of that set, where it is made
     together with it; extra: more for the manifest. members: suffix -> position -> bytes of further files of a sample;
     regions: names of the values of `regions.png`, from 0 on. tars: those of others that the images lie in; lies: for
-    each id the number of its tar, and where in it.
+    each id the number of its tar, and where in it; names: what tables call the samples, where that is not their ids.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Split:
     regions: tuple[str, ...] = ()
     tars: tuple[Place, ...] = ()
     lies: Sequence[tuple[int, Member]] = ()
+    names: Sequence[str] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -131,6 +132,7 @@ def subset(split: Split, kept: Sequence[int]) -> Split:
         split, ids=[split.ids[i] for i in kept], labels=[split.labels[i] for i in kept],
         several=tuple(split.several[i] for i in kept) if split.several else (),
         encoded=partial(_at, split.encoded, kept), lies=[split.lies[i] for i in kept] if split.lies else (),
+        names=[split.names[i] for i in kept] if split.names else (),
         members={name: partial(_at, made, kept) for name, made in split.members.items()},
         attributes={name: [values[i] for i in kept] for name, values in split.attributes.items()},
         targets={name: [values[i] for i in kept] for name, values in split.targets.items()},

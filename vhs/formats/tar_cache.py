@@ -53,10 +53,7 @@ class _Content:
 
     def is_at(self, path: Path) -> bool:
         """Whether the file is there, as far as its size tells."""
-        try:
-            return path.stat().st_size == self.size
-        except OSError:
-            return False
+        return _is_there(path, self.size)
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,7 @@ class TarCache:
 
     def holds(self, digest: str, size: int) -> bool:
         """Whether a tar with this hash and size is here."""
-        path = self.folder / f"{digest}.tar"
-        return path.is_file() and path.stat().st_size == size
+        return _is_there(self.folder / f"{digest}.tar", size)
 
     def unhashed(self, place: Remote) -> Path:
         """A file of which no hash is known yet, fetched if it is not here: told by its URL, size and version.
@@ -150,7 +146,11 @@ class TarCache:
             with _locked(part) as is_own:
                 if not content.is_at(path):
                     self._make_room(content.room, keep=part)
-                    _fetch(part, content)
+                    try:
+                        _fetch(part, content)
+                    except (Differs, transfers.NoRanges):  # nothing to go on with
+                        part.unlink(missing_ok=True)
+                        raise
                     os.replace(part, path)
                 elif is_own:  # another process fetched it before this one began one of its own
                     part.unlink(missing_ok=True)
@@ -200,6 +200,13 @@ def default() -> TarCache:
         raise UsageError(f"${LIMIT} is {text!r}; expected gigabytes, such as 50.")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return TarCache(Path(os.environ.get(FOLDER) or home / "vhs"), int(limit * GIGABYTE))
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 class Differs(UnreadableError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -106,8 +106,9 @@ class CachedTars:
     def data(self, entry: TarEntry) -> memoryview:
         """Raises UnreadableError where it cannot be fetched. Begins to fetch the tar after it."""
         found, new = self._held(entry.sha256, entry, partial(self.path, entry))
-        if new and self.in_order and entry.name in self._next:
-            self.fetch([self._entries[self._next[entry.name]]])
+        following = self._next.get(entry.name)
+        if new and self.in_order and following is not None and following not in self._excerpts:
+            self.fetch([self._entries[following]])
         return found
 
     def part(self, entry: TarEntry, member: Member) -> memoryview:
@@ -127,17 +128,21 @@ class CachedTars:
         self._excerpts = excerpts
         found = [(self._entries[name], excerpt) for name, excerpt in excerpts.items()]
         wanted = [(entry, excerpt) for entry, excerpt in found if not self._cache.holds(entry.sha256, entry.bytes)]
-        if 2 * sum(excerpt.bytes for _, excerpt in wanted) <= self.limit:  # else some would go before they are read
-            for first in range(min(AT_ONCE, len(wanted))):
-                self._beside(partial(self._excerpt_path, *item) for item in wanted[first::AT_ONCE])
+        if wanted and 2 * sum(excerpt.bytes for _, excerpt in wanted) <= self.limit:  # else some would go unread
+            calls = [partial(self._excerpt_path, *item) for item in wanted]
+            self._beside([calls[0], partial(self._together, calls[1:])])  # the first tells whether ranges are sent
 
     def fetch(self, entries: Iterable[TarEntry]) -> None:
         """Begin to fetch tars beside what else is done; what fails is told when the tar is asked for."""
         self._beside(partial(self.path, entry) for entry in entries)
 
-    def _beside(self, calls: Iterable[Callable[[], Path]]) -> None:
+    def _beside(self, calls: Iterable[Callable[[], object]]) -> None:
         if os.getpid() == self._process:  # workers take what is there, or fetch what they lack
             Thread(target=_until_one_fails, args=(tuple(calls),), daemon=True).start()
+
+    def _together(self, calls: Sequence[Callable[[], object]]) -> None:
+        for first in range(AT_ONCE):
+            self._beside(calls[first::AT_ONCE])
 
     def _excerpt_path(self, entry: TarEntry, excerpt: Excerpt) -> Path:
         path = self._cache.excerpt(excerpt, entry.bytes, self._place / entry.name, known=excerpt.name in self._sound)
@@ -163,7 +168,7 @@ def of(place: Place, entries: Iterable[TarEntry]) -> LocalTars | CachedTars:
     return CachedTars(place, tuple(entries)) if isinstance(place, Remote) else LocalTars(place)
 
 
-def _until_one_fails(calls: Iterable[Callable[[], Path]]) -> None:
+def _until_one_fails(calls: Iterable[Callable[[], object]]) -> None:
     with suppress(Exception):
         for call in calls:
             call()

@@ -197,8 +197,7 @@ def _insist(place: Remote, ask: Callable[[], Any], found: Sized = ()) -> Any:
                 raise kind(f"{place}: cannot be read: {_reason(error)}.") from error
             if attempt >= TRIES and len(found) == had:
                 raise UnreadableError(
-                    f"{place}: cannot be read: {_reason(error)}; given up after {TRIES} tries. Try again later: what "
-                    f"has come is kept."
+                    f"{place}: cannot be read: {_reason(error)}; given up after {TRIES} tries. Try again later."
                 ) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

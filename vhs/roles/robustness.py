@@ -129,8 +129,8 @@ def _of_condition(part: pl.DataFrame, seed: int, known: pl.DataFrame | None) -> 
 def _measured_again(row: Row, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> float:
     """Effective robustness with as many other images, by a line of other models.
 
-    Images are drawn for each accuracy alone. Those of a condition are the clean ones, whose answers go together, so
-    that the interval is rather wide than narrow.
+    Images are drawn for each accuracy alone. Where a condition's are the clean ones, answers go together, and the
+    interval is rather wide than narrow.
     """
     from scipy.special import ndtr, ndtri
 

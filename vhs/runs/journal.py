@@ -21,7 +21,7 @@ import numpy as np
 from vhs.counts import Counts
 from vhs.errors import InputError, MismatchError, Terminated, UsageError, VhsError
 from vhs.formats import locks, regular
-from vhs.formats.atomic import is_ordinary, sha256, write_own
+from vhs.formats.atomic import check_target, is_ordinary, sha256, write_own
 from vhs.progress import Note, unheard
 from vhs.records.fingerprints import differences
 from vhs.world import is_first
@@ -152,6 +152,8 @@ def keep(
     if dry_run:
         yield NOTHING_KEPT
         return
+    if file is not None:
+        check_target(file)
     with locks.hold([file], note):
         try:
             yield Keeping(file, resume, new_tile)

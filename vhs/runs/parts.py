@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vhs.errors import InputError
+from vhs.errors import InputError, MismatchError
 from vhs.formats import part_file
 from vhs.formats.part_file import PartInfo, Tallies
 from vhs.formats.typed_json import plain
+from vhs.records.fingerprints import Difference, differences
 from vhs.runs import ranks
 from vhs.runs.recording import Measured
+from vhs.world import Part, is_first
 
 
 def collect(
@@ -32,16 +34,34 @@ def collect(
 
 
 def is_complete(path: Path, measured: Measured, asked: Mapping[str, Any] | None = None) -> bool:
-    """Whether a file is this part already: of the same weights, data, options and versions. Measures nothing."""
-    return bool(ranks.from_first(_holds(path, _told(measured, asked))))
+    """Whether a file is this part already, which is said. Measures nothing.
+
+    Raises MismatchError where it is a part of another run, or another part: it would be written over.
+    """
+    found, difference = ranks.from_first(_compared(path, _told(measured, asked)))
+    if difference is not None:
+        raise MismatchError(
+            f"{path}: is a part that was made with {difference.option} {difference.one}, now it is {difference.other}. "
+            f"Go back to the old value, name another file, or start anew without --resume."
+        )
+    if found and is_first():
+        measured.run.note(f"{path}: part {measured.run.part} is complete already")
+    return bool(found)
 
 
-def _holds(path: Path, told: Mapping[str, Any]) -> bool:
+def _compared(path: Path, told: Mapping[str, Any]) -> tuple[bool, Difference | None]:
+    """Whether there is a part, and the first thing in which it differs."""
     try:
         info = part_file.read(path).info if part_file.is_part_file(path) else None
     except InputError:  # a damaged one is measured again
-        return False
-    return info is not None and all(_as_read(getattr(info, name)) == _as_read(told[name]) for name in told)
+        info = None
+    if info is None:
+        return False, None
+    one, other = (
+        {**each["fingerprint"], **each["asked"], "part": str(Part(each["index"], each["count"])),
+         "described as": each["record"]} for each in (vars(info), told)
+    )  # fmt: skip
+    return True, next(differences(_as_read(one), _as_read(other)), None)
 
 
 def _told(measured: Measured, asked: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Attributes:
 
     def of(self, ids: Sequence[str], split: str) -> list[Mapping[str, str]]:
         """The row of each sample. Raises InputError for one that has none."""
-        found = [self._row(name) for name in ids]
+        others = self.rows.get(OTHERS)
+        found = [self.rows.get(name, others) for name in ids]
         lacking = [name for name, row in zip(ids, found, strict=True) if row is None]
         if lacking:
             raise InputError(
@@ -44,13 +45,6 @@ class Attributes:
                 f"{lacking[0]}. Add them, or a row with the file name {OTHERS} for all others."
             )
         return [row for row in found if row is not None]
-
-    def _row(self, name: str) -> Mapping[str, str] | None:
-        """That of a sample, else that of all others. In tars of others the key tells, or its last part: IMAGE of
-        `TAR/n01440764/IMAGE`."""
-        _, *key = name.split("/")
-        told = (name, "__".join(key), key[-1]) if key else (name,)
-        return next((self.rows[each] for each in (*told, OTHERS) if each in self.rows), None)
 
 
 def read(path: Path) -> Attributes:
@@ -79,7 +73,7 @@ def joined(
     splits: Sequence[Split], table: Attributes, wanted: Sequence[str] | None, note: Note = unheard
 ) -> list[Split]:
     """The splits with these columns as attributes; without any named all that have up to MOST values, which is said."""
-    rows = [table.of(split.ids, f"{split.name}/{split.split}") for split in splits]
+    rows = [table.of(split.names or split.ids, f"{split.name}/{split.split}") for split in splits]
     values = {column: {row[column] for part in rows for row in part} for column in table.columns}
     columns = list(wanted) if wanted else [name for name, found in values.items() if len(found) <= MOST]
     _check(table, columns, splits)

@@ -38,14 +38,9 @@ def is_named(source: str) -> bool:
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether a folder holds tars that others wrote, and no folders but those of sets made of them; or folders called
-    after splits that hold such tars."""
-    if not _tars_in(folder):
-        return bool(_split_folders(folder))
-    if _is_ours(folder):
-        return False
-    below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return all(_is_made(path) for path in below)
+    """Whether a folder holds tars that others wrote, and no folders but those of sets made of them; or nothing but such
+    folders, called after splits."""
+    return _holds_tars_alone(folder) or bool(_split_folders(folder))
 
 
 def holds_tars(source: str) -> bool:
@@ -61,10 +56,19 @@ def _tars_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if stem(path.name) is not None)
 
 
+def _holds_tars_alone(folder: Path) -> bool:
+    return bool(_tars_in(folder)) and not _is_ours(folder) and all(map(_is_made, _below(folder)))
+
+
 def _split_folders(folder: Path) -> list[Path]:
-    """The folders called train, val or test in it that hold tars of others."""
-    found = [folder / name for name in SPLITS if (folder / name).is_dir()]
-    return [path for path in found if _tars_in(path) and not _is_ours(path)]
+    """The folders in it, where all are called train, val or test and hold tars of others alone."""
+    found = [path for path in _below(folder) if not _is_made(path)]
+    fine = all(path.name.lower() in SPLITS and _holds_tars_alone(path) for path in found)
+    return found if fine and not _tars_in(folder) else []
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _is_ours(folder: Path) -> bool:

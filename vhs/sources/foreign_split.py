@@ -18,7 +18,7 @@ from vhs.formats import regular, tar_cache
 from vhs.formats.atomic import sha256
 from vhs.formats.images import SUFFIXES
 from vhs.formats.places import Place, Remote
-from vhs.formats.split import Split, tar_ids
+from vhs.formats.split import Split, sample_ids, sample_key, tar_ids
 from vhs.formats.tar import mapped
 from vhs.progress import Note, Progress, silent, unheard
 from vhs.sources import compressed, foreign
@@ -109,9 +109,18 @@ def split_of(contents: Contents, *, stays: bool = False) -> Split:
     return Split(
         name=contents.of.name, split=contents.of.split, classes=contents.classes, ids=contents.ids,
         labels=contents.labels, encoded=encoded, fingerprint=sha256("\n".join(known).encode()), source=contents.of.name,
-        tars=contents.of.tars, lies=[(item.tar, item.sample.image) for item in items],
+        tars=contents.of.tars, lies=[(item.tar, item.sample.image) for item in items], names=_names_of(contents),
         channels=channels_of([partial(_opened, encoded, position) for position in range(min(PROBED, len(items)))]),
     )  # fmt: skip
+
+
+def _names_of(contents: Contents) -> list[str]:
+    """What a table of attributes may call the samples: their keys by the rule of images in folders, base names where
+    these differ, else paths; where one key is in several tars, `TAR__KEY`."""
+    try:
+        return sample_ids([Path(item.sample.key) for item in contents.samples])
+    except InputError:
+        return [sample_key(name.replace("/", "__")) for name in contents.ids]
 
 
 def local(place: Place) -> Path:

@@ -52,6 +52,7 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
         )
     named = parse_columns(columns) if columns else {}
     parts = {split: _Part.open(folder, paths, named) for split, paths in files.items()}
+    _check_kinds(folder, parts)
     names = _one_list(folder, parts)
     labels = {split: found for split, part in parts.items() if (found := part.labels(names)) is not None}
     if not labels:
@@ -97,6 +98,17 @@ def _check_numbers(paths: list[Path]) -> None:
         raise InputError(f"{paths[0].parent / f'{missing:04d}.parquet'}: is missing. Download all files of the split.")
 
 
+def _check_kinds(folder: Path, parts: dict[str, _Part]) -> None:
+    """Raises InputError where labels are words in one file and numbers in another."""
+    words = {path: part.are_words(path) for part in parts.values() for path in part.paths}
+    if len(set(words.values())) > 1:
+        one, other = (next(path for path, found in words.items() if found == kind) for kind in (True, False))
+        raise InputError(
+            f"{folder}: labels are words in {one.name} of {one.parent.name} and numbers in {other.name} of "
+            f"{other.parent.name}. Download all files of one version."
+        )
+
+
 def _one_list(folder: Path, parts: dict[str, _Part]) -> tuple[str, ...] | None:
     """The names of the classes, in the order of labels: those of the metadata, or of labels that are words; None where
     labels are numbers alone. Raises InputError where files name them differently."""
@@ -137,6 +149,10 @@ class _Part:
         told = dict.fromkeys(names for path in paths if (names := _names(path, label)) is not None)
         return cls(paths, image, label, attributes, tuple(told))
 
+    def are_words(self, path: Path) -> bool:
+        """Whether the labels in this file are."""
+        return bool(_tried(path, lambda: pl.read_parquet_schema(path)).get(self.label) == pl.String)
+
     def words(self) -> set[str]:
         """The labels, where they are words."""
         column = self._read(self.label)
@@ -145,7 +161,8 @@ class _Part:
     def labels(self, names: tuple[str, ...] | None) -> list[list[int]] | None:
         """All right labels of each sample; None where there are none, or only -1, as in test sets on the hub."""
         column = self._read(self.label)
-        if column.dtype == pl.String:
+        in_words = column.dtype == pl.String
+        if in_words:
             place = {name: number for number, name in enumerate(names or ())}
             column = pl.Series([place.get(word, -1) for word in column.to_list()], dtype=pl.Int64)
         listed = column if isinstance(column.dtype, pl.List) else column.cast(pl.Int64).reshape((-1, 1)).arr.to_list()
@@ -154,8 +171,9 @@ class _Part:
             return None
         for row, of_one in enumerate(found):
             if not of_one or any(label is None or label < 0 for label in of_one):
+                told = "empty" if in_words else str(of_one)
                 raise InputError(
-                    f"{self.paths[0].parent}: row {row} of {self.label} is {of_one}; expected labels from 0."
+                    f"{self.paths[0].parent}: row {row} of {self.label} is {told}; expected labels from 0."
                 )
         return found
 
