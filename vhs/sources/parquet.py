@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,12 +25,10 @@ from vhs.errors import InputError
 from vhs.formats.atomic import sha256
 from vhs.formats.split import Split, class_names, sample_ids, with_labels
 from vhs.formats.tables import quiet_panics
-from vhs.sources.folders import PROBED, SPLITS, channels_of
+from vhs.sources import parquet_files
+from vhs.sources.folders import PROBED, channels_of
 from vhs.sources.metadata import Columns, parse_columns
 
-NAME = re.compile(r"(train|validation|valid|val|test)(-(\d+)-of-(\d+)(-[0-9a-f]+)?)?\.parquet")
-CONVERTED = re.compile(r"\d{4}\.parquet")
-"""A file of a folder called after a split, as the hub's own conversion names it: default/train/0000.parquet."""
 LABELS = ("label", "labels", "fine_label")
 """Columns that are taken for the label if --columns names none, the first that is there."""
 ROWS, KEPT = 256, 3
@@ -40,12 +37,12 @@ ROWS, KEPT = 256, 3
 
 def is_folder(folder: Path) -> bool:
     """Whether `folder`, or the `data` or `default` in it, holds Parquet files named after splits."""
-    return bool(_files(folder))
+    return bool(parquet_files.of_splits(folder))
 
 
 def splits(folder: Path, columns: str | None = None) -> list[Split]:
     """One split for each that has files and labels. columns: which is the image (path), the label, an attribute."""
-    files = _files(folder)
+    files = parquet_files.of_splits(folder)
     if not files:
         raise InputError(
             f"{folder}: holds no files such as data/train-00000-of-00002.parquet. Name the folder of one configuration."
@@ -62,40 +59,6 @@ def splits(folder: Path, columns: str | None = None) -> list[Split]:
     if largest[0] >= len(classes):
         raise InputError(f"{folder}: label {largest[0]}; its metadata names {len(classes)} classes.")
     return [parts[split].split(folder.resolve().name, split, classes, found) for split, found in labels.items()]
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """The files of each split. Raises InputError where one of several is missing."""
-    for place in (folder / "data", folder, folder / "default"):
-        found: dict[str, list[Path]] = {}
-        for path in sorted(place.glob("*.parquet")):
-            if match := NAME.fullmatch(path.name):
-                found.setdefault(SPLITS[match[1]], []).append(path)
-        for paths in found.values():
-            _check_whole(paths)
-        for name, split in SPLITS.items() if not found else ():
-            if paths := sorted(path for path in (place / name).glob("*.parquet") if CONVERTED.fullmatch(path.name)):
-                _check_numbers(paths)
-                found.setdefault(split, []).extend(paths)
-        if found:
-            return found
-    return {}
-
-
-def _check_whole(paths: list[Path]) -> None:
-    matches = [match for path in paths if (match := NAME.fullmatch(path.name)) and match[3]]
-    there = {int(match[3]) for match in matches}
-    count = max((int(match[4]) for match in matches), default=0)
-    missing = next((number for number in range(count) if number not in there), None)
-    if missing is not None:
-        name = f"{matches[0][1]}-{missing:05d}-of-{count:05d}"
-        raise InputError(f"{paths[0].parent / name}.parquet: is missing. Download all {count} files of the split.")
-
-
-def _check_numbers(paths: list[Path]) -> None:
-    missing = next((number for number, path in enumerate(paths) if int(path.stem) != number), None)
-    if missing is not None:
-        raise InputError(f"{paths[0].parent / f'{missing:04d}.parquet'}: is missing. Download all files of the split.")
 
 
 def _check_kinds(folder: Path, parts: dict[str, _Part]) -> None:
