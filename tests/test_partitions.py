@@ -175,6 +175,20 @@ def test_a_part_keeps_its_tile(typed, toy_checkpoint: Path, monkeypatch: pytest.
     assert "continuing after 1 of 6" in typed(*command, "--tile", 32, "--resume")
 
 
+def test_a_run_over_an_older_part_goes_on(typed, toy_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("ablate", toy_checkpoint, "--shift", "contrast", *TILE, "--part", "0/1", "-o", "0.part")
+    typed(*command, "--max-samples", 20)
+
+    def interrupt(self: Journal, condition: str, results: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "store", interrupt)
+        typed(*command, code=130)
+    assert "continuing after 0 of 6" in typed(*command, "--resume")
+    assert "complete already" in typed(*command, "--resume")
+
+
 @pytest.mark.slow
 def test_processes_within_a_part(typed, toy_checkpoint: Path, other: Path) -> None:
     from tests.shells import torchrun
