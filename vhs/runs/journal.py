@@ -163,11 +163,6 @@ def keep(
             raise
 
 
-def is_begun(out: Path) -> bool:
-    """Whether finished conditions of a run are kept beside `out`."""
-    return (_folder(out) / FINGERPRINT).exists()
-
-
 def _unpack(data: bytes, key: bytes) -> Results:
     """Raises ValueError for an entry whose digest is another."""
     digest, tallies = data[:DIGEST], data[DIGEST:]

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vhs.errors import InputError, MismatchError
+from vhs.errors import InputError
 from vhs.formats import part_file
 from vhs.formats.part_file import PartInfo, Tallies
 from vhs.formats.typed_json import plain
 from vhs.records.fingerprints import Difference, differences
-from vhs.runs import journal, ranks
+from vhs.runs import ranks
 from vhs.runs.recording import Measured
 from vhs.world import Part, is_first
 
@@ -34,22 +34,16 @@ def collect(
 
 
 def is_complete(path: Path, measured: Measured, asked: Mapping[str, Any] | None = None) -> bool:
-    """Whether a file is this part already, which is said. Measures nothing.
-
-    Raises MismatchError where it is a part of another run, or another part, that would be written over; not where a run
-    that was to write over it is continued.
-    """
+    """Whether a file is this part already, which is said; or in what another part there differs. Measures nothing."""
     found, difference = ranks.from_first(_compared(path, _told(measured, asked)))
-    if difference is not None:
-        if ranks.from_first(journal.is_begun(path)):
-            return False
-        raise MismatchError(
-            f"{path}: is a part that was made with {difference.option} {difference.one}, now it is {difference.other}. "
-            f"Go back to the old value, name another file, or start anew without --resume."
-        )
     if found and is_first():
-        measured.run.note(f"{path}: part {measured.run.part} is complete already")
-    return bool(found)
+        part, note = measured.run.part, measured.run.note
+        if difference is None:
+            note(f"{path}: part {part} is complete already")
+        else:
+            told = f"{difference.option} {difference.one}, now it is {difference.other}"
+            note(f"{path}: is a part that was made with {told}; it is measured anew and written over")
+    return bool(found) and difference is None
 
 
 def _compared(path: Path, told: Mapping[str, Any]) -> tuple[bool, Difference | None]:
