@@ -11,7 +11,13 @@ from tests.shells import environment
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("parts", [("kills", "disk", "concurrent"), ("mutations", "streams")], ids=" ".join)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(parts, marks=[pytest.mark.slow] * (parts == ("concurrent",)), id=" ".join(parts))
+        for parts in (("kills", "disk"), ("mutations", "streams"), ("concurrent",))
+    ],
+)
 def test_nothing_is_lost_and_nothing_is_silent(parts: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "tests.faults", "--sample", *parts]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)

@@ -164,6 +164,7 @@ def test_rejpeg_stores_made_images_and_a_second_clean(vhs, toy_checkpoint: Path)
     assert ["JPEG 85" in text for text in table["preprocess"]] == [False, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_ranks_gives_the_same_bytes(grouped: Path, vhs, toy_checkpoint: Path, ranks: int) -> None:
     for command in ("evalshift", "ablate"):

@@ -342,6 +342,7 @@ class TestShell:
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0 and not tables.read(str(tmp_path / "t.csv")).part
 
+    @pytest.mark.slow
     def test_a_product_is_there_though_nobody_hears_where(self, tmp_path: Path) -> None:
         packed(tmp_path / "t", 30, split="train")
         packed(tmp_path / "v", 10)

@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.shells import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +24,7 @@ def make(folder: Path, env: dict[str, str], *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_makefile_and_the_loop(tmp_path: Path, vhs_program: Path) -> None:
     env = environment(PATH=f"{vhs_program.parent}:{os.environ['PATH']}")
     (tmp_path / "Makefile").write_text(block("make", "A Makefile of your own"))

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.shells import VHS, environment, shell, start
 
@@ -63,6 +64,7 @@ def test_a_dead_producer_is_told(tmp_path: Path, vhs_program: Path) -> None:
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.slow
 def test_full_devices_and_limits(tmp_path: Path, toy_checkpoint: Path, vhs_program: Path) -> None:
     done = shell(f"vhs ablate {toy_checkpoint} -q > /dev/full", tmp_path, program=vhs_program)
     assert done.returncode == 1 and done.stderr == b"vhs ablate: stdout: cannot be written: No space left on device.\n"

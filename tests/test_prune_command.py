@@ -306,6 +306,7 @@ def test_means_are_certified_of_images(vhs, toy_checkpoint: Path, over: str) -> 
     assert ("in the mean of 5 conditions" if over == "mean" else "of each of 2 corruptions") in said
 
 
+@pytest.mark.slow
 def test_flops_parameters_and_speed(vhs, toy_checkpoint: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 

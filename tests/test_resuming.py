@@ -66,6 +66,7 @@ def test_a_resumed_table_has_the_bytes_of_a_plain_one(tmp_path: Path, toy_checkp
     assert contents[0] == contents[1] == contents[2]
 
 
+@pytest.mark.slow
 def test_hanging_up_is_as_terminating(tmp_path: Path, toy_checkpoint: Path) -> None:
     argv = [sys.executable, "-m", "vhs", "ablate", str(toy_checkpoint), "--shift", "imagenet-c", "-o", "t.csv"]
     process = subprocess.Popen(

@@ -282,6 +282,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(tmp_path: Pat
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix in (".resume", ".tmp")]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_state_before_is_kept(tmp_path: Path, toy_shards: Path) -> None:
     out = tmp_path / "m.safetensors"
     begun = training(tmp_path, toy_shards, stop=lambda: True, recipe=Recipe(depth=2, dim=64, heads=2, patch=14, epochs=3,

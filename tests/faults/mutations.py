@@ -20,7 +20,7 @@ from tests.faults.sound import formats
 from tests.faults.sound.format import PLACES, Format
 from tests.faults.worker import Batch
 
-FULL, SAMPLED = 50_000, 150
+FULL, SAMPLED = 50_000, 80
 """Inputs in all."""
 SIZE = 200
 LONGEST = 10.0
