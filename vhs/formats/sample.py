@@ -30,28 +30,31 @@ class Sample(NamedTuple):
     @property
     def image(self) -> memoryview:
         """The encoded image: a view of the mapped tar, which is fetched first where it lies elsewhere."""
-        return self.tar.part(self.members[self._suffix])
+        return self.tar.part(self._own)
 
     @property
     def further(self) -> dict[str, memoryview]:
         """Its other images by suffix: `regions.png`, `bare.png`."""
-        return {name: self.tar.part(part) for name, part in self.members.items() if name in FURTHER}
+        return {name: self.tar.part(part) for name, part in self._further.items()}
 
     @property
     def parts(self) -> list[Member]:
         """Where its images lie in the tar."""
-        return [self.members[self._suffix], *(part for name, part in self.members.items() if name in FURTHER)]
+        return [self._own, *self._further.values()]
 
     @property
     def where(self) -> str:
         """What messages call it."""
-        return f"{self.tar.where}: {self.members[self._suffix].name}"
+        return f"{self.tar.where}: {self._own.name}"
 
     def images_in(self, data: memoryview) -> tuple[memoryview, dict[str, memoryview]]:
         """Its image, and its further ones by suffix. data: of its tar."""
-        further = {name: part.of(data) for name, part in self.members.items() if name in FURTHER}
-        return self.members[self._suffix].of(data), further
+        return self._own.of(data), {name: part.of(data) for name, part in self._further.items()}
 
     @property
-    def _suffix(self) -> str:
-        return next(suffix for suffix in SUFFIXES if suffix in self.members)
+    def _own(self) -> Member:
+        return next(self.members[suffix] for suffix in SUFFIXES if suffix in self.members)
+
+    @property
+    def _further(self) -> dict[str, Member]:
+        return {name: part for name, part in self.members.items() if name in FURTHER}

@@ -118,8 +118,9 @@ class _Part:
 
     def words(self) -> set[str]:
         """The labels, where they are words."""
-        column = self._read(self.label)
-        return set(column.drop_nulls().unique().to_list()) if column.dtype == pl.String else set()
+        if not self.are_words(self.paths[0]):
+            return set()
+        return set(self._read(self.label).drop_nulls().unique().to_list())
 
     def labels(self, names: tuple[str, ...] | None) -> list[list[int]] | None:
         """All right labels of each sample; None where there are none, or only -1, as in test sets on the hub."""
