@@ -14,6 +14,9 @@ PRIMARY, PREDICTS = "jsd_layer", "predicts"
 MOST = 16
 TICKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
 """Percent."""
+INTERVAL = ("effective_lo", "effective_hi")
+NEAREST = 1e-4
+"""Shares that are drawn keep so far from 0 and 1, which the probit scale has not."""
 SPAN = 0.35
 """Of the axes around one model alone, on each side, in deviations: 12 points at an accuracy of 70 %."""
 
@@ -35,6 +38,7 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
         x, y = (_probit(own[name].to_numpy()) for name in ("clean", "shifted"))
         axes.plot(x[known], y[known], "o", ms=4, color=colour, label=recipe)
         axes.plot(x[~known], y[~known], "o", ms=4, mfc="white", mec=colour)
+        _bars(axes, own.drop_nulls(INTERVAL), colour)
     if rows["effective"].null_count():
         axes.plot([], [], "o", ms=4, mfc="white", mec="0.3", label="too few like it")
     line = rows.drop_nulls("expected").sort("clean")
@@ -45,27 +49,42 @@ def effective(table: pl.DataFrame, _metric: str = "effective") -> Figure:
         _of_one(axes, rows)
     for set_ticks, limits in ((axes.set_xticks, axes.get_xlim), (axes.set_yticks, axes.get_ylim)):
         low, high = limits()
-        shares = [share for share in TICKS
-                  if low <= _probit(np.array(share / 100)) <= high]  # fmt: skip
+        shares = _within(low, high)
         set_ticks([float(_probit(np.array(share / 100))) for share in shares], [f"{share}" for share in shares])
     axes.set_xlabel("clean accuracy (%, probit scale)")
     told = "mean accuracy under shift" if under == "mean" else f"accuracy under {under}"
-    axes.set_ylabel(labels.wrapped(f"{told} (%, probit scale)", 2.8))
+    axes.set_ylabel(labels.wrapped(f"{told} (%, probit scale)", 2.2))
     handles, _ = axes.get_legend_handles_labels()
     labels.footer(figure, [], handles=handles)
     models = f"{len(rows)} models" if len(rows) > 1 else style.short(rows["model"][0])
-    labels.headline(figure, f"{models} on {rows['data'][0]}, by recipe")
+    bars = ", bars: 95 %" if len(rows.drop_nulls(INTERVAL)) else ""
+    labels.headline(figure, f"{models} on {rows['data'][0]}, by recipe{bars}")
     return figure
+
+
+def _bars(axes: Axes, rows: pl.DataFrame, colour: str) -> None:
+    """The interval of what lies beyond the line, from the line on."""
+    low, high = (_probit((rows["expected"] + rows[name]).clip(NEAREST, 1 - NEAREST).to_numpy()) for name in INTERVAL)
+    axes.vlines(_probit(rows["clean"].to_numpy()), low, high, color=colour, lw=0.8)
+
+
+def _within(low: float, high: float) -> list[int]:
+    """Percents to write on a probit axis: of TICKS, or at even steps where fewer than two of these are seen."""
+    for percents in (TICKS, range(5, 100, 5), range(2, 100, 2), range(1, 100)):
+        found = [share for share in percents if low <= _probit(np.array(share / 100)) <= high]
+        if len(found) > 1:
+            break
+    return found
 
 
 def _of_one(axes: Axes, rows: pl.DataFrame) -> None:
     """One model alone: what is expected is a dash instead of a line, and the axes span what can be told apart."""
     x, y = (float(_probit(rows[name].to_numpy())[0]) for name in ("clean", "shifted"))
-    expected = rows["expected"][0]
-    if expected is not None:
-        axes.plot(x, _probit(np.array(expected)), "_", ms=14, color="0.5")
+    expected = y if rows["expected"][0] is None else float(_probit(np.array(rows["expected"][0])))
+    if rows["expected"][0] is not None:
+        axes.plot(x, expected, "_", ms=14, color="0.5")
     axes.set_xlim(x - SPAN, x + SPAN)
-    axes.set_ylim(y - SPAN, y + SPAN)
+    axes.set_ylim(min(y, expected) - SPAN, max(y, expected) + SPAN)
 
 
 def _probit(share: np.ndarray) -> np.ndarray:
